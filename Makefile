@@ -1,0 +1,44 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both rest on `make install`.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONDONTWRITEBYTECODE =
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format synth lock wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: ## make .venv in the checkout with every dependency, as locked
+	@$(PYTHON) .ci/install.py
+
+demo: install ## run the example crews on the local cloud and show what came out
+	@$(BIN)/python -m crewline.local.demo
+
+test: install ## run every test, in parallel
+	@$(BIN)/pytest -q -n 2 --dist loadscope
+
+lint: install ## format, lint, types, imports
+	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: install ## format the code and sort its imports
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format --quiet .
+
+synth: install ## write the template that `crewline dev` deploys (needs Node)
+	@$(BIN)/python infra/app.py --package
+
+lock: install ## resolve the dependencies anew
+	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group develop --extra cdk --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/develop.txt
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/functions.in --python-version 3.13 --python-platform aarch64-manylinux2014 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/functions.txt
+
+wheel: install ## build dist/crewline-*.whl
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+clean: ## remove what the other targets made
+	rm -rf .venv .crewline dist cdk.out .mypy_cache .ruff_cache .import_linter_cache .hypothesis

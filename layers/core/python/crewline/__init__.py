@@ -1,0 +1,1 @@
+"""Crewline: agent crews on AWS without servers."""

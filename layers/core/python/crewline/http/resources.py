@@ -1,0 +1,48 @@
+"""Which function answers which path: one table for the REST API and for the front door.
+
+API Gateway gets one resource a line, method ANY; everything else goes to `api` through
+`{proxy+}`. Few resources on purpose: about 90 single methods on one function would pass the
+limit of its resource policy.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+FunctionName = Literal["api", "crew"]
+
+RESOURCES: Final[tuple[tuple[str, FunctionName], ...]] = (
+    ("/runs/wait", "crew"),
+    ("/threads/{thread_id}/runs/wait", "crew"),
+    ("/threads/{thread_id}/state", "crew"),
+    ("/threads/{thread_id}/state/{proxy+}", "crew"),
+    ("/threads/{thread_id}/history", "crew"),
+)
+"""Path of a REST API resource → the function behind it."""
+
+PROXY: Final = "/{proxy+}"
+"""The resource that catches every other path, for `api`."""
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    escaped = re.sub(r"\\\{\w+\\\+\\\}", ".+", re.escape(path).replace("\\+", "\\+"))
+    return re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", escaped))
+
+
+_PATTERNS: Final = tuple((_pattern(path), path, function) for path, function in RESOURCES)
+
+
+def resource_for(path: str) -> tuple[str, FunctionName]:
+    """Choose the resource of a request path as API Gateway would.
+
+    Args:
+        path: The path of a request, without query.
+
+    Returns:
+        The resource's path and the function behind it.
+    """
+    for pattern, resource, function in _PATTERNS:
+        if pattern.fullmatch(path):
+            return resource, function
+    return PROXY, "api"

@@ -1,0 +1,30 @@
+"""Where things lie: the one place that tells a checkout from an installed wheel.
+
+A checkout has `functions/`, `layers/` and so on at its root; the wheel carries the same tree
+inside the package, as `crewline/_bundle`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_BUNDLE = _PACKAGE / "_bundle"
+
+ROOT = _BUNDLE if _BUNDLE.is_dir() else _PACKAGE.parents[3]
+"""The folder that holds `functions/` and `layers/`."""
+
+FUNCTIONS = ROOT / "functions"
+"""One folder a Lambda function, each with a `handler.py`."""
+
+EXAMPLES = ROOT / "layers" / "crews"
+"""The project of the example crews: its `langgraph.json` and `python/crews`."""
+
+DEPENDENCY_LOCK = ROOT / "layers" / "deps" / "functions.txt"
+"""What the dependency layer holds, with hashes."""
+
+IMPORT_ROOT = _PACKAGE.parent
+"""The folder to put on `sys.path` so that `crewline` imports."""
+
+TEMPLATE = _PACKAGE / "local" / "template.json"
+"""The synthesised stack that `crewline dev` deploys to the local cloud."""

@@ -1,0 +1,90 @@
+"""What a process is told by its environment, read once.
+
+The names in `VARIABLES` are shared with the constructs (`crewline_cdk` builds a function's
+environment with `environment()`), so that a typo fails a test and not a deployment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+from crewline.errors import BadManifest
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "table": "CREWLINE_TABLE",
+    "bucket": "CREWLINE_BUCKET",
+    "run_queue_url": "CREWLINE_RUN_QUEUE_URL",
+    "manifest": "CREWLINE_MANIFEST",
+    "tenant": "CREWLINE_TENANT",
+    "log_level": "CREWLINE_LOG_LEVEL",
+    "max_body_bytes": "CREWLINE_MAX_BODY_BYTES",
+}
+"""Field of `Settings` → name of the environment variable that carries it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration of one process."""
+
+    table: str
+    """Name of the DynamoDB table."""
+    bucket: str
+    """Name of the S3 bucket for large values."""
+    run_queue_url: str
+    """URL of the SQS queue through which background runs reach the worker."""
+    manifest: str
+    """Path of the project's langgraph.json."""
+    tenant: str = "default"
+    """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
+    log_level: str = "INFO"
+    """Level of the structured logs."""
+    max_body_bytes: int = 6_000_000
+    """A larger request body is answered with 413; below what a Lambda invocation can carry."""
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read `Settings` from an environment.
+
+    Args:
+        environ: Usually `os.environ`.
+
+    Returns:
+        The settings, with defaults for what is optional.
+
+    Raises:
+        BadManifest: A variable without a default is missing, or one that must be a number is not.
+    """
+    values: dict[str, str | int] = {}
+    for field in fields(Settings):
+        name = VARIABLES[field.name]
+        if not (text := environ.get(name)):
+            continue
+        if field.type == "int":
+            if not text.isdigit():
+                raise BadManifest(f"The environment variable {name} must be a number, not {text!r}.")
+            values[field.name] = int(text)
+        else:
+            values[field.name] = text
+    required = ("table", "bucket", "run_queue_url", "manifest")
+    if missing := [VARIABLES[name] for name in required if name not in values]:
+        raise BadManifest(
+            f"The environment lacks {', '.join(missing)}; the stack and `crewline dev` set these for every function."
+        )
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def environment(**values: str | int) -> dict[str, str]:
+    """Spell settings as environment variables; the inverse of `read_settings`.
+
+    Args:
+        values: Fields of `Settings` by name.
+
+    Returns:
+        Variable name → text.
+
+    Raises:
+        KeyError: A name is no field of `Settings`.
+    """
+    return {VARIABLES[name]: str(value) for name, value in values.items()}

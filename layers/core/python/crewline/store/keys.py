@@ -1,0 +1,247 @@
+"""Every key and every index of the one table: the only place that spells them.
+
+All items of a thread share a partition, so that one transaction can hold any of them and one
+query reads them in order. Every partition key begins with its kind and its tenant; the tenant's
+alphabet has no `#`, so whatever follows it can be any text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final, Literal, NamedTuple
+
+from crewline.errors import InvalidRequest
+
+PARTITION: Final = "PK"
+SORT: Final = "SK"
+TTL: Final = "ttl"
+"""Attribute (epoch seconds) by which DynamoDB ends events, idempotency items and tombstones."""
+
+THREAD_SORT: Final = "!THREAD"
+LEASE_SORT: Final = "!LEASE"
+HEAD_PREFIX: Final = "!"
+"""`!LEASE` and `!THREAD`: one query with this prefix reads both."""
+RUN_PREFIX: Final = "R#"
+MARKER_PREFIX: Final = "Q#"
+RECORD_PREFIX: Final = "C#"
+
+SHARDS: Final = 8
+"""Over how many partitions an index entry of one tenant spreads (1,000 WCU each)."""
+
+_TENANT: Final = re.compile(r"[a-z0-9-]{1,36}")
+_LONGEST_NAMESPACE: Final = 800  # bytes; a sort key holds 1,024
+
+
+class Key(NamedTuple):
+    """The primary key of one item."""
+
+    partition: str
+    sort: str
+
+
+class Index(NamedTuple):
+    """One global secondary index; sparse: an item without the attributes is not in it."""
+
+    name: str
+    partition: str
+    sort: str
+    projection: Literal["KEYS_ONLY", "ALL"] = "KEYS_ONLY"
+
+
+THREADS_BY_UPDATED: Final = Index("threads-by-updated", "updated_shard", "updated_key")
+THREADS_BY_STATUS: Final = Index("threads-by-status", "status_shard", "status_key")
+LEASES_IN_FLIGHT: Final = Index("leases-in-flight", "flight_shard", "flight_key")
+THREADS_EXPIRING: Final = Index("threads-expiring", "expiry_shard", "expiry_key")
+INDEXES: Final = (THREADS_BY_UPDATED, THREADS_BY_STATUS, LEASES_IN_FLIGHT, THREADS_EXPIRING)
+
+
+def _partition(kind: str, tenant: str, rest: str | None = None) -> str:
+    if not _TENANT.fullmatch(tenant):
+        raise InvalidRequest(f"Tenant {tenant!r} must match [a-z0-9-]{{1,36}}.")
+    return f"{kind}#{tenant}" if rest is None else f"{kind}#{tenant}#{rest}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shard(text: str) -> int:
+    return hashlib.sha256(text.encode()).digest()[0] % SHARDS
+
+
+# ------------------------------------------------------------------ one thread
+
+
+def thread_partition(tenant: str, thread_id: str) -> str:
+    """Name the partition that holds everything of one thread."""
+    return _partition("T", tenant, thread_id)
+
+
+def thread(tenant: str, thread_id: str) -> Key:
+    """Locate the thread row: metadata, config, status, ttl."""
+    return Key(thread_partition(tenant, thread_id), THREAD_SORT)
+
+
+def lease(tenant: str, thread_id: str) -> Key:
+    """Locate the lease of a thread: who may write, and the head."""
+    return Key(thread_partition(tenant, thread_id), LEASE_SORT)
+
+
+def run(tenant: str, thread_id: str, run_id: str) -> Key:
+    """Locate a run row. Run ids are uuid7, so the rows of a thread sort by creation."""
+    return Key(thread_partition(tenant, thread_id), f"{RUN_PREFIX}{run_id}")
+
+
+def marker(tenant: str, thread_id: str, seq: int) -> Key:
+    """Locate the queue marker of a run that waits on a busy thread; FIFO by `seq`."""
+    return Key(thread_partition(tenant, thread_id), f"{MARKER_PREFIX}{seq:012d}")
+
+
+def namespace_prefix(namespace: str) -> str:
+    """Spell a checkpoint namespace as the beginning of its records' sort keys.
+
+    A namespace may hold any character: `#` and `%` are escaped, so that `a` never lists `a#b`;
+    a very long one (deeply nested subgraphs) is replaced by its digest, and its records name it.
+    """
+    escaped = namespace.replace("%", "%25").replace("#", "%23")
+    if len(escaped.encode()) > _LONGEST_NAMESPACE:
+        escaped = f"%~{_digest(namespace)}"
+    return f"{RECORD_PREFIX}{escaped}#"
+
+
+def record(tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> Key:
+    """Locate a checkpoint record; ids are uuid6, so the records of a namespace sort by time."""
+    return Key(thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}")
+
+
+def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str, task_id: str) -> Key:
+    """Locate the writes of one task that did not ride in a child record; sorts after its record."""
+    return Key(
+        thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}#W#{task_id}"
+    )
+
+
+# ------------------------------------------------------------------ runs
+
+
+def run_pointer(tenant: str, run_id: str) -> Key:
+    """Locate the pointer run → thread, for routes that know only a run id."""
+    return Key(_partition("R", tenant, run_id), "!")
+
+
+def event(tenant: str, run_id: str, epoch: int, seq: int) -> Key:
+    """Locate one batch of a run's event log; a higher epoch sorts after every lower one."""
+    return Key(_partition("E", tenant, run_id), f"{epoch:010d}#{seq:010d}")
+
+
+def idempotency(tenant: str, scope: str, key: str) -> Key:
+    """Locate the idempotency item of one creating request; the key is the caller's text, hashed."""
+    return Key(_partition("I", tenant, _digest(f"{scope}\n{key}")), "!")
+
+
+def outbox(tenant: str, run_id: str, due_ms: int) -> Key:
+    """Locate a lifecycle event or webhook that is not yet published; sorted by due time."""
+    return Key(_partition("O", tenant, str(_shard(run_id))), f"{due_ms:015d}#{run_id}")
+
+
+def batch(tenant: str, batch_id: str) -> Key:
+    """Locate a batch of runs."""
+    return Key(_partition("B", tenant, batch_id), "!")
+
+
+# ------------------------------------------------------------------ everything else
+
+
+def metadata_entry(tenant: str, name: str, value: str, thread_id: str) -> Key:
+    """Locate the entry that makes a thread findable by one metadata equality.
+
+    Args:
+        value: The metadata value as canonical JSON text.
+    """
+    return Key(_partition("M", tenant, _digest(f"{name}\n{value}")), thread_id)
+
+
+def assistant(tenant: str, assistant_id: str) -> Key:
+    """Locate an assistant: a named configuration of a crew."""
+    return Key(_partition("A", tenant, assistant_id), "!")
+
+
+def assistant_version(tenant: str, assistant_id: str, version: int) -> Key:
+    """Locate one kept version of an assistant."""
+    return Key(_partition("A", tenant, assistant_id), f"V#{version:08d}")
+
+
+def cron(tenant: str, cron_id: str) -> Key:
+    """Locate a cron."""
+    return Key(_partition("K", tenant, cron_id), "!")
+
+
+def store_item(tenant: str, namespace: tuple[str, ...], key: str) -> Key:
+    """Locate an item of the long-term store; labels are joined by a character they cannot hold."""
+    return Key(_partition("S", tenant, "\x1f".join(namespace)), key)
+
+
+def api_key(tenant: str, digest: str) -> Key:
+    """Locate an API key by its hash; a key names its tenant, so no lookup crosses tenants."""
+    return Key(_partition("H", tenant, digest), "!")
+
+
+def webhook_token(tenant: str, digest: str) -> Key:
+    """Locate an incoming webhook's token by its hash."""
+    return Key(_partition("W", tenant, digest), "!")
+
+
+def deployed_version(tenant: str, number: int) -> Key:
+    """Locate the record of one deploy."""
+    return Key(_partition("V", tenant), f"{number:08d}")
+
+
+# ------------------------------------------------------------------ index entries
+
+
+def by_updated(tenant: str, thread_id: str, updated_at: str) -> dict[str, str]:
+    """Spell the attributes that list a thread by its updated time."""
+    index = THREADS_BY_UPDATED
+    return {
+        index.partition: _partition("T", tenant, str(_shard(thread_id))),
+        index.sort: f"{updated_at}#{thread_id}",
+    }
+
+
+def by_status(tenant: str, thread_id: str, status: str, updated_at: str) -> dict[str, str]:
+    """Spell the attributes that list a thread by status, then updated time."""
+    index = THREADS_BY_STATUS
+    return {
+        index.partition: _partition("T", tenant, f"{status}#{_shard(thread_id)}"),
+        index.sort: f"{updated_at}#{thread_id}",
+    }
+
+
+def in_flight(thread_id: str, claimed_ms: int) -> dict[str, str]:
+    """Spell the attributes that show a lease to the sweeper while a run is in flight.
+
+    The sort key is the time of the claim, never `until`: an entry that moved with every commit
+    would cost two writes of the index at each superstep. Not by tenant: one sweeper serves all.
+    """
+    index = LEASES_IN_FLIGHT
+    return {index.partition: f"F#{_shard(thread_id)}", index.sort: f"{claimed_ms:015d}"}
+
+
+def expiring(thread_id: str, expires_ms: int) -> dict[str, str]:
+    """Spell the attributes that show a thread with a ttl to the sweeper."""
+    index = THREADS_EXPIRING
+    return {index.partition: f"X#{_shard(thread_id)}", index.sort: f"{expires_ms:015d}"}
+
+
+# ------------------------------------------------------------------ blobs in S3
+
+
+def blob_prefix(tenant: str, thread_id: str) -> str:
+    """Name the folder of a thread's large values; removed as a whole with the thread."""
+    return f"{_partition('T', tenant, _digest(thread_id)).replace('#', '/')}/"
+
+
+def blob(tenant: str, thread_id: str, digest: str) -> str:
+    """Name the object of one large value by the SHA-256 of its bytes."""
+    return f"{blob_prefix(tenant, thread_id)}{digest}"
