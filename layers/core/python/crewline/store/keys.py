@@ -25,6 +25,7 @@ HEAD_PREFIX: Final = "!"
 RUN_PREFIX: Final = "R#"
 MARKER_PREFIX: Final = "Q#"
 RECORD_PREFIX: Final = "C#"
+LATE_INFIX: Final = "#W#"
 
 SHARDS: Final = 8
 """Over how many partitions an index entry of one tenant spreads (1,000 WCU each)."""
@@ -115,10 +116,15 @@ def record(tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> K
     return Key(thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}")
 
 
-def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str, task_id: str) -> Key:
-    """Locate the writes of one task that did not ride in a child record; sorts after its record."""
+def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str, place: str) -> Key:
+    """Locate writes of one task that did not ride in a child record; sorts after its record.
+
+    Args:
+        place: The task and the first index of the writes.
+    """
     return Key(
-        thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}#W#{task_id}"
+        thread_partition(tenant, thread_id),
+        f"{namespace_prefix(namespace)}{checkpoint_id}{LATE_INFIX}{place}",
     )
 
 

@@ -1,0 +1,85 @@
+"""The Lambda functions, all made by one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Duration, IgnoreMode, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from crewline import locations
+from crewline_cdk.layers import ARCHITECTURE, RUNTIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionSize:
+    """What one function may use."""
+
+    memory_mb: int
+    """Memory in MB; CPU grows with it, one whole core at 1,769."""
+    timeout_seconds: int
+    """The longest one invocation may take; at most 900."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionDefaults:
+    """What all functions have in common."""
+
+    environment: Mapping[str, str]
+    """Variables that `crewline.settings` and the libraries read."""
+    layers: Sequence[lambda_.ILayerVersion]
+    """The layers of `make_layers`."""
+    log_retention: logs.RetentionDays
+    """How long logs are kept."""
+    removal_policy: RemovalPolicy
+    """What happens to the logs when the stack goes."""
+
+
+def make_function(
+    scope: Construct,
+    name: str,
+    *,
+    size: FunctionSize,
+    defaults: FunctionDefaults,
+    recursive_loop: lambda_.RecursiveLoop | None = None,
+) -> lambda_.Function:
+    """Make the function whose entry code is `functions/<name>/handler.py`.
+
+    Args:
+        scope: The construct that owns the function.
+        name: Folder of the entry code; names the function in its logs too.
+        size: Its memory and timeout.
+        defaults: What it shares with the others.
+        recursive_loop: Whether Lambda stops the function when its messages come back to it.
+
+    Returns:
+        The function, with a log group and a role of its own.
+    """
+    title = name.capitalize()
+    log_group = logs.LogGroup(
+        scope, f"{title}Log", retention=defaults.log_retention, removal_policy=defaults.removal_policy
+    )
+    # A role of our own: CDK's carries a managed policy that writes to every log group of the account.
+    role = iam.Role(scope, f"{title}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+    log_group.grant_write(role)
+    return lambda_.Function(
+        scope,
+        f"{title}Function",
+        runtime=RUNTIME,
+        architecture=ARCHITECTURE,
+        handler="handler.handler",
+        code=lambda_.Code.from_asset(
+            str(locations.FUNCTIONS / name), exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT
+        ),
+        layers=defaults.layers,
+        environment={**defaults.environment, "POWERTOOLS_SERVICE_NAME": name},
+        memory_size=size.memory_mb,
+        timeout=Duration.seconds(size.timeout_seconds),
+        log_group=log_group,
+        role=role,
+        recursive_loop=recursive_loop,
+    )

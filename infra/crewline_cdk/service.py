@@ -1,0 +1,130 @@
+"""`CrewlineService`: everything one deployment of Crewline needs, as one construct."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk.aws_lambda_event_sources import SqsEventSource
+from constructs import Construct
+
+from crewline import locations
+from crewline.errors import BadManifest
+from crewline.settings import environment
+from crewline_cdk.api import make_api
+from crewline_cdk.bundles import PROJECT_FOLDER
+from crewline_cdk.functions import FunctionDefaults, FunctionSize, make_function
+from crewline_cdk.layers import make_layers
+from crewline_cdk.queues import make_run_queue
+from crewline_cdk.storage import grant_items, make_bucket, make_table
+
+_CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=29)
+_EXECUTION: Final = FunctionSize(memory_mb=1769, timeout_seconds=900)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewlineProps:
+    """What a team decides about its deployment; the defaults suit a small one."""
+
+    manifest: Path = locations.EXAMPLES / "langgraph.json"
+    """The project's langgraph.json; its folder is deployed with it."""
+    tenant: str = "default"
+    """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
+    api: FunctionSize = _CONTROL
+    """The control plane; API Gateway waits 29 seconds for an answer."""
+    crew: FunctionSize = _EXECUTION
+    """Runs in the request; it outlives API Gateway's wait, so that such a run still finishes."""
+    worker: FunctionSize = _EXECUTION
+    """Background runs."""
+    max_concurrency: int = 10
+    """How many background runs execute at once; at least 2."""
+    requests_per_second: int = 100
+    """Steady rate that the API takes before it answers 429; twice as many in a burst."""
+    log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
+    """How long the logs of functions and API are kept."""
+    removal_policy: RemovalPolicy = RemovalPolicy.RETAIN
+    """What happens to table, bucket, queues and logs when the stack goes."""
+
+
+class CrewlineService(Construct):
+    """Table, bucket, run queue, functions and HTTP API of one deployment.
+
+    Args:
+        scope: The stack, or a construct in it.
+        construct_id: Name within the scope.
+        props: What the team decided.
+
+    Raises:
+        BadManifest: The manifest is not a file.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, props: CrewlineProps | None = None) -> None:
+        super().__init__(scope, construct_id)
+        props = props or CrewlineProps()
+        if not props.manifest.is_file():
+            raise BadManifest(
+                f"There is no manifest at {props.manifest}; pass the path of the project's langgraph.json."
+            )
+        self.table = make_table(self, removal_policy=props.removal_policy)
+        self.bucket = make_bucket(self, removal_policy=props.removal_policy)
+        self.run_queue = make_run_queue(
+            self, worker_timeout_seconds=props.worker.timeout_seconds, removal_policy=props.removal_policy
+        )
+        self.layers = make_layers(self, project=props.manifest.resolve().parent)
+        self.functions = self._make_functions(props)
+        self.api = make_api(
+            self,
+            {"api": self.functions["api"], "crew": self.functions["crew"]},
+            requests_per_second=props.requests_per_second,
+            log_retention=props.log_retention,
+            removal_policy=props.removal_policy,
+        )
+
+    def _make_functions(self, props: CrewlineProps) -> dict[str, lambda_.Function]:
+        """Make the functions, and allow each what it needs of table, bucket and queue."""
+        defaults = FunctionDefaults(
+            environment={
+                **environment(
+                    table=self.table.table_name,
+                    bucket=self.bucket.bucket_name,
+                    run_queue_url=self.run_queue.queue_url,
+                    manifest=f"/opt/{PROJECT_FOLDER}/{props.manifest.name}",
+                    tenant=props.tenant,
+                ),
+                # Read when langgraph is imported; lax deserialisation has been remote code execution.
+                "LANGGRAPH_STRICT_MSGPACK": "true",
+            },
+            layers=self.layers,
+            log_retention=props.log_retention,
+            removal_policy=props.removal_policy,
+        )
+        functions = {
+            "api": make_function(self, "api", size=props.api, defaults=defaults),
+            "crew": make_function(self, "crew", size=props.crew, defaults=defaults),
+            # The worker hands a thread's next run over through the queue that feeds it: a loop by
+            # design, which Lambda would take for a runaway one after some 16 queued runs.
+            "worker": make_function(
+                self,
+                "worker",
+                size=props.worker,
+                defaults=defaults,
+                recursive_loop=lambda_.RecursiveLoop.ALLOW,
+            ),
+        }
+        functions["worker"].add_event_source(
+            SqsEventSource(
+                self.run_queue,
+                batch_size=1,
+                max_concurrency=props.max_concurrency,
+                report_batch_item_failures=True,
+            )
+        )
+        for function in functions.values():
+            grant_items(self.table, function)
+            self.bucket.grant_read_write(function)
+            self.run_queue.grant_send_messages(function)
+        return functions

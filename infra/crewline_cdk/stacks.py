@@ -1,0 +1,50 @@
+"""The stack of one deployment, with the outputs and names that tools look for."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from aws_cdk import CfnElement, CfnOutput, IStackSynthesizer, Stack
+from constructs import Construct
+
+from crewline_cdk.service import CrewlineProps, CrewlineService
+
+
+class CrewlineStack(Stack):
+    """One `CrewlineService` and what the CLI and the local cloud need to know of it.
+
+    Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`. Functions and layers have logical
+    ids without a hash (`ApiFunction`, `CoreLayer`), by which the local cloud finds their code.
+
+    Args:
+        scope: The app.
+        construct_id: Name of the stack.
+        props: What the team decided.
+        synthesizer: Where CDK puts code; the app's default if not given.
+
+    Raises:
+        BadManifest: The manifest is not a file.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        props: CrewlineProps | None = None,
+        synthesizer: IStackSynthesizer | None = None,
+    ) -> None:
+        super().__init__(
+            scope, construct_id, synthesizer=synthesizer, description="Crewline: agent crews without servers"
+        )
+        self.service = CrewlineService(self, "Service", props=props)
+        for part in (*self.service.functions.values(), *self.service.layers):
+            cast("CfnElement", part.node.default_child).override_logical_id(part.node.id)
+        outputs = {
+            "ApiUrl": self.service.api.url,
+            "TableName": self.service.table.table_name,
+            "BucketName": self.service.bucket.bucket_name,
+            "RunQueueUrl": self.service.run_queue.queue_url,
+        }
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value)

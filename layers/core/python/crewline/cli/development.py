@@ -1,0 +1,105 @@
+"""`crewline dev`: serve until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final, Never
+
+from rich.console import Console
+from rich.table import Table
+
+from crewline.local import lifelines
+from crewline.local.clouds import last_lines
+from crewline.local.failures import LocalServiceError
+from crewline.local.services import LocalService, serve
+
+_STUDIO: Final = "https://smith.langchain.com/studio/?baseUrl="
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_FORCED: Final = 130
+
+
+def run(project: Path, *, port: int, state: Path, stop_on_eof: bool = False) -> None:
+    """Serve a project until Ctrl-C or SIGTERM.
+
+    Args:
+        project: The folder of the project's `langgraph.json`.
+        port: Port on loopback; 0 for any free one.
+        state: The folder for state and logs.
+        stop_on_eof: Stop when standard input ends, too.
+
+    Raises:
+        CrewlineError: The service cannot start, or its local cloud ended by itself.
+    """
+    begun = time.monotonic()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with _raised_signals():
+            if stop_on_eof:
+                lifelines.when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
+            with serve(project, state=state, port=port) as service:
+                _welcome(console, service, time.monotonic() - begun)
+                code = service.cloud.process.wait()
+                log = last_lines(service.state.cloud_log)
+                raise LocalServiceError(f"The local cloud ended by itself (code {code}).\n{log}")
+    except _Stop:
+        console.print("Stopped.")
+    # Everything has ended but, maybe, a crew's node on a thread, which nothing can stop.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+class _Stop(BaseException):
+    """A signal asked for the end; not an `Exception`, so that nothing on the way takes it for one."""
+
+
+@contextlib.contextmanager
+def _raised_signals() -> Iterator[None]:
+    """Leave the block with `_Stop` at the first signal; at the second, exit at once."""
+
+    def force(_number: int, _frame: FrameType | None) -> Never:
+        os._exit(_FORCED)  # the local cloud sees its lifeline break and ends by itself
+
+    def stop(_number: int, _frame: FrameType | None) -> Never:
+        for number in _SIGNALS:
+            signal.signal(number, force)
+        # uvicorn would report every stream that is broken from here on as the application's error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        raise _Stop
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _welcome(console: Console, service: LocalService, seconds: float) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, crew in service.manifest.crews.items():
+        table.add_row(f"  {name}", crew.description or f"{crew.path.name}:{crew.attribute}")
+    first = next(iter(service.manifest.crews))
+    console.print(
+        f"[bold]Crewline is ready[/] at {service.url} after {seconds:.1f} s: open on loopback, no key needed"
+    )
+    console.print("\nCrews")
+    console.print(table)
+    console.print("\nTry")
+    console.print(f"  {_example(service.url, first)}", markup=False)
+    console.print(f"  Studio: {_STUDIO}{service.url}")
+    console.print(f"\nState {service.state.root}, logs {service.state.logs}; Ctrl-C stops, the state stays.")
+
+
+def _example(url: str, crew: str) -> str:
+    body = f'{{"assistant_id": "{crew}", "input": {{}}}}'
+    return f"curl -s {url}/runs/wait -H 'content-type: application/json' -d {shlex.quote(body)}"

@@ -1,0 +1,95 @@
+"""The `crewline` command."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crewline import locations
+from crewline.errors import CrewlineError
+from crewline.models.manifests import FILENAME
+
+app = typer.Typer(
+    name="crewline",
+    help="Run agent crews on AWS without servers, and on a laptop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crewline {metadata.version('crewline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: crewline dev --project ../my-crews --port 2025")
+def dev(
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            exists=True,
+            help="Folder with the project's langgraph.json.  [default: the current folder; "
+            "the example crews if it has none]",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
+    ] = 2024,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Folder for state and logs.  [default: .crewline in the project]",
+        ),
+    ] = None,
+    stop_on_eof: Annotated[
+        bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when standard input ends.")
+    ] = False,
+) -> None:
+    """Run a project on this machine: its HTTP API, its background runs, its storage.
+
+    Everything runs on the local cloud, under the same handlers and the same stack as on AWS; nothing
+    is sent anywhere but what the crews themselves call. Ctrl-C stops it; the state is kept.
+    """
+    from crewline.cli import development  # 0.3 s of imports that `--help` does not need
+
+    folder, bundled = _project_folder(project)
+    if bundled:
+        typer.echo(f"There is no {FILENAME} here: serving the example crews.")
+    state = state or (Path.cwd() if bundled else folder) / ".crewline"
+    development.run(folder, port=port, state=state, stop_on_eof=stop_on_eof)
+
+
+def _project_folder(named: Path | None) -> tuple[Path, bool]:
+    """Choose the project; the second value says that it is the examples'."""
+    if named is None and not (Path.cwd() / FILENAME).is_file():
+        return locations.EXAMPLES, True
+    return named or Path.cwd(), False
+
+
+def main() -> None:
+    """Run the `crewline` command; what the user can repair is one line on standard error, exit 2."""
+    try:
+        app()
+    except CrewlineError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)

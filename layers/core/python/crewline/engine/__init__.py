@@ -1,0 +1,1 @@
+"""Loading and executing crews; the only package that knows LangGraph."""

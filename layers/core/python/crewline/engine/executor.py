@@ -1,0 +1,125 @@
+"""The engine as the functions see it: execute claimed runs, read state and history."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from crewline.engine.checkpointer import Checkpointer
+from crewline.engine.crews import Crews, Graph
+from crewline.engine.executions import Execution, with_checkpointer
+from crewline.engine.heartbeats import Heartbeats
+from crewline.engine.loops import CrewLoop
+from crewline.engine.states import EMPTY, render
+from crewline.models.leases import Claim
+from crewline.models.runs import CheckpointRef, Run
+from crewline.models.states import HistoryRequest
+from crewline.models.threads import Thread
+from crewline.services.leases import Leases
+from crewline.store.records import Records
+
+
+class Executor:
+    """Drives the crews of this process on its crew loop; safe for many threads."""
+
+    def __init__(
+        self, crews: Crews, *, leases: Leases, records: Records, heartbeats: Heartbeats, loop: CrewLoop
+    ) -> None:
+        self._crews = crews
+        self._leases = leases
+        self._records = records
+        self._heartbeats = heartbeats
+        self._loop = loop
+
+    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+        """Execute a claimed run to its end.
+
+        A failure of the crew's own code is no exception here: it is recorded on the run, and the
+        answer says it.
+
+        Args:
+            run: The run row.
+            claim: The claim on it.
+
+        Returns:
+            A future of what a caller who waits is answered: the values, or `{"__error__": …}`. It
+            fails with `StaleOwner` when another worker has taken the run over, and with
+            `Unavailable` when DynamoDB or S3 could not be reached: then the lease expires and the
+            run is resumed.
+        """
+        return self._loop.submit(self._execute(run, claim))
+
+    def state(
+        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+    ) -> Any:
+        """Read the state of a thread at its head or at a checkpoint.
+
+        Raises:
+            InvalidRequest: The thread's crew is not in this deployment.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored checkpoint does not decode.
+        """
+        return self._loop.submit(self._state(tenant, thread, head, at, subgraphs=subgraphs)).result()
+
+    def history(self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest) -> list[Any]:
+        """Read the states of a thread, the newest first.
+
+        Raises:
+            InvalidRequest: The thread's crew is not in this deployment.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored checkpoint does not decode.
+        """
+        return self._loop.submit(self._history(tenant, thread, head, query)).result()
+
+    async def _execute(self, run: Run, claim: Claim) -> Any:
+        execution = Execution(
+            run,
+            claim,
+            self._crews.get(run.graph_id),
+            leases=self._leases,
+            records=self._records,
+            heartbeats=self._heartbeats,
+        )
+        return await execution.drive()
+
+    async def _state(
+        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+    ) -> Any:
+        if head is None:
+            return EMPTY
+        config = _config(thread.thread_id, at)
+        async with self._reader(tenant, thread, head, config) as (graph, serializer):
+            return render(await graph.aget_state(config, subgraphs=subgraphs), serializer)
+
+    async def _history(
+        self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest
+    ) -> list[Any]:
+        if head is None:
+            return []
+        config = _config(thread.thread_id, query.checkpoint)
+        before = _config(thread.thread_id, query.before.configurable) if query.before else None
+        async with self._reader(tenant, thread, head, config) as (graph, serializer):
+            found = graph.aget_state_history(config, before=before, limit=query.limit, filter=query.metadata)
+            return [render(snapshot, serializer) async for snapshot in found]
+
+    @asynccontextmanager
+    async def _reader(
+        self, tenant: str, thread: Thread, head: str, config: RunnableConfig
+    ) -> AsyncIterator[tuple[Graph, JsonPlusSerializer]]:
+        crew = self._crews.get(str(thread.metadata.get("graph_id")))
+        async with crew.graph(config) as graph:
+            serializer = crew.prepare(graph).serializer
+            checkpointer = Checkpointer(self._records, tenant, serde=serializer, head=lambda _thread_id: head)
+            yield with_checkpointer(graph, checkpointer), serializer
+
+
+def _config(thread_id: str, at: CheckpointRef | None) -> RunnableConfig:
+    configurable: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": at.checkpoint_ns if at else ""}
+    if at and at.checkpoint_id:
+        configurable["checkpoint_id"] = at.checkpoint_id
+    return {"configurable": configurable}

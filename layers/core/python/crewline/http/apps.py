@@ -1,0 +1,107 @@
+"""An app: routes, and how their answers and errors become replies."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+from uuid import uuid4
+
+import orjson
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+
+from crewline.errors import NotFound, TooLarge
+from crewline.http.errors import error_reply
+from crewline.http.replies import Reply
+from crewline.http.resolvers import Resolver
+
+JSON: Final = "application/json"
+
+
+class App:
+    """The routes of one function.
+
+    Args:
+        routers: Its routes, grouped by noun.
+        max_body_bytes: A larger request body is refused with 413.
+        logger: Where failures are logged.
+    """
+
+    def __init__(self, *routers: Router, max_body_bytes: int, logger: Logger) -> None:
+        self._resolver = Resolver()
+        for router in routers:
+            self._resolver.include_router(router)
+        self._resolver.exception_handler(NotFoundError)(_raise_not_found)
+        self._resolver.prepare()
+        self._max_body_bytes = max_body_bytes
+        self._logger = logger
+
+    def answer(self, event: Mapping[str, Any], context: Any) -> Reply:
+        """Answer one request; any number at once, from any thread.
+
+        Args:
+            event: An API Gateway REST proxy event.
+            context: The Lambda context.
+
+        Returns:
+            The reply; never raises.
+        """
+        try:
+            self._check_size(event)
+            response = self._resolver.respond(event, context)
+        except Exception as exc:  # noqa: BLE001 (the edge: every error becomes a reply here, and is logged here)
+            request_id = str(getattr(context, "aws_request_id", None) or uuid4())
+            return error_reply(exc, request_id=request_id, logger=self._logger)
+        body: bytes | AsyncIterator[bytes]
+        if response.body is None:
+            body = b""
+        elif isinstance(response.body, bytes | AsyncIterator):
+            body = response.body
+        else:
+            body = str(response.body).encode()
+        return Reply(response.status_code, _lower(response.headers), body)
+
+    def _check_size(self, event: Mapping[str, Any]) -> None:
+        body = event.get("body") or ""
+        size = (
+            len(base64.b64decode(body))
+            if event.get("isBase64Encoded")
+            else len(body.encode(errors="replace"))
+        )
+        if size > self._max_body_bytes:
+            raise TooLarge(
+                f"The body has {size:,} bytes; at most {self._max_body_bytes:,} are taken. Store large inputs elsewhere and send a reference."
+            )
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[Any]:
+    """Answer with JSON.
+
+    Args:
+        value: Any JSON value; numbers that JSON has no word for become null.
+        status: The HTTP status.
+        headers: More headers.
+    """
+    return Response(status, JSON, to_json(value), dict(headers or {}))
+
+
+def empty_response(status: int = 204) -> Response[Any]:
+    """Answer without a body."""
+    return Response(status)
+
+
+def to_json(value: Any) -> bytes:
+    """Spell a value as JSON text."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _raise_not_found(_: NotFoundError) -> Response[Any]:
+    raise NotFound("Not Found")
+
+
+def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name.lower(): value if isinstance(value, str) else ", ".join(value) for name, value in headers.items()
+    }

@@ -1,0 +1,87 @@
+"""Routes of the crew function: runs that execute in place, state and history."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import Annotated, Any, Protocol
+
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+
+from crewline.http.apps import JSON, json_response, to_json
+from crewline.http.runs import location
+from crewline.http.waits import keep_alive
+from crewline.models.clocks import parse_id
+from crewline.models.leases import Claim
+from crewline.models.runs import CheckpointRef, Run, RunCreate
+from crewline.models.states import HistoryRequest
+from crewline.models.threads import Thread
+from crewline.services.runs import Runs, Started
+from crewline.services.threads import Threads
+
+
+class Executor(Protocol):
+    """The engine as these routes use it."""
+
+    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+        """Execute a claimed run; the future gives its answer."""
+
+    def state(
+        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+    ) -> Any:
+        """Read a state."""
+
+    def history(self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest) -> list[Any]:
+        """Read states, the newest first."""
+
+
+def routes(runs: Runs, threads: Threads, executor: Executor, tenant: str) -> Router:
+    """Make the routes that need the crews themselves."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.post("/threads/<thread_id>/runs/wait")
+    def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
+        return _execute(executor, runs.start(tenant, thread_id, body))
+
+    @router.post("/runs/wait")
+    def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
+        return _execute(executor, runs.start_stateless(tenant, body))
+
+    @router.get("/threads/<thread_id>/state")
+    def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:
+        thread, lease = threads.read(tenant, thread_id)
+        return json_response(executor.state(tenant, thread, lease.head, None, subgraphs=subgraphs))
+
+    @router.get("/threads/<thread_id>/state/<checkpoint_id>")
+    def state_at(
+        thread_id: str, checkpoint_id: str, subgraphs: Annotated[bool, Query()] = False
+    ) -> Response[Any]:
+        thread, lease = threads.read(tenant, thread_id)
+        at = CheckpointRef(checkpoint_id=parse_id(checkpoint_id, "checkpoint"))
+        return json_response(executor.state(tenant, thread, lease.head, at, subgraphs=subgraphs))
+
+    @router.get("/threads/<thread_id>/history")
+    def history(thread_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 10) -> Response[Any]:
+        return _history(thread_id, HistoryRequest(limit=limit))
+
+    @router.post("/threads/<thread_id>/history")
+    def search_history(thread_id: str, body: Annotated[HistoryRequest, Body()]) -> Response[Any]:
+        return _history(thread_id, body)
+
+    def _history(thread_id: str, query: HistoryRequest) -> Response[Any]:
+        thread, lease = threads.read(tenant, thread_id)
+        return json_response(executor.history(tenant, thread, lease.head, query))
+
+    return router
+
+
+def _execute(executor: Executor, started: Started) -> Response[Any]:
+    run = started.run
+    future = executor.execute(run, started.claim)
+    headers = {"content-location": location(run), "location": f"{location(run)}/join"}
+    return Response(200, JSON, keep_alive(_answer(future)), headers)
+
+
+async def _answer(future: Future[Any]) -> bytes:
+    return to_json(await asyncio.shield(asyncio.wrap_future(future)))

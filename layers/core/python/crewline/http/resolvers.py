@@ -1,0 +1,102 @@
+"""Powertools' REST resolver, made safe for many requests at once.
+
+The resolver keeps the request it serves on itself and on a class attribute: right for Lambda,
+where an environment serves one request at a time, wrong for the front door (with 8 threads half of
+the answers were another request's). Here each request's state is in a context variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver
+from aws_lambda_powertools.event_handler.api_gateway import Response
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+
+
+@dataclass(slots=True)
+class _Request:
+    event: APIGatewayProxyEvent
+    lambda_context: Any
+    context: dict[str, Any] = field(default_factory=dict)
+    frames: list[str] = field(default_factory=list)
+
+
+_REQUEST: ContextVar[_Request] = ContextVar("request")
+
+
+class Resolver(APIGatewayRestResolver):
+    """Routes and validates any number of requests at once.
+
+    A route returns a `Response`; unlike Powertools' own `resolve`, `respond` hands it back as it
+    is, so that its body may be an iterator that has not begun.
+    """
+
+    def __init__(self) -> None:
+        self._own: dict[str, Any] = {}
+        super().__init__(enable_validation=True, debug=False, json_body_deserializer=_parse_json)
+
+    def prepare(self) -> None:
+        """Build every route's stack and models now: lazily, two first requests would race for it."""
+        for route in (*self._static_routes, *self._dynamic_routes):
+            _ = route.dependant, route.body_field
+            if not route._middleware_stack_built:  # noqa: SLF001
+                route._build_middleware_stack(router_middlewares=self._router_middlewares, app=self)  # noqa: SLF001
+
+    def respond(self, event: Mapping[str, Any], context: Any) -> Response[Any]:
+        """Answer one request.
+
+        Args:
+            event: An API Gateway REST proxy event.
+            context: The Lambda context.
+
+        Returns:
+            What the route returned.
+
+        Raises:
+            Exception: What the route, or the validation of the request, raised.
+        """
+        token = _REQUEST.set(_Request(APIGatewayProxyEvent(dict(event), _parse_json), context))
+        try:
+            return self._resolve().response
+        finally:
+            _REQUEST.reset(token)
+
+    @property
+    def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]
+        """The request being served."""
+        return _REQUEST.get().event
+
+    @property
+    def lambda_context(self) -> Any:  # type: ignore[override]
+        """The Lambda context of the request being served."""
+        return _REQUEST.get().lambda_context
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Powertools' scratch pad for the request being served."""
+        request = _REQUEST.get(None)
+        return self._own if request is None else request.context
+
+    @context.setter
+    def context(self, value: dict[str, Any]) -> None:
+        self._own = value
+
+    @property
+    def processed_stack_frames(self) -> list[str]:
+        """Powertools' debugging aid for the request being served."""
+        request = _REQUEST.get(None)
+        return [] if request is None else request.frames
+
+    @processed_stack_frames.setter
+    def processed_stack_frames(self, value: list[str]) -> None:
+        """Ignore what the base class sets when it is made."""
+
+
+def _parse_json(text: str) -> Any:
+    """Parse a body strictly: no NaN, no lone surrogates, no numbers that no store can hold."""
+    return orjson.loads(text)

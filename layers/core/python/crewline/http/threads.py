@@ -1,0 +1,36 @@
+"""`/threads`: the rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Body
+
+from crewline.http.apps import empty_response, json_response
+from crewline.models.threads import ThreadCreate, ThreadPatch
+from crewline.services.threads import Threads
+
+
+def routes(threads: Threads, tenant: str) -> Router:
+    """Make the routes of threads."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.post("/threads")
+    def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
+        return json_response(threads.create(tenant, body))
+
+    @router.get("/threads/<thread_id>")
+    def get(thread_id: str) -> Response[Any]:
+        return json_response(threads.get(tenant, thread_id))
+
+    @router.patch("/threads/<thread_id>")
+    def patch(thread_id: str, body: Annotated[ThreadPatch, Body()]) -> Response[Any]:
+        return json_response(threads.patch(tenant, thread_id, body))
+
+    @router.delete("/threads/<thread_id>")
+    def delete(thread_id: str) -> Response[Any]:
+        threads.delete(tenant, thread_id)
+        return empty_response()
+
+    return router

@@ -1,0 +1,35 @@
+"""Answers that take a while: whitespace keeps the line open until the JSON is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Final
+
+from crewline.errors import CrewlineError
+from crewline.http.apps import to_json
+
+KEEP_ALIVE_S: Final = 5.0
+
+
+async def keep_alive(work: Awaitable[bytes]) -> AsyncIterator[bytes]:
+    """Send a newline every few seconds until the work is done, then its result.
+
+    The status has been sent by then, so a failure is told as the LangGraph API tells that of a
+    run: `{"__error__": …}`. A client that leaves does not stop the work of a run.
+
+    Args:
+        work: Gives the body.
+
+    Yields:
+        Newlines, then the body.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait((task,), timeout=KEEP_ALIVE_S)
+            if not task.done():
+                yield b"\n"
+        yield task.result()
+    except CrewlineError as exc:
+        yield to_json({"__error__": {"error": type(exc).__name__, "message": exc.message}})

@@ -1,0 +1,1 @@
+"""The local cloud and the front door: what `crewline dev` runs on a laptop."""

@@ -1,0 +1,135 @@
+"""The deploy of the stack to the local cloud, with boto3 alone: no Node, no CDK."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from crewline.local.bundles import Bundle
+from crewline.local.clouds import CREDENTIALS, REGION, LocalCloud
+from crewline.local.failures import LocalServiceError
+from crewline.local.templates import ASSETS
+from crewline.store import clients, keys
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_cloudformation.type_defs import StackTypeDef
+
+STACK: Final = "crewline"
+
+_TIMEOUT: Final = 60.0
+_POLL: Final = 0.05
+_UNCHANGED: Final = "No updates are to be performed"
+_CAPABILITIES: Final = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the deployed stack says of itself."""
+
+    table: str
+    bucket: str
+    run_queue_url: str
+
+
+def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bundle]) -> Outputs:
+    """Create the stack, or bring it up to date; quick when nothing changed.
+
+    Args:
+        cloud: Where to.
+        template: The template, as `crewline.local.templates.localised` gives it.
+        bundles: The code that the template names.
+
+    Returns:
+        The stack's outputs.
+
+    Raises:
+        LocalServiceError: The stack cannot be deployed, or lacks an output.
+    """
+    _upload(cloud, bundles)
+    formation = clients.client(
+        "cloudformation", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS
+    )
+    _create_or_update(formation, json.dumps(template))
+    outputs = _deployed(formation)
+    _expire_items(cloud, outputs.table)
+    return outputs
+
+
+def _upload(cloud: LocalCloud, bundles: Iterable[Bundle]) -> None:
+    s3 = clients.client("s3", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS)
+    s3.create_bucket(Bucket=ASSETS)
+    for bundle in bundles:
+        s3.put_object(Bucket=ASSETS, Key=bundle.key, Body=bundle.content)
+
+
+def _create_or_update(formation: CloudFormationClient, body: str) -> None:
+    current = _current(formation)
+    if current and current["StackStatus"] in {"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"}:
+        formation.delete_stack(StackName=STACK)  # its first deploy failed: there is nothing to update
+        _settled(formation)
+        current = None
+    if current is None:
+        formation.create_stack(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
+        return
+    try:
+        formation.update_stack(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
+    except formation.exceptions.ClientError as exc:
+        if _UNCHANGED not in str(exc):
+            raise LocalServiceError(
+                f"The local stack cannot be updated: {exc} Remove the state folder to start anew."
+            ) from exc
+
+
+def _current(formation: CloudFormationClient) -> StackTypeDef | None:
+    try:
+        stacks = formation.describe_stacks(StackName=STACK)["Stacks"]
+    except formation.exceptions.ClientError as exc:
+        if "does not exist" in str(exc):
+            return None
+        raise
+    return next((stack for stack in stacks if stack["StackStatus"] != "DELETE_COMPLETE"), None)
+
+
+def _settled(formation: CloudFormationClient) -> StackTypeDef | None:
+    deadline = time.monotonic() + _TIMEOUT
+    while (stack := _current(formation)) and stack["StackStatus"].endswith("_IN_PROGRESS"):
+        if time.monotonic() > deadline:
+            raise LocalServiceError(
+                f"The local stack is still {stack['StackStatus']} after {_TIMEOUT:.0f} s."
+            )
+        time.sleep(_POLL)
+    return stack
+
+
+def _reason(formation: CloudFormationClient) -> str:
+    events = formation.describe_stack_events(StackName=STACK)["StackEvents"]
+    failed = [event for event in events if event.get("ResourceStatus", "").endswith("_FAILED")]
+    return "; ".join(
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+        for event in failed
+    )
+
+
+def _deployed(formation: CloudFormationClient) -> Outputs:
+    stack = _settled(formation)
+    if stack is None or stack["StackStatus"] not in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+        raise LocalServiceError(f"The local stack failed: {_reason(formation)}")
+    values = {item["OutputKey"]: item["OutputValue"] for item in stack["Outputs"]}
+    try:
+        return Outputs(values["TableName"], values["BucketName"], values["RunQueueUrl"])
+    except KeyError as exc:
+        raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc
+
+
+def _expire_items(cloud: LocalCloud, table: str) -> None:
+    # ministack takes no notice of the template's TimeToLiveSpecification.
+    dynamodb = clients.client("dynamodb", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS)
+    state = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    if state["TimeToLiveStatus"] != "ENABLED":
+        dynamodb.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": keys.TTL}
+        )

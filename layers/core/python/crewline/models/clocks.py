@@ -1,0 +1,49 @@
+"""Time and ids, passed in as a `Clock` so that tests can set them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from crewline.errors import InvalidRequest
+
+Clock = Callable[[], int]
+"""Milliseconds since the epoch."""
+
+
+def system_clock() -> int:
+    """Tell the time in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def iso(milliseconds: int) -> str:
+    """Spell a time as the API does: ISO 8601, microseconds, UTC offset."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="microseconds")
+
+
+def new_id() -> str:
+    """Make the id of a thread or run: a uuid7, so that ids sort by creation."""
+    return str(uuid7())
+
+
+def parse_id(text: str, kind: str) -> str:
+    """Check an id that a caller sent and spell it canonically.
+
+    Args:
+        text: The id as it came.
+        kind: What it names, for the message: `thread`, `run`, `assistant`, `checkpoint`.
+
+    Returns:
+        The id in lower case with dashes.
+
+    Raises:
+        InvalidRequest: It is not a UUID.
+    """
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise InvalidRequest(f"Invalid {kind} ID: must be a UUID, got {text[:60]!r}.") from None

@@ -1,0 +1,82 @@
+"""The lease of a thread: the right to run it until a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+LEASE_MS: Final = 30_000
+"""How long a claim lasts without a commit or heartbeat."""
+HEARTBEAT_MS: Final = 5_000
+"""How old the last write of a lease may be before a heartbeat renews it."""
+GRACE_MS: Final = 15_000
+"""How long a run that was started or handed over may stay unclaimed."""
+
+Cancel = Literal["interrupt", "rollback"]
+Channel = Literal["queue", "workflow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One state of a lease item; times are in milliseconds since the epoch.
+
+    A thread that never ran has no item: `Lease()` is its lease.
+    """
+
+    run: str | None = None
+    """The run in flight; None means that the thread is free."""
+    owner: str | None = None
+    """Random token of the claim that executes it; None means unclaimed. Fences every write."""
+    epoch: int = 0
+    """Counts starts and claims; never goes back, orders event ids."""
+    until: int = 0
+    """When the claim, or the grace for a first claim, ends."""
+    due: int = 0
+    """When a delayed run may begin."""
+    cancel: Cancel | None = None
+    """Set by whoever wants the run in flight to stop."""
+    upto: int | None = None
+    """Queued runs with a smaller `seq` are superseded."""
+    drop: Cancel | None = None
+    """What becomes of superseded runs."""
+    waiting: int = 0
+    """How many queue markers there are."""
+    seq: int = 0
+    """Counts accepted runs; the order of the queue."""
+    attempt: int = 0
+    """Claims without progress."""
+    base: str | None = None
+    """The head before the run: where a rollback returns to."""
+    fed: bool = False
+    """The run's input has been taken in."""
+    steps: int = 0
+    """Supersteps that the run has committed."""
+    execution: int = 0
+    """Counts the Step Functions executions of the run."""
+    channel: Channel = "queue"
+    """Where the run is dispatched."""
+    head: str | None = None
+    """The newest checkpoint of the root namespace: what `latest` means."""
+    newest: str | None = None
+    """The highest checkpoint id of any namespace: later ids must be above it."""
+    deleted: int | None = None
+    """When the thread was deleted; the item stays as its tombstone."""
+    purged: bool = False
+    """Nothing of the deleted thread is left; its id may be used again."""
+
+    @property
+    def free(self) -> bool:
+        """Whether no run is in flight."""
+        return self.run is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What an owner knows of the thread it may write: the fence of all its writes."""
+
+    tenant: str
+    thread_id: str
+    run_id: str
+    owner: str
+    lease: Lease
+    """The lease as this claim left it."""

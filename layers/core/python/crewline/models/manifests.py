@@ -1,0 +1,156 @@
+"""The manifest of a project: `langgraph.json`, read as LangGraph reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crewline.errors import BadManifest
+
+FILENAME = "langgraph.json"
+
+
+class _GraphEntry(BaseModel):
+    path: str
+    description: str | None = None
+
+
+class _Serde(BaseModel):
+    allowed_msgpack_modules: list[tuple[str, ...]] = Field(default_factory=list)
+
+
+class _Checkpointer(BaseModel):
+    serde: _Serde = Field(default_factory=_Serde)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    graphs: dict[str, str | _GraphEntry] = Field(min_length=1)
+    dependencies: list[str] = Field(default_factory=list)
+    env: dict[str, str] | str = Field(default_factory=dict)
+    checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewEntry:
+    """One crew of a manifest."""
+
+    graph_id: str
+    """The name under which clients know it."""
+    path: Path
+    """The file that defines the graph."""
+    attribute: str
+    """The graph, builder or factory in that file."""
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a project says of itself; every path is absolute."""
+
+    path: Path
+    crews: Mapping[str, CrewEntry]
+    import_folders: tuple[Path, ...] = ()
+    """Local folders among the dependencies: on `sys.path` before a crew is imported."""
+    env: Mapping[str, str] | Path = field(default_factory=dict)
+    """Variables for the crews' process, or the file that lists them; see `project_environment`."""
+    allowed_types: tuple[tuple[str, ...], ...] = ()
+    """Types (module, name) that checkpoints may bring back as objects, beside the state schemas'."""
+
+    @property
+    def folder(self) -> Path:
+        """The project."""
+        return self.path.parent
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a project's `langgraph.json`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The manifest, with paths resolved against the file's folder and `env` read if it names a file.
+
+    Raises:
+        BadManifest: The file is missing, is not JSON, lacks graphs, or names a file that is not there.
+    """
+    path = path.resolve()
+    try:
+        parsed = _File.model_validate(orjson.loads(path.read_bytes()))
+    except FileNotFoundError:
+        raise BadManifest(
+            f"There is no {path.name} in {path.parent}; name the project's folder with --project."
+        ) from None
+    except OSError as exc:
+        raise BadManifest(f"{path} cannot be read: {exc.strerror}.") from exc
+    except orjson.JSONDecodeError as exc:
+        raise BadManifest(f"{path} is not valid JSON: {exc}.") from exc
+    except ValidationError as exc:
+        raise BadManifest(f"{path}: {describe(exc)}.") from exc
+    crews = {name: _entry(path, name, graph) for name, graph in parsed.graphs.items()}
+    return Manifest(
+        path=path,
+        crews=crews,
+        import_folders=tuple(_import_folders(path.parent, parsed.dependencies)),
+        env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
+        allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
+    )
+
+
+def project_environment(manifest: Manifest) -> dict[str, str]:
+    """Read the variables that a project sets for its crews.
+
+    Only a laptop or a deploy reads the file; the functions get its variables as their environment.
+
+    Args:
+        manifest: The project's manifest.
+
+    Returns:
+        Name → value.
+
+    Raises:
+        BadManifest: `env` names a file that is not there.
+    """
+    if not isinstance(manifest.env, Path):
+        return dict(manifest.env)
+    if not manifest.env.is_file():
+        raise BadManifest(
+            f"{manifest.path}: env names {manifest.env.name}, which is not in {manifest.folder}."
+        )
+    return {name: value or "" for name, value in dotenv_values(manifest.env, interpolate=False).items()}
+
+
+def describe(error: ValidationError) -> str:
+    """Say in one sentence which fields are wrong and how."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg'].lower()}"
+        for item in error.errors()
+    )
+
+
+def _entry(manifest: Path, name: str, graph: str | _GraphEntry) -> CrewEntry:
+    spec = graph if isinstance(graph, str) else graph.path
+    file, colon, attribute = spec.rpartition(":")
+    if not colon or not file or not attribute:
+        raise BadManifest(f"{manifest}: graph {name!r} must be spelled 'path/to/file.py:name', not {spec!r}.")
+    path = (manifest.parent / file).resolve()
+    if not path.is_file():
+        raise BadManifest(f"{manifest}: graph {name!r} names {file}, which is not in {manifest.parent}.")
+    description = None if isinstance(graph, str) else graph.description
+    return CrewEntry(graph_id=name, path=path, attribute=attribute, description=description)
+
+
+def _import_folders(project: Path, dependencies: list[str]) -> list[Path]:
+    local = [project / item for item in dependencies if item.startswith(".")]
+    if missing := [str(folder) for folder in local if not folder.exists()]:
+        raise BadManifest(
+            f"{project / FILENAME}: the dependencies name {', '.join(missing)}, which does not exist."
+        )
+    return [folder.resolve() for folder in local if folder.is_dir()]

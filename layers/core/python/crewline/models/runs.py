@@ -1,0 +1,191 @@
+"""Runs: executions of a crew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from crewline.errors import InvalidRequest
+from crewline.models.threads import Metadata, Wire
+
+RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+TERMINAL: frozenset[RunStatus] = frozenset(("success", "error", "timeout", "interrupted"))
+StreamMode = Literal[
+    "values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"
+]
+MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
+Durability = Literal["sync", "async", "exit"]
+Nodes = list[str] | Literal["*"]
+MAX_DELAY_SECONDS = 900
+"""What SQS can hold a message back."""
+
+
+class CheckpointRef(Wire):
+    """A checkpoint as a client names it."""
+
+    checkpoint_id: str | None = None
+    checkpoint_ns: str = ""
+
+
+class Command(Wire):
+    """What a client answers to a graph that asked, or tells it to do."""
+
+    resume: Any = None
+    update: Any = None
+    goto: Any = None
+
+
+class RunConfig(Wire):
+    """The `config` of a run: LangChain's RunnableConfig as far as it can be sent."""
+
+    tags: list[str] | None = None
+    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    configurable: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] | None = None
+
+    @field_validator("configurable")
+    @classmethod
+    def _no_internals(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if internal := sorted(name for name in value if name.startswith("__")):
+            raise ValueError(
+                f"{', '.join(internal)}: names that begin with two underscores belong to LangGraph"
+            )
+        return value
+
+
+class RunCreate(Wire):
+    """Body of every request that starts a run."""
+
+    assistant_id: str
+    """The id of an assistant, or the name of a crew."""
+    input: Any = None
+    """The graph's input; None goes on from where the thread stopped."""
+    command: Command | None = None
+    """Instead of an input: resume, update, goto."""
+    metadata: Metadata = Field(default_factory=dict)
+    """Put on the run and on every checkpoint it writes."""
+    config: RunConfig = Field(default_factory=RunConfig)
+    context: dict[str, Any] | None = None
+    """The graph's runtime context."""
+    checkpoint: CheckpointRef | None = None
+    """Where to fork from; the head when absent."""
+    checkpoint_id: str | None = None
+    """The same, shorter."""
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    stream_mode: list[StreamMode] | StreamMode = "values"
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    feedback_keys: list[str] | None = None
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    if_not_exists: Literal["create", "reject"] = "reject"
+    """What to do when the thread does not exist."""
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    on_completion: Literal["delete", "keep"] = "delete"
+    """What becomes of the private thread of a stateless run."""
+    after_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] | None = None
+    """Start not before this many seconds from now; background runs only."""
+    durability: Durability | None = None
+    checkpoint_during: bool | None = None
+    """Older spelling of durability: False means `exit`."""
+    webhook: str | None = None
+
+    @field_validator(
+        "metadata", "config", "stream_mode", "multitask_strategy", "if_not_exists", mode="before"
+    )
+    @classmethod
+    def _null_means_default(cls, value: Any, info: Any) -> Any:
+        if value is not None:
+            return value
+        return cls.model_fields[info.field_name].get_default(call_default_factory=True)
+
+    @property
+    def fork(self) -> str | None:
+        """The checkpoint to start from, when it is not the head."""
+        named: str | None = self.checkpoint_id or (self.checkpoint.checkpoint_id if self.checkpoint else None)
+        return named or self.config.configurable.get("checkpoint_id")
+
+    def kwargs(self) -> dict[str, Any]:
+        """Spell what the run was asked for as the run row shows it.
+
+        Raises:
+            InvalidRequest: `config.configurable` and `context` are both given, or a webhook is.
+        """
+        if self.context and self.config.configurable:
+            raise InvalidRequest("Give either config.configurable or context, not both.")
+        if self.webhook:
+            raise InvalidRequest("This version does not send webhooks yet; leave the field webhook out.")
+        durability = self.durability or ("exit" if self.checkpoint_during is False else "async")
+        modes = [self.stream_mode] if isinstance(self.stream_mode, str) else list(self.stream_mode)
+        return {
+            "input": self.input,
+            "command": self.command.model_dump(exclude_unset=True) if self.command else None,
+            "config": self.config.model_dump(exclude_none=True),
+            "context": self.context,
+            "stream_mode": modes or ["values"],
+            "interrupt_before": self.interrupt_before,
+            "interrupt_after": self.interrupt_after,
+            "webhook": None,
+            "feedback_keys": self.feedback_keys,
+            "temporary": False,
+            "subgraphs": self.stream_subgraphs,
+            "resumable": self.stream_resumable,
+            "checkpoint_during": self.checkpoint_during,
+            "durability": durability,
+            "checkpoint_id": self.fork,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunError:
+    """How a run failed: the class and the text of what the crew's code raised."""
+
+    error: str
+    message: str
+
+    def wire(self) -> dict[str, str]:
+        """Spell the error as streams, joins and run rows show it."""
+        return {"error": self.error, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run row."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    graph_id: str
+    """The crew that executes it."""
+    status: RunStatus
+    created_at: str
+    updated_at: str
+    kwargs: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    error: RunError | None = None
+    head: str | None = None
+    """The checkpoint at which a finished run left the thread."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the status is terminal."""
+        return self.status in TERMINAL
+
+    def wire(self) -> dict[str, Any]:
+        """Spell the run as the API answers it."""
+        return {
+            "run_id": self.run_id,
+            "thread_id": self.thread_id,
+            "assistant_id": self.assistant_id,
+            "metadata": dict(self.metadata),
+            "status": self.status,
+            "kwargs": dict(self.kwargs),
+            "multitask_strategy": self.multitask_strategy,
+            "error": self.error.wire() if self.error else None,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        }

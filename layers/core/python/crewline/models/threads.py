@@ -1,0 +1,81 @@
+"""Threads: durable conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], Any], Field(max_length=100)]
+
+
+class Wire(BaseModel):
+    """Base of request bodies: unknown fields are ignored, values are never coerced between kinds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ThreadTtl(Wire):
+    """How long a thread lives after its last update."""
+
+    ttl: Annotated[float, Field(gt=0, le=5_256_000)]
+    """Minutes."""
+    strategy: Literal["delete", "keep_latest"] = "delete"
+    """What expiry does."""
+
+
+class ThreadCreate(Wire):
+    """Body of `POST /threads`."""
+
+    thread_id: str | None = None
+    """A UUID of the caller's choice; a new uuid7 when absent."""
+    metadata: Metadata | None = None
+    """Facts about the thread, apart from its state."""
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+    """What to do when the id is taken: 409, or answer with the thread that is there."""
+    graph_id: str | None = None
+    """The crew whose state the thread will hold, before its first run."""
+
+
+class ThreadPatch(Wire):
+    """Body of `PATCH /threads/{thread_id}`."""
+
+    metadata: Metadata = Field(default_factory=dict)
+    """Merged into the metadata that is there, key by key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """One thread row."""
+
+    thread_id: str
+    created_at: str
+    updated_at: str
+    state_updated_at: str
+    status: ThreadStatus
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    error: Mapping[str, Any] | None = None
+
+    def wire(self, values: Any, interrupts: Mapping[str, Any]) -> dict[str, Any]:
+        """Spell the thread as the API answers it.
+
+        Args:
+            values: The state at the head, None when nothing has set it.
+            interrupts: Open questions by task id.
+        """
+        return {
+            "thread_id": self.thread_id,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "state_updated_at": self.state_updated_at,
+            "metadata": dict(self.metadata),
+            "status": self.status,
+            "config": dict(self.config),
+            "error": self.error,
+            "values": values,
+            "interrupts": dict(interrupts),
+        }

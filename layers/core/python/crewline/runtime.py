@@ -1,0 +1,150 @@
+"""The composition root: what a process is made of, put together once.
+
+Imported by the functions, the front door and the command line, and by nothing else. The control
+plane is made without the engine, whose import is a second of LangGraph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger
+
+from crewline.http import assistants as assistant_routes
+from crewline.http import executions as execution_routes
+from crewline.http import runs as run_routes
+from crewline.http import system as system_routes
+from crewline.http import threads as thread_routes
+from crewline.http.apps import App
+from crewline.models.clocks import system_clock
+from crewline.models.manifests import Manifest, read_manifest
+from crewline.observability import make_logger
+from crewline.services.assistants import Assistants
+from crewline.services.jobs import Jobs
+from crewline.services.leases import Leases
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+from crewline.settings import Settings, read_settings
+from crewline.store.blobs import Blobs
+from crewline.store.clients import client
+from crewline.store.queues import RunQueue
+from crewline.store.records import Records
+from crewline.store.table import Table
+
+if TYPE_CHECKING:
+    from crewline.engine.executor import Executor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The services over their stores; free of LangGraph."""
+
+    settings: Settings
+    manifest: Manifest
+    logger: Logger
+    records: Records
+    leases: Leases
+    threads: Threads
+    runs: Runs
+    assistants: Assistants
+
+
+def make_core(environ: Mapping[str, str], *, service: str) -> Core:
+    """Put the services together.
+
+    Args:
+        environ: The environment of the process.
+        service: Name of the function, for its logs.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+    """
+    settings = read_settings(environ)
+    logger = make_logger(service, settings.log_level)
+    manifest = read_manifest(Path(settings.manifest))
+    table = Table(client("dynamodb"), settings.table)
+    blobs = Blobs(client("s3"), settings.bucket)
+    queue = RunQueue(client("sqs"), settings.run_queue_url)
+    records = Records(table, blobs)
+    threads = Threads(table, blobs, records, queue, system_clock)
+    assistants = Assistants(manifest)
+    runs = Runs(table, blobs, records, queue, system_clock, threads=threads, assistants=assistants)
+    return Core(
+        settings=settings,
+        manifest=manifest,
+        logger=logger,
+        records=records,
+        leases=Leases(table, blobs, records, system_clock),
+        threads=threads,
+        runs=runs,
+        assistants=assistants,
+    )
+
+
+def make_api(environ: Mapping[str, str]) -> App:
+    """Make the control plane.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+    """
+    core = make_core(environ, service="api")
+    tenant = core.settings.tenant
+    return App(
+        system_routes.routes(),
+        assistant_routes.routes(core.assistants),
+        thread_routes.routes(core.threads, tenant),
+        run_routes.routes(core.runs, tenant),
+        max_body_bytes=core.settings.max_body_bytes,
+        logger=core.logger,
+    )
+
+
+def make_crew(environ: Mapping[str, str]) -> App:
+    """Load the crews and make the function that executes runs in place.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+        CrewFailedToLoad: The code of a crew raised.
+    """
+    core = make_core(environ, service="crew")
+    return App(
+        execution_routes.routes(core.runs, core.threads, _make_executor(core), core.settings.tenant),
+        max_body_bytes=core.settings.max_body_bytes,
+        logger=core.logger,
+    )
+
+
+def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
+    """Load the crews and make what does the jobs of the run queue.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+        CrewFailedToLoad: The code of a crew raised.
+    """
+    core = make_core(environ, service="worker")
+    jobs = Jobs(
+        leases=core.leases,
+        runs=core.runs,
+        threads=core.threads,
+        executor=_make_executor(core),
+        logger=core.logger,
+    )
+    return jobs, core.logger
+
+
+def _make_executor(core: Core) -> Executor:
+    from crewline.engine.crews import load_crews
+    from crewline.engine.executor import Executor
+    from crewline.engine.heartbeats import Heartbeats
+    from crewline.engine.loops import CrewLoop
+
+    return Executor(
+        load_crews(core.manifest),
+        leases=core.leases,
+        records=core.records,
+        heartbeats=Heartbeats(core.leases, system_clock, core.logger),
+        loop=CrewLoop(),
+    )

@@ -1,0 +1,69 @@
+"""What a message of the run queue makes the worker do."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from aws_lambda_powertools import Logger
+
+from crewline.errors import StaleOwner
+from crewline.models.leases import Claim
+from crewline.models.runs import Run
+from crewline.observability import run_fields
+from crewline.services.leases import Leases
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+from crewline.store.queues import PurgeJob, RunJob, parse_job
+
+
+class Executor(Protocol):
+    """The engine as the worker uses it."""
+
+    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+        """Execute a claimed run; the future gives its answer."""
+
+
+class Jobs:
+    """Does the jobs of the run queue; every job may come twice."""
+
+    def __init__(
+        self, *, leases: Leases, runs: Runs, threads: Threads, executor: Executor, logger: Logger
+    ) -> None:
+        self._leases = leases
+        self._runs = runs
+        self._threads = threads
+        self._executor = executor
+        self._logger = logger
+
+    def do(self, body: str) -> None:
+        """Do what one message says.
+
+        Args:
+            body: The body of an SQS message.
+
+        Raises:
+            pydantic.ValidationError: It is not one of ours; the dead-letter queue takes it.
+            Unavailable: DynamoDB or S3 did not answer; the message comes again.
+        """
+        match parse_job(body):
+            case RunJob() as job:
+                self._run(job)
+            case PurgeJob() as job:
+                self._threads.purge(job.tenant, job.thread_id)
+
+    def _run(self, job: RunJob) -> None:
+        claim = self._leases.claim(job.tenant, job.thread_id, job.run_id)
+        if claim is None:
+            self._logger.info("nothing to do for this message", **job.model_dump())
+            return
+        with self._logger.append_context_keys(**run_fields(claim)):
+            self._leases.show_running(claim)
+            run = self._runs.get(job.tenant, job.thread_id, job.run_id)
+            self._logger.info("run claimed", attempt=claim.lease.attempt)
+            try:
+                self._executor.execute(run, claim).result()
+            except StaleOwner as exc:
+                self._logger.warning("run taken over", reason=exc.message)
+                return
+            self._logger.info("run finished")

@@ -1,0 +1,273 @@
+"""The lease in use: claim, commit, heartbeat and finish, with what a refusal means.
+
+Every method is one conditional write of `store/leases.py`, or one transaction around it. A
+refusal brings the lease as it is, and only that decides what happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import uuid4
+
+from crewline.checkpoints.records import LateWrites, Record
+from crewline.errors import NotFound, RunCancelled, StaleOwner, Unavailable
+from crewline.models.clocks import Clock, iso
+from crewline.models.leases import Claim, Lease
+from crewline.models.runs import RunError, RunStatus
+from crewline.models.threads import ThreadStatus
+from crewline.store import keys, leases, runs, threads
+from crewline.store.blobs import Blobs
+from crewline.store.changes import Change, Delete, Put
+from crewline.store.records import Records
+from crewline.store.table import Refused, Table
+
+Entry = Record | LateWrites
+
+_MAX_CHANGES: Final = 90
+_MAX_BYTES: Final = 3_500_000
+_FINISH_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an execution ended."""
+
+    status: RunStatus
+    thread_status: ThreadStatus
+    error: RunError | None = None
+    forget: bool = False
+    """Leave nothing: the run was stateless, and its private thread goes with it."""
+
+
+class Leases:
+    """The claims of this process; safe for many threads."""
+
+    def __init__(self, table: Table, blobs: Blobs, records: Records, clock: Clock) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._records = records
+        self._clock = clock
+
+    def claim(self, tenant: str, thread_id: str, run_id: str) -> Claim | None:
+        """Take the right to execute a run.
+
+        Returns:
+            The claim; None when the run is not in flight any more, is executed by somebody else,
+            or is not yet due: a message about it has nothing to do.
+
+        Raises:
+            Unavailable: DynamoDB did not answer; the claim may have landed, and then expires.
+        """
+        owner = uuid4().hex
+        try:
+            item = self._table.write(
+                leases.claim(tenant, thread_id, run_id=run_id, owner=owner, now=self._clock())
+            )
+        except Refused:
+            return None
+        return Claim(
+            tenant=tenant, thread_id=thread_id, run_id=run_id, owner=owner, lease=leases.from_item(item)
+        )
+
+    def show_running(self, claim: Claim) -> None:
+        """Show on the run row that it is executed; skipped when the row is gone.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        change = runs.set_status(
+            claim.tenant, claim.thread_id, claim.run_id, status="running", updated_at=iso(self._clock())
+        )
+        try:
+            self._table.write(change)
+        except Refused:
+            return
+
+    def commit(self, claim: Claim, entries: Sequence[Entry]) -> Claim:
+        """Write checkpoint entries under the fence and move the head to them.
+
+        More than one transaction holds becomes several, in order, each fenced.
+
+        Args:
+            claim: The claim as this process last left it.
+            entries: Records and late writes, oldest first.
+
+        Returns:
+            The claim as it is now.
+
+        Raises:
+            StaleOwner: Somebody else has claimed the run since; nothing of this group is visible.
+            RunCancelled: Somebody asked the run to stop; this group was not written.
+            Unavailable: DynamoDB or S3 did not answer; writing the same entries again is harmless.
+        """
+        for group in self._groups(entries):
+            claim = self._commit(claim, group)
+        return claim
+
+    def heartbeat(self, claim: Claim) -> Lease:
+        """Renew a claim during a long node.
+
+        Returns:
+            The lease, with a cancel that somebody may have asked for.
+
+        Raises:
+            StaleOwner: Somebody else has claimed the run since.
+            Unavailable: DynamoDB did not answer.
+        """
+        try:
+            return leases.from_item(self._table.write(leases.heartbeat(claim, now=self._clock())))
+        except Refused as exc:
+            raise _stale(claim) from exc
+
+    def finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Entry]) -> Claim:
+        """End the run and free its thread, in one transaction with the last entries.
+
+        Args:
+            claim: The claim as this process last left it.
+            outcome: How the execution ended.
+            entries: Records and late writes that no commit has written yet, oldest first.
+
+        Returns:
+            The claim as it ended: its lease is that of the free thread.
+
+        Raises:
+            StaleOwner: Somebody else has claimed the run since; nothing of this was written.
+            Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
+        """
+        *earlier, last = self._groups(entries) or [[]]
+        for group in earlier:
+            claim = self._commit(claim, group)
+        for attempt in range(_FINISH_TRIES):
+            try:
+                return self._finish(claim, outcome, last)
+            except Unavailable:
+                if attempt == _FINISH_TRIES - 1:
+                    raise
+            except Refused as exc:
+                # After an unclear answer the refusal may come from our own finish, which landed.
+                if attempt and self._ended(claim, outcome):
+                    return claim
+                claim = self._still_mine(claim, exc)
+        raise Unavailable(
+            f"Thread {claim.thread_id} kept changing while run {claim.run_id} ended; it is resumed soon."
+        )
+
+    def _commit(self, claim: Claim, entries: Sequence[Entry]) -> Claim:
+        head, newest, steps = _progress(claim.lease, entries)
+        update, lease = leases.commit(claim, head=head, newest=newest, steps=steps, now=self._clock())
+        try:
+            self._table.transact([*self._puts(claim, entries), update])
+        except Refused as exc:
+            now = leases.from_item(exc.items.get(len(entries)))
+            if now.owner == claim.owner and now.cancel:
+                raise RunCancelled(
+                    f"Run {claim.run_id} was cancelled.", details={"action": now.cancel}
+                ) from exc
+            raise _stale(claim) from exc
+        return replace(claim, lease=lease)
+
+    def _finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Entry]) -> Claim:
+        head, newest, _ = _progress(claim.lease, entries)
+        update, lease = leases.finish(claim, head=head, newest=newest)
+        changes: list[Change] = [update]
+        if outcome.forget:
+            changes = [
+                Delete(key=update.key, condition=update.condition, parameters=update.parameters),
+                *_forget(claim),
+            ]
+        else:
+            changes += [*self._outcome(claim, outcome, head), *self._puts(claim, entries)]
+        self._table.transact(changes)
+        return replace(claim, lease=lease)
+
+    def _outcome(self, claim: Claim, outcome: Outcome, head: str | None) -> list[Change]:
+        now = iso(self._clock())
+        error = outcome.error
+        return [
+            runs.set_status(
+                claim.tenant,
+                claim.thread_id,
+                claim.run_id,
+                status=outcome.status,
+                updated_at=now,
+                error=error,
+                head=head,
+            ),
+            threads.set_outcome(
+                claim.tenant,
+                claim.thread_id,
+                status=outcome.thread_status,
+                error=error.wire() if error else None,
+                updated_at=now,
+            ),
+        ]
+
+    def _ended(self, claim: Claim, outcome: Outcome) -> bool:
+        run = runs.get(self._table, self._blobs, claim.tenant, claim.thread_id, claim.run_id)
+        return run.finished if run else outcome.forget
+
+    def _still_mine(self, claim: Claim, refusal: Refused) -> Claim:
+        """Take over what changed in the lease while it stayed ours; the finish is decided again from that."""
+        if 0 not in refusal.items:
+            raise NotFound(
+                f"Thread {claim.thread_id} or run {claim.run_id} is gone; nothing was written."
+            ) from refusal
+        lease = leases.from_item(refusal.items[0])
+        if lease.owner != claim.owner:
+            raise _stale(claim) from refusal
+        return replace(
+            claim, lease=replace(claim.lease, seq=lease.seq, waiting=lease.waiting, cancel=lease.cancel)
+        )
+
+    def _puts(self, claim: Claim, entries: Sequence[Entry]) -> list[Put]:
+        return [self._records.put(claim.tenant, claim.thread_id, entry) for entry in entries]
+
+    @staticmethod
+    def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
+        """Divide entries so that each group fits a transaction beside the lease and the rows."""
+        groups: list[list[Entry]] = []
+        size = 0
+        for entry in entries:
+            weight = _weight(entry)
+            if not groups or len(groups[-1]) >= _MAX_CHANGES or size + weight > _MAX_BYTES:
+                groups.append([])
+                size = 0
+            groups[-1].append(entry)
+            size += weight
+        return groups
+
+
+def _weight(entry: Entry) -> int:
+    """Bound what an entry takes in a transaction: large bodies are in S3, and bodies are compressed."""
+    if isinstance(entry, Record):
+        blobs = [*entry.channels.values(), *(write.value for write in entry.parent_writes)]
+    else:
+        blobs = [write.value for write in entry.writes]
+    return min(sum(len(data) for _, data in blobs) + 2_000, 360_000)
+
+
+def _progress(lease: Lease, entries: Sequence[Entry]) -> tuple[str | None, str | None, int]:
+    """Find head, newest id and step count of the lease after these entries."""
+    records = [entry for entry in entries if isinstance(entry, Record)]
+    roots = [record for record in records if not record.namespace]
+    head = roots[-1].checkpoint_id if roots else lease.head
+    newest = max([record.checkpoint_id for record in records], default=None)
+    if lease.newest and (newest is None or lease.newest > newest):
+        newest = lease.newest
+    return head, newest, lease.steps + len(roots)
+
+
+def _forget(claim: Claim) -> list[Change]:
+    return [
+        Delete(key=keys.thread(claim.tenant, claim.thread_id)),
+        Delete(key=keys.run(claim.tenant, claim.thread_id, claim.run_id)),
+        Delete(key=keys.run_pointer(claim.tenant, claim.run_id)),
+    ]
+
+
+def _stale(claim: Claim) -> StaleOwner:
+    return StaleOwner(
+        f"Run {claim.run_id} on thread {claim.thread_id} belongs to another worker now; this one stops and writes nothing."
+    )

@@ -1,0 +1,186 @@
+"""Threads: create, read, patch, delete and purge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from crewline.checkpoints.projection import project_interrupts, project_values
+from crewline.checkpoints.records import Snapshot
+from crewline.errors import Conflict, NotFound, ThreadExists
+from crewline.models.clocks import Clock, iso, new_id, parse_id
+from crewline.models.leases import Lease
+from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
+from crewline.store import keys, leases, threads
+from crewline.store.blobs import Blobs
+from crewline.store.keys import Key
+from crewline.store.queues import PurgeJob, RunQueue
+from crewline.store.records import Records
+from crewline.store.table import Refused, Table
+
+_TOMBSTONE_S: Final = 86_400
+
+
+class Threads:
+    """The threads of all tenants; safe for many threads."""
+
+    def __init__(self, table: Table, blobs: Blobs, records: Records, queue: RunQueue, clock: Clock) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._records = records
+        self._queue = queue
+        self._clock = clock
+
+    def create(self, tenant: str, body: ThreadCreate) -> dict[str, Any]:
+        """Make a thread.
+
+        Returns:
+            The thread as the API answers it; the one that is there when the id is taken and the
+            caller said `do_nothing`.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            ThreadExists: The id is taken.
+            Conflict: A thread with this id was deleted and is still being purged.
+            Unavailable: DynamoDB did not answer; the thread may or may not be there.
+        """
+        now = iso(self._clock())
+        metadata = dict(body.metadata or {})
+        if body.graph_id:
+            metadata["graph_id"] = body.graph_id
+        thread_id = parse_id(body.thread_id, "thread") if body.thread_id else new_id()
+        thread = Thread(
+            thread_id=thread_id,
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            status="idle",
+            metadata=metadata,
+        )
+        creation = threads.create(tenant, thread)
+        try:
+            if body.thread_id:
+                self._table.transact([creation, leases.unearth(tenant, thread_id)])
+            else:
+                self._table.write(creation)
+        except Refused as exc:
+            if 0 not in exc.items:
+                raise Conflict(
+                    f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
+                    details={"retry_after": 2},
+                ) from exc
+            if body.if_exists == "do_nothing":
+                return self.get(tenant, thread_id)
+            raise ThreadExists(
+                f"Thread {thread_id} exists already; pass if_exists='do_nothing' to use it as it is."
+            ) from exc
+        return thread.wire(None, {})
+
+    def read(self, tenant: str, thread_id: str) -> tuple[Thread, Lease]:
+        """Read a thread's row and lease, as they are now.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB did not answer.
+        """
+        thread, lease = threads.read(self._table, tenant, parse_id(thread_id, "thread"))
+        if thread is None:
+            raise not_found(thread_id)
+        return thread, lease
+
+    def get(self, tenant: str, thread_id: str) -> dict[str, Any]:
+        """Show a thread with its values and open questions.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: Its newest checkpoint does not decode.
+        """
+        thread, lease = self.read(tenant, thread_id)
+        return self._show(tenant, thread, lease)
+
+    def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> dict[str, Any]:
+        """Merge metadata into a thread's, key by key.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: Its newest checkpoint does not decode.
+        """
+        thread_id = parse_id(thread_id, "thread")
+        change = threads.merge_metadata(tenant, thread_id, body.metadata, iso(self._clock()))
+        try:
+            row = self._table.write(change)
+        except Refused as exc:
+            raise not_found(thread_id) from exc
+        lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
+        return self._show(tenant, threads.from_item(row), lease)
+
+    def delete(self, tenant: str, thread_id: str) -> None:
+        """Delete a thread: at once for every reader, and for a worker that executes a run on it.
+
+        What is left of it is purged from the queue.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB did not answer, or the queue did not take the purge (it is sent
+                again by the sweeper).
+        """
+        thread_id = parse_id(thread_id, "thread")
+        burial = leases.bury(tenant, thread_id, now=self._clock())
+        try:
+            self._table.transact([threads.delete(tenant, thread_id), burial])
+        except Refused as exc:
+            raise not_found(thread_id) from exc
+        self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
+
+    def purge(self, tenant: str, thread_id: str) -> None:
+        """Remove what is left of a deleted thread; repeatable, and harmless for any other thread.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; the message comes again.
+        """
+        lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
+        if not lease.deleted or lease.purged:
+            return
+        self._table.delete(list(self._leftovers(tenant, thread_id)))
+        self._blobs.delete_all(tenant, thread_id)
+        rest = leases.lay_to_rest(tenant, thread_id, ends_at_s=self._clock() // 1000 + _TOMBSTONE_S)
+        try:
+            self._table.write(rest)
+        except Refused:
+            return  # another delivery was faster, and the id is already in use again
+
+    def _leftovers(self, tenant: str, thread_id: str) -> Iterator[Key]:
+        partition = keys.thread_partition(tenant, thread_id)
+        for item in self._table.query(partition, keys_only=True):
+            sort = item[keys.SORT]
+            if sort in (keys.LEASE_SORT, keys.THREAD_SORT):
+                continue
+            if sort.startswith(keys.RUN_PREFIX):
+                yield from self._run_leftovers(tenant, sort.removeprefix(keys.RUN_PREFIX))
+            yield Key(partition, sort)
+
+    def _run_leftovers(self, tenant: str, run_id: str) -> Iterator[Key]:
+        yield keys.run_pointer(tenant, run_id)
+        events = keys.event(tenant, run_id, 0, 0).partition
+        for item in self._table.query(events, keys_only=True):
+            yield Key(events, item[keys.SORT])
+
+    def _show(self, tenant: str, thread: Thread, lease: Lease) -> dict[str, Any]:
+        snapshot = self._latest(tenant, thread.thread_id, lease)
+        if snapshot is None:
+            return thread.wire(None, {})
+        return thread.wire(project_values(snapshot.record), project_interrupts(snapshot.writes))
+
+    def _latest(self, tenant: str, thread_id: str, lease: Lease) -> Snapshot | None:
+        return self._records.latest(tenant, thread_id, "", head=lease.head) if lease.head else None
+
+
+def not_found(thread_id: str) -> NotFound:
+    """Say that there is no such thread."""
+    return NotFound(f"Thread with ID {thread_id} not found.")

@@ -1,0 +1,1 @@
+"""Storage on DynamoDB, S3 and SQS; the only package that talks to AWS."""

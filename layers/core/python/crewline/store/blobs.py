@@ -1,0 +1,84 @@
+"""Large values in S3: content-addressed within their thread, checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from crewline.errors import CorruptRecord, Unavailable
+from crewline.store import keys
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+
+class Blobs:
+    """The bucket and the client that reaches it; safe for many threads."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def put(self, tenant: str, thread_id: str, content: bytes) -> str:
+        """Store bytes before anything points at them; storing the same bytes again is harmless.
+
+        Returns:
+            Their digest, by which `get` finds them.
+
+        Raises:
+            Unavailable: S3 did not take them.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        try:
+            self._client.put_object(
+                Bucket=self._bucket, Key=keys.blob(tenant, thread_id, digest), Body=content
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise Unavailable("S3 did not take a large value; try again in a moment.") from exc
+        return digest
+
+    def get(self, tenant: str, thread_id: str, digest: str) -> bytes:
+        """Read bytes and check them against their digest.
+
+        Raises:
+            CorruptRecord: They are not there, or are not what was stored.
+            Unavailable: S3 did not answer.
+        """
+        key = keys.blob(tenant, thread_id, digest)
+        try:
+            content = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] in ("NoSuchKey", "404"):
+                raise CorruptRecord(
+                    f"Thread {thread_id} points at the object {key}, which is missing."
+                ) from exc
+            raise Unavailable("S3 did not answer; try again in a moment.") from exc
+        except BotoCoreError as exc:
+            raise Unavailable("S3 did not answer; try again in a moment.") from exc
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CorruptRecord(f"Thread {thread_id} points at the object {key}, whose content was altered.")
+        return content
+
+    def delete_all(self, tenant: str, thread_id: str) -> None:
+        """Remove every blob of a thread; repeatable.
+
+        Raises:
+            Unavailable: S3 did not answer.
+        """
+        prefix = keys.blob_prefix(tenant, thread_id)
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            ):
+                objects: list[ObjectIdentifierTypeDef] = [
+                    {"Key": found["Key"]} for found in page.get("Contents", [])
+                ]
+                if objects:
+                    self._client.delete_objects(
+                        Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                    )
+        except (ClientError, BotoCoreError) as exc:
+            raise Unavailable("S3 did not answer; try again in a moment.") from exc

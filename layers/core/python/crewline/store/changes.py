@@ -1,0 +1,118 @@
+"""Conditional writes as values: made by the stores, carried out alone or in one transaction.
+
+Conditions name attributes as `#name` and parameters as `:name`; both are declared here, so that
+no reserved word and no user text ever reaches an expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from crewline.store.items import item_to_wire, to_wire
+from crewline.store.keys import PARTITION, SORT, Key
+
+EXISTS: Final = f"attribute_exists(#{PARTITION})"
+ABSENT: Final = f"attribute_not_exists(#{PARTITION})"
+
+_NAME: Final = re.compile(r"#(\w+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """Write a whole item."""
+
+    key: Key
+    item: Mapping[str, Any]
+    condition: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        """Spell the arguments of PutItem."""
+        item = {PARTITION: self.key.partition, SORT: self.key.sort, **self.item}
+        return {"Item": item_to_wire(item), **_expressions(self.condition, self.parameters)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Set, add to and remove attributes of an item; makes it when it is absent and no condition forbids."""
+
+    key: Key
+    set: Mapping[str, Any] = field(default_factory=dict)
+    """Attribute → new value. A name may go into a map: `("metadata", "user")`."""
+    entries: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """(map attribute, key in it) → new value; the map must be there."""
+    add: Mapping[str, int] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+    condition: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        """Spell the arguments of UpdateItem."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        settings, removals = [], []
+        for count, (name, value) in enumerate(self.set.items()):
+            names[f"#{name}"] = name
+            if value is None:
+                removals.append(f"#{name}")
+                continue
+            values[f":set{count}"] = to_wire(value)
+            settings.append(f"#{name} = :set{count}")
+        for count, ((name, key), value) in enumerate(self.entries.items()):
+            names |= {f"#{name}": name, f"#key{count}": key}
+            values[f":key{count}"] = to_wire(value)
+            settings.append(f"#{name}.#key{count} = :key{count}")
+        additions = []
+        for count, (name, amount) in enumerate(self.add.items()):
+            names[f"#{name}"] = name
+            values[f":add{count}"] = to_wire(amount)
+            additions.append(f"#{name} :add{count}")
+        for name in self.remove:
+            names[f"#{name}"] = name
+            removals.append(f"#{name}")
+        clauses = (("SET", settings), ("ADD", additions), ("REMOVE", removals))
+        expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
+        return {
+            "Key": _key(self.key),
+            **({"UpdateExpression": expression} if expression else {}),
+            **_expressions(self.condition, self.parameters, names, values),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Remove an item."""
+
+    key: Key
+    condition: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        """Spell the arguments of DeleteItem."""
+        return {"Key": _key(self.key), **_expressions(self.condition, self.parameters)}
+
+
+Change = Put | Update | Delete
+"""One write; its class name is the member of a transaction that carries it."""
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {PARTITION: {"S": key.partition}, SORT: {"S": key.sort}}
+
+
+def _expressions(
+    condition: str | None,
+    parameters: Mapping[str, Any],
+    names: Mapping[str, str] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    all_names = {**(names or {}), **{f"#{name}": name for name in _NAME.findall(condition or "")}}
+    all_values = {**(values or {}), **{f":{name}": to_wire(value) for name, value in parameters.items()}}
+    return {
+        **({"ConditionExpression": condition} if condition else {}),
+        **({"ExpressionAttributeNames": all_names} if all_names else {}),
+        **({"ExpressionAttributeValues": all_values} if all_values else {}),
+    }

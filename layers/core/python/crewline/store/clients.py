@@ -1,0 +1,120 @@
+"""Tuned boto3 clients: the one place that makes them.
+
+What a client costs per call is set here (a transaction takes 1.7 ms of CPU instead of 1.9 without
+parameter validation, request compression and account endpoints); what it may wait is set here too,
+so that a hung connection never uses up an invocation.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
+
+import boto3.session
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+_CONFIG: Final = Config(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    max_pool_connections=50,
+    tcp_keepalive=True,
+    parameter_validation=False,
+    disable_request_compression=True,
+    account_id_endpoint_mode="disabled",
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)
+
+_CREATION: Final = threading.Lock()
+"""A session is not safe for two threads that make clients; the clients are safe to share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Credentials for a client that must not use those of its environment."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+@overload
+def client(
+    service: Literal["dynamodb"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> DynamoDBClient: ...
+@overload
+def client(
+    service: Literal["s3"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> S3Client: ...
+@overload
+def client(
+    service: Literal["sqs"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> SQSClient: ...
+@overload
+def client(
+    service: Literal["cloudformation"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> CloudFormationClient: ...
+def client(
+    service: str,
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    credentials: Credentials | None = None,
+) -> Any:
+    """Make a client for an AWS service.
+
+    Making one costs tens of milliseconds: make it once and share it, from any thread.
+
+    Args:
+        service: Name of the service, as boto3 spells it.
+        endpoint_url: Where the service is, if not where the environment says.
+        region: Region, if not the environment's.
+        credentials: Credentials, if not the environment's.
+
+    Returns:
+        The client.
+
+    Raises:
+        botocore.exceptions.BotoCoreError: No region is known, or the service is not.
+    """
+    with _CREATION:
+        return _session().client(
+            service,
+            endpoint_url=endpoint_url,
+            region_name=region,
+            aws_access_key_id=credentials and credentials.access_key,
+            aws_secret_access_key=credentials and credentials.secret_key,
+            aws_session_token=credentials and credentials.token,
+            config=_CONFIG,
+        )
+
+
+@functools.cache
+def _session() -> Any:
+    # One for all clients: a second session would read the partition data from disk again.
+    return boto3.session.Session()

@@ -1,0 +1,127 @@
+"""Run rows and the pointers from a run id to its thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from crewline.models.runs import Run, RunError, RunStatus
+from crewline.store import keys
+from crewline.store.blobs import Blobs
+from crewline.store.changes import ABSENT, EXISTS, Put, Update
+from crewline.store.table import Table
+from crewline.store.threads import dump
+
+LARGEST_INLINE: Final = 100_000
+"""Bytes of kwargs that stay in the row; a row over 400 KB would be refused."""
+
+
+def put(tenant: str, run: Run, blobs: Blobs) -> Put:
+    """Write the row of a new run; part of the starting transaction.
+
+    Large kwargs go to S3 first: a row never points at what is not there.
+
+    ```
+    S: upload ── S: start ──▶ row      S: upload, dies ── an object without a row, removed with the thread
+    ```
+
+    Raises:
+        Unavailable: S3 did not take the kwargs.
+    """
+    kwargs = orjson.dumps(run.kwargs)
+    large = blobs.put(tenant, run.thread_id, kwargs) if len(kwargs) > LARGEST_INLINE else None
+    return Put(
+        key=keys.run(tenant, run.thread_id, run.run_id),
+        item={
+            "run_id": run.run_id,
+            "thread_id": run.thread_id,
+            "assistant_id": run.assistant_id,
+            "graph_id": run.graph_id,
+            "status": run.status,
+            "created_at": run.created_at,
+            "updated_at": run.updated_at,
+            "kwargs": None if large else kwargs.decode(),
+            "kwargs_blob": large,
+            "metadata": dump(run.metadata),
+            "multitask_strategy": run.multitask_strategy,
+            "error": dump(run.error.wire()) if run.error else None,
+            "head": run.head,
+        },
+        condition=ABSENT,
+    )
+
+
+def put_pointer(tenant: str, run: Run) -> Put:
+    """Write the pointer from a run id to its thread; part of the starting transaction."""
+    return Put(key=keys.run_pointer(tenant, run.run_id), item={"thread_id": run.thread_id})
+
+
+def set_status(
+    tenant: str,
+    thread_id: str,
+    run_id: str,
+    *,
+    status: RunStatus,
+    updated_at: str,
+    error: RunError | None = None,
+    head: str | None = None,
+) -> Update:
+    """Show what became of a run.
+
+    ```
+    D: delete run ──▶ no row      W: set status ──✗ no row: nothing comes back
+    ```
+    """
+    return Update(
+        key=keys.run(tenant, thread_id, run_id),
+        set={
+            "status": status,
+            "updated_at": updated_at,
+            **({"error": dump(error.wire())} if error else {}),
+            **({"head": head} if head else {}),
+        },
+        condition=EXISTS,
+    )
+
+
+def get(table: Table, blobs: Blobs, tenant: str, thread_id: str, run_id: str) -> Run | None:
+    """Read one run row.
+
+    Raises:
+        Unavailable: DynamoDB or S3 did not answer.
+        CorruptRecord: Its large kwargs are missing or altered.
+    """
+    item = table.get(keys.run(tenant, thread_id, run_id))
+    return _from_item(item, blobs, tenant) if item else None
+
+
+def newest_first(table: Table, blobs: Blobs, tenant: str, thread_id: str) -> Iterator[Run]:
+    """Read the runs of a thread, the newest first, as far as they are consumed.
+
+    Raises:
+        Unavailable: DynamoDB or S3 did not answer.
+        CorruptRecord: Large kwargs are missing or altered.
+    """
+    partition = keys.thread_partition(tenant, thread_id)
+    for item in table.query(partition, prefix=keys.RUN_PREFIX, newest_first=True):
+        yield _from_item(item, blobs, tenant)
+
+
+def _from_item(item: Mapping[str, Any], blobs: Blobs, tenant: str) -> Run:
+    stored = item.get("kwargs") or blobs.get(tenant, item["thread_id"], item["kwargs_blob"])
+    return Run(
+        run_id=item["run_id"],
+        thread_id=item["thread_id"],
+        assistant_id=item["assistant_id"],
+        graph_id=item["graph_id"],
+        status=item["status"],
+        created_at=item["created_at"],
+        updated_at=item["updated_at"],
+        kwargs=orjson.loads(stored),
+        metadata=orjson.loads(item["metadata"]),
+        multitask_strategy=item["multitask_strategy"],
+        error=RunError(**orjson.loads(item["error"])) if "error" in item else None,
+        head=item.get("head"),
+    )

@@ -1,0 +1,257 @@
+"""The one DynamoDB table: reads, single conditional writes, transactions.
+
+botocore's errors end here. A refused condition is a `Refused` with the item that refused it; a
+`TransactionConflict` is no refusal and is retried; everything that a later try may mend is
+`Unavailable`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from crewline.errors import CrewlineError, TooLarge, Unavailable
+from crewline.store.changes import Change, Delete, Put, Update
+from crewline.store.items import Item, item_from_wire
+from crewline.store.keys import PARTITION, SORT, Key
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CONFLICT_RETRIES: Final = 8
+_CONFLICT_FLOOR_S: Final = 0.005
+_CONFLICT_CEILING_S: Final = 0.2
+_BATCH: Final = 25
+_ALL_OLD: Final = "ALL_OLD"
+
+
+class Refused(CrewlineError):
+    """A condition did not hold; nothing was written.
+
+    Always caught by a service, which decides again from the items as they are.
+    """
+
+    code = "refused"
+
+    def __init__(self, items: Mapping[int, Item | None]) -> None:
+        """Keep what refused: position in the transaction → the item as it is, None when absent."""
+        super().__init__("A condition did not hold.")
+        self.items = dict(items)
+
+
+class Table:
+    """The table and the client that reaches it; safe for many threads."""
+
+    def __init__(self, client: DynamoDBClient, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def get(self, key: Key) -> Item | None:
+        """Read one item, strongly consistent.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        found = self._call("get_item", TableName=self.name, Key=_wire_key(key), ConsistentRead=True)
+        return item_from_wire(found["Item"]) if "Item" in found else None
+
+    def query(
+        self,
+        partition: str,
+        *,
+        prefix: str = "",
+        at_least: str | None = None,
+        at_most: str | None = None,
+        newest_first: bool = False,
+        page: int | None = None,
+        keys_only: bool = False,
+    ) -> Iterator[Item]:
+        """Read the items of a partition in the order of their sort keys, strongly consistent.
+
+        Requests are made as the iterator is consumed.
+
+        Args:
+            partition: The partition key.
+            prefix: Only sort keys that begin so.
+            at_least: Only sort keys from this one on; begins with `prefix`.
+            at_most: Only sort keys up to this one; begins with `prefix`.
+            newest_first: Descending instead of ascending.
+            page: Items per request, when a caller will need only a few: what is read is paid for.
+            keys_only: Read just the keys (the cost is the same, the answer is smaller).
+
+        Yields:
+            The items.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        arguments: dict[str, Any] = {
+            "TableName": self.name,
+            "ConsistentRead": True,
+            "ScanIndexForward": not newest_first,
+            **_range(partition, prefix, at_least, at_most),
+        }
+        if keys_only:
+            arguments["ProjectionExpression"] = f"{PARTITION}, {SORT}"
+        if page:
+            arguments["Limit"] = page
+        while True:
+            answer = self._call("query", **arguments)
+            yield from map(item_from_wire, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def write(self, change: Change) -> Item:
+        """Carry out one write.
+
+        Returns:
+            The item after an `Update`; empty for the other kinds.
+
+        Raises:
+            Refused: The condition did not hold; `items[0]` is the item as it is.
+            TooLarge: The item is over DynamoDB's limit.
+            Unavailable: DynamoDB did not answer; the write may or may not have landed.
+        """
+        operation = {Put: "put_item", Update: "update_item", Delete: "delete_item"}[type(change)]
+        arguments = {"TableName": self.name, **change.wire(), "ReturnValuesOnConditionCheckFailure": _ALL_OLD}
+        if isinstance(change, Update):
+            arguments["ReturnValues"] = "ALL_NEW"
+        for attempt in range(CONFLICT_RETRIES + 1):
+            try:
+                answer = self._call(operation, **arguments)
+                return item_from_wire(answer["Attributes"]) if "Attributes" in answer else {}
+            except ClientError as exc:
+                self._judge(exc, attempt)
+        raise _still_conflicting()
+
+    def transact(self, changes: Sequence[Change]) -> None:
+        """Carry out up to 100 writes, all or none.
+
+        The request is spelled once and sent again as the same bytes with the same token, so a
+        retry after an ambiguous end can neither double nor mix.
+
+        Raises:
+            Refused: A condition did not hold; `items` has the items of the writes that refused.
+            TooLarge: An item, or all of them together, are over DynamoDB's limits.
+            Unavailable: DynamoDB did not answer; the transaction may or may not have landed.
+        """
+        items = [
+            {
+                type(change).__name__: {
+                    "TableName": self.name,
+                    **change.wire(),
+                    "ReturnValuesOnConditionCheckFailure": _ALL_OLD,
+                }
+            }
+            for change in changes
+        ]
+        arguments = {"TransactItems": items, "ClientRequestToken": uuid4().hex}
+        for attempt in range(CONFLICT_RETRIES + 1):
+            try:
+                self._call("transact_write_items", **arguments)
+                return
+            except ClientError as exc:
+                self._judge(exc, attempt)
+        raise _still_conflicting()
+
+    def delete(self, keys: Sequence[Key]) -> None:
+        """Remove items without a condition; repeatable.
+
+        Raises:
+            Unavailable: DynamoDB did not answer, or left items over after several tries.
+        """
+        for start in range(0, len(keys), _BATCH):
+            requests = [{"DeleteRequest": {"Key": _wire_key(key)}} for key in keys[start : start + _BATCH]]
+            for attempt in range(CONFLICT_RETRIES + 1):
+                answer = self._call("batch_write_item", RequestItems={self.name: requests})
+                requests = answer.get("UnprocessedItems", {}).get(self.name, [])
+                if not requests:
+                    break
+                _pause(attempt)
+            else:
+                raise Unavailable(f"DynamoDB left {len(requests)} deletions undone; try again in a moment.")
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call DynamoDB and translate what every operation can raise.
+
+        `ClientError`s about conditions and conflicts pass through, for `_judge`.
+        """
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+        except ClientError as exc:
+            code = exc.response["Error"]["Code"]
+            if code in (
+                "ConditionalCheckFailedException",
+                "TransactionCanceledException",
+                "TransactionConflictException",
+            ):
+                raise
+            if code == "ValidationException" and "size" in exc.response["Error"]["Message"].lower():
+                raise TooLarge("An item is over DynamoDB's 400 KB, or a transaction over 4 MB.") from exc
+            raise Unavailable(f"DynamoDB refused {operation} with {code}; try again in a moment.") from exc
+        except BotoCoreError as exc:
+            raise Unavailable(f"DynamoDB did not answer {operation}; try again in a moment.") from exc
+        return answer
+
+    @staticmethod
+    def _judge(error: ClientError, attempt: int) -> None:
+        """Return after a pause when the write should be sent again; raise otherwise."""
+        response: Any = error.response
+        code = response["Error"]["Code"]
+        if code == "ConditionalCheckFailedException":
+            raise Refused({0: _old(response)}) from error
+        reasons = response.get("CancellationReasons", [])
+        codes = {reason.get("Code", "None") for reason in reasons}
+        if "ConditionalCheckFailed" in codes:
+            refusals = {
+                place: _old(reason)
+                for place, reason in enumerate(reasons)
+                if reason.get("Code") == "ConditionalCheckFailed"
+            }
+            raise Refused(refusals) from error
+        if codes & {"ItemCollectionSizeLimitExceeded", "ValidationError"}:
+            raise TooLarge("An item is over DynamoDB's 400 KB, or a transaction over 4 MB.") from error
+        if attempt < CONFLICT_RETRIES:
+            _pause(attempt)  # TransactionConflict, ThrottlingError, TransactionInProgress
+
+
+def _pause(attempt: int) -> None:
+    ceiling = min(_CONFLICT_CEILING_S, _CONFLICT_FLOOR_S * 2**attempt)
+    time.sleep(random.uniform(_CONFLICT_FLOOR_S, max(_CONFLICT_FLOOR_S, ceiling)))  # noqa: S311 (jitter)
+
+
+def _still_conflicting() -> Unavailable:
+    return Unavailable("Other writes to the same thread kept this one out; try again in a moment.")
+
+
+def _old(refusal: Mapping[str, Any]) -> Item | None:
+    return item_from_wire(refusal["Item"]) if refusal.get("Item") else None
+
+
+def _wire_key(key: Key) -> dict[str, Any]:
+    return {PARTITION: {"S": key.partition}, SORT: {"S": key.sort}}
+
+
+def _range(partition: str, prefix: str, at_least: str | None, at_most: str | None) -> dict[str, Any]:
+    names = {"#pk": PARTITION}
+    values = {":pk": {"S": partition}}
+    condition = "#pk = :pk"
+    if at_least is not None or at_most is not None:
+        names["#sk"] = SORT
+        values |= {":low": {"S": at_least or prefix}, ":high": {"S": at_most or f"{prefix}\U0010ffff"}}
+        condition += " AND #sk BETWEEN :low AND :high"
+    elif prefix:
+        names["#sk"] = SORT
+        values[":prefix"] = {"S": prefix}
+        condition += " AND begins_with(#sk, :prefix)"
+    return {
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }

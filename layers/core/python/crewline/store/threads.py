@@ -1,0 +1,151 @@
+"""Thread rows.
+
+Metadata is a map of JSON texts, one per key, so that two patches of different keys never lose
+one another: each is an update of its own keys, without reading first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from crewline.models.leases import Lease
+from crewline.models.threads import Thread, ThreadStatus
+from crewline.store import keys, leases
+from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
+from crewline.store.items import Item
+from crewline.store.table import Table
+
+
+def dump(value: Any) -> str:
+    """Spell a JSON value as the text that is stored."""
+    return orjson.dumps(value).decode()
+
+
+def from_item(item: Mapping[str, Any]) -> Thread:
+    """Read a thread row."""
+    return Thread(
+        thread_id=item["thread_id"],
+        created_at=item["created_at"],
+        updated_at=item["updated_at"],
+        state_updated_at=item["state_updated_at"],
+        status=item["status"],
+        metadata={name: orjson.loads(text) for name, text in item["metadata"].items()},
+        config=orjson.loads(item["config"]),
+        error=orjson.loads(item["error"]) if "error" in item else None,
+    )
+
+
+def read(table: Table, tenant: str, thread_id: str) -> tuple[Thread | None, Lease]:
+    """Read a thread and its lease in one query.
+
+    Returns:
+        The row, None when there is no such thread, and the lease.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    partition = keys.thread_partition(tenant, thread_id)
+    items = {item[keys.SORT]: item for item in table.query(partition, prefix=keys.HEAD_PREFIX)}
+    row = items.get(keys.THREAD_SORT)
+    return (from_item(row) if row else None), leases.from_item(items.get(keys.LEASE_SORT))
+
+
+def create(tenant: str, thread: Thread) -> Put:
+    """Write the row of a new thread.
+
+    ```
+    A: create t ──▶ row          B: create t ──✗ it exists: 409, or the row that is there
+    ```
+    """
+    return Put(key=keys.thread(tenant, thread.thread_id), item=_item(tenant, thread), condition=ABSENT)
+
+
+def merge_metadata(tenant: str, thread_id: str, metadata: Mapping[str, Any], updated_at: str) -> Update:
+    """Set some metadata keys and leave the others as they are.
+
+    ```
+    A: set a=1 ──▶ {a}        B: set b=2 ──▶ {a, b}, in any order
+    D: delete ──▶ no row      A: set a=1 ──✗ the row is gone: 404, nothing comes back
+    ```
+    """
+    return Update(
+        key=keys.thread(tenant, thread_id),
+        set={"updated_at": updated_at, **keys.by_updated(tenant, thread_id, updated_at)},
+        entries=_entries(metadata),
+        condition=EXISTS,
+    )
+
+
+def set_busy(
+    tenant: str, thread_id: str, *, metadata: Mapping[str, Any], config: Mapping[str, Any], updated_at: str
+) -> Update:
+    """Show that a run is in flight; part of the starting transaction, fenced by its lease.
+
+    ```
+    S: start ──▶ lease and row together      D: delete ── S: start ──✗ the row is gone: 404
+    ```
+    """
+    return Update(
+        key=keys.thread(tenant, thread_id),
+        set={**_status(tenant, thread_id, "busy", updated_at), "config": dump(config)},
+        entries=_entries(metadata),
+        condition=EXISTS,
+    )
+
+
+def set_outcome(
+    tenant: str, thread_id: str, *, status: ThreadStatus, error: Mapping[str, Any] | None, updated_at: str
+) -> Update:
+    """Show how the last run left the thread; part of the finishing transaction, fenced by its lease.
+
+    ```
+    W: finish ──▶ lease, run row and thread row together, or none
+    ```
+    """
+    return Update(
+        key=keys.thread(tenant, thread_id),
+        set={
+            **_status(tenant, thread_id, status, updated_at),
+            "state_updated_at": updated_at,
+            "error": dump(error) if error else None,
+        },
+        condition=EXISTS,
+    )
+
+
+def delete(tenant: str, thread_id: str) -> Delete:
+    """Remove the row: from now on the thread is not found; the rest is purged from the queue.
+
+    ```
+    A: delete ──▶ row gone, tombstone      B: delete ──✗ no row: 404
+    ```
+    """
+    return Delete(key=keys.thread(tenant, thread_id), condition=EXISTS)
+
+
+def _entries(metadata: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    return {("metadata", name): dump(value) for name, value in metadata.items()}
+
+
+def _status(tenant: str, thread_id: str, status: ThreadStatus, updated_at: str) -> Item:
+    return {
+        "status": status,
+        "updated_at": updated_at,
+        **keys.by_updated(tenant, thread_id, updated_at),
+        **keys.by_status(tenant, thread_id, status, updated_at),
+    }
+
+
+def _item(tenant: str, thread: Thread) -> Item:
+    return {
+        "thread_id": thread.thread_id,
+        "created_at": thread.created_at,
+        "state_updated_at": thread.state_updated_at,
+        "metadata": {name: dump(value) for name, value in thread.metadata.items()},
+        "config": dump(thread.config),
+        "error": dump(thread.error) if thread.error else None,
+        **_status(tenant, thread.thread_id, thread.status, thread.updated_at),
+    }

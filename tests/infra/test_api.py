@@ -1,0 +1,156 @@
+"""The REST API sends every path to the function that `crewline.http.resources` names for it."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from crewline.http.resources import RESOURCES, resource_for
+
+OfType = Callable[[str], dict[str, dict[str, Any]]]
+Paths = dict[str, str]
+
+REQUESTS = (
+    "/",
+    "/ok",
+    "/info",
+    "/mcp",
+    "/threads",
+    "/threads/search",
+    "/threads/count",
+    "/threads/T",
+    "/threads/T/copy",
+    "/threads/T/history",
+    "/threads/T/runs",
+    "/threads/T/runs/stream/x",
+    "/threads/T/runs/R",
+    "/threads/T/runs/R/cancel",
+    "/threads/T/runs/R/join",
+    "/threads/T/runs/wait",
+    "/threads/T/state",
+    "/threads/T/state/C",
+    "/threads/T/state/checkpoint",
+    "/threads/wait/runs",
+    "/runs",
+    "/runs/batch",
+    "/runs/cancel",
+    "/runs/crons/search",
+    "/runs/wait",
+    "/assistants",
+    "/assistants/A",
+    "/assistants/A/versions",
+    "/store/items",
+    "/v1/runs/R/events",
+)
+
+
+@pytest.fixture(scope="module")
+def paths(of_type: OfType) -> Paths:
+    """Path of each resource that has the ANY method → name of the function behind it."""
+    resources = of_type("ApiGateway::Resource")
+    found = {}
+    for method in of_type("ApiGateway::Method").values():
+        assert method["HttpMethod"] == "ANY"
+        parts: list[str] = []
+        place = method["ResourceId"]
+        while "Ref" in place:  # the root is a Fn::GetAtt of the API
+            parts.insert(0, resources[place["Ref"]]["PathPart"])
+            place = resources[place["Ref"]]["ParentId"]
+        (function,) = (f for f in ("Api", "Crew") if f"{f}Function" in json.dumps(method["Integration"]))
+        found[f"/{'/'.join(parts)}"] = function.lower()
+    return found
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment]
+
+
+def _rank(segment: str) -> int:
+    """Literal before variable before greedy."""
+    return 2 if segment.endswith("+}") else 1 if segment.endswith("}") else 0
+
+
+def _match_without_turning_back(paths: Paths, request: str) -> str | None:
+    """Descend into the most specific child each time; what is not below it is lost."""
+    place = ""
+    for wanted in _segments(request):
+        children = [path for path in paths if path != "/" and path.rpartition("/")[0] == place]
+        fitting = [c for c in children if _rank(c) or c == f"{place}/{wanted}"]
+        if not fitting:
+            return None
+        place = min(fitting, key=_rank)
+        if place.endswith("+}"):
+            break
+    return paths.get(place or "/")
+
+
+def _fits(path: str, request: str) -> bool:
+    ours, theirs = _segments(path), _segments(request)
+    if ours and ours[-1].endswith("+}"):
+        theirs = theirs[: len(ours)]
+    return len(ours) == len(theirs) and all(_rank(o) or o == t for o, t in zip(ours, theirs, strict=True))
+
+
+def _match_the_most_specific(paths: Paths, request: str) -> str | None:
+    """Choose among all resources that fit, as API Gateway was measured to do."""
+    fitting = [path for path in paths if _fits(path, request)]
+    return paths[min(fitting, key=lambda path: [_rank(s) for s in _segments(path)])] if fitting else None
+
+
+@pytest.mark.parametrize("match", [_match_without_turning_back, _match_the_most_specific])
+@pytest.mark.parametrize("request_path", REQUESTS)
+def test_a_path_reaches_its_function_however_api_gateway_resolves_it(
+    paths: Paths, match: Callable[[Paths, str], str | None], request_path: str
+) -> None:
+    assert match(paths, request_path) == resource_for(request_path)[1]
+
+
+def test_every_resource_of_the_table_is_there(paths: Paths) -> None:
+    assert dict(RESOURCES).items() <= paths.items()
+
+
+def test_no_resource_is_without_a_method(of_type: OfType, paths: Paths) -> None:
+    assert len(paths) == len(of_type("ApiGateway::Resource")) + 1
+
+
+def _parents_of_variables(paths: Iterable[str]) -> Counter[str]:
+    return Counter(path.rpartition("/")[0] for path in paths if path.endswith("}"))
+
+
+def test_no_resource_has_two_variable_children_for_api_gateway_refuses_them(paths: Paths) -> None:
+    assert set(_parents_of_variables(paths).values()) == {1}
+
+
+def test_the_api_may_invoke_each_function_by_one_statement(of_type: OfType) -> None:
+    invoked = Counter(p["FunctionName"]["Fn::GetAtt"][0] for p in of_type("Lambda::Permission").values())
+
+    assert invoked == {"ApiFunction": 1, "CrewFunction": 1}
+
+
+def test_the_api_is_regional_and_throttled(of_type: OfType) -> None:
+    (api,) = of_type("ApiGateway::RestApi").values()
+    (stage,) = of_type("ApiGateway::Stage").values()
+
+    assert api["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    assert stage["MethodSettings"][0]["ThrottlingRateLimit"] == 100
+    assert stage["MethodSettings"][0]["ThrottlingBurstLimit"] == 200
+
+
+def test_access_logs_name_the_resource_and_never_the_path(of_type: OfType) -> None:
+    (stage,) = of_type("ApiGateway::Stage").values()
+    logged = set(json.loads(stage["AccessLogSetting"]["Format"]).values())
+
+    assert "$context.resourcePath" in logged
+    assert "$context.path" not in logged
+
+
+def test_errors_of_the_gateway_look_like_those_of_the_functions(of_type: OfType) -> None:
+    responses = of_type("ApiGateway::GatewayResponse").values()
+
+    assert {response["ResponseType"] for response in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    for response in responses:
+        template = response["ResponseTemplates"]["application/json"]
+        rendered = template.replace("$context.error.messageString", '"Endpoint request timed out"')
+        assert json.loads(rendered) == {"detail": "Endpoint request timed out"}

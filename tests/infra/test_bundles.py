@@ -1,0 +1,59 @@
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from crewline import locations
+from crewline_cdk.bundles import bundle_core, bundle_project, dependencies_hash, install_command
+
+
+def test_the_core_layer_imports_as_the_library_without_what_only_a_laptop_uses(tmp_path: Path) -> None:
+    bundle_core(tmp_path)
+
+    package = tmp_path / "python" / "crewline"
+    assert (package / "http" / "resources.py").is_file()
+    assert not {"local", "cli", "_bundle"} & {entry.name for entry in package.iterdir()}
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_path: Path) -> None:
+    project = tmp_path / "ours"
+    unwanted = (".git/HEAD", ".venv/bin/python", ".env", ".crewline/state", "node_modules/x", "cdk.out/x")
+    wanted = ("langgraph.json", "crews/chat.py", "crews/local/prompt.txt")
+    for name in (*unwanted, *wanted, "crews/__pycache__/chat.pyc", "crews/.env"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name)
+
+    bundle_project(project, tmp_path / "layer")
+
+    copied = [path for path in (tmp_path / "layer").rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path / "layer" / "project")) for path in copied} == set(wanted)
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_dependencies_come_as_wheels_for_lambda_with_their_hashes_checked(
+    monkeypatch: pytest.MonkeyPatch, has_uv: bool
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/uv" if has_uv else None)
+
+    command = install_command()
+
+    assert command[:3] == (["/bin/uv", "pip", "install"] if has_uv else [sys.executable, "-m", "pip"])
+    assert {"--require-hashes", ":all:", "3.13", str(locations.DEPENDENCY_LOCK)} <= set(command)
+    assert ("aarch64-manylinux2014" if has_uv else "manylinux2014_aarch64") in command
+
+
+def test_the_dependency_layer_changes_with_its_lock_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = dependencies_hash()
+    lock = tmp_path / "elsewhere.txt"
+    lock.write_bytes(locations.DEPENDENCY_LOCK.read_bytes())
+    monkeypatch.setattr(locations, "DEPENDENCY_LOCK", lock)
+
+    assert dependencies_hash() == before
+    lock.write_text("langgraph==0.0.1")
+    assert dependencies_hash() != before

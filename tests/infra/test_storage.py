@@ -1,0 +1,84 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+from crewline.store import keys
+
+OfType = Callable[[str], dict[str, dict[str, Any]]]
+
+
+def _only(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    (properties,) = resources.values()
+    return properties
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]
+
+
+def test_the_table_has_the_keys_and_every_index_that_the_store_names(of_type: OfType) -> None:
+    table = _only(of_type("DynamoDB::Table"))
+
+    assert table["KeySchema"] == _key_schema(keys.PARTITION, keys.SORT)
+    assert table["GlobalSecondaryIndexes"] == [
+        {
+            "IndexName": index.name,
+            "KeySchema": _key_schema(index.partition, index.sort),
+            "Projection": {"ProjectionType": index.projection},
+        }
+        for index in keys.INDEXES
+    ]
+
+
+def test_the_table_is_on_demand_ends_items_and_can_be_restored(of_type: OfType) -> None:
+    table = _only(of_type("DynamoDB::Table"))
+
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["TimeToLiveSpecification"] == {"AttributeName": keys.TTL, "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_the_bucket_is_private_and_encrypted(of_type: OfType) -> None:
+    bucket = _only(of_type("S3::Bucket"))
+
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert "AES256" in json.dumps(bucket["BucketEncryption"])
+
+
+def test_bucket_and_queues_refuse_what_does_not_come_over_tls(of_type: OfType) -> None:
+    policies = [*of_type("S3::BucketPolicy").values(), *of_type("SQS::QueuePolicy").values()]
+
+    assert len(policies) == 3
+    for policy in policies:
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_what_holds_state_outlives_the_stack(template: dict[str, Any]) -> None:
+    kinds = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue"}
+    stateful = [resource for resource in template["Resources"].values() if resource["Type"] in kinds]
+
+    assert len(stateful) == 4
+    assert {resource["DeletionPolicy"] for resource in stateful} == {"Retain"}
+
+
+def test_a_message_goes_to_the_dead_letters_after_five_receives(of_type: OfType) -> None:
+    queues = of_type("SQS::Queue")
+    ((run_queue_id, run_queue),) = ((k, v) for k, v in queues.items() if "RedrivePolicy" in v)
+    ((dead_id, dead),) = ((k, v) for k, v in queues.items() if k != run_queue_id)
+
+    assert run_queue["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": [dead_id, "Arn"]},
+        "maxReceiveCount": 5,
+    }
+    assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+def test_a_message_stays_hidden_for_a_whole_invocation_of_the_worker(of_type: OfType) -> None:
+    (visibility,) = (q["VisibilityTimeout"] for q in of_type("SQS::Queue").values() if "RedrivePolicy" in q)
+
+    assert visibility >= of_type("Lambda::Function")["WorkerFunction"]["Timeout"]
