@@ -14,7 +14,7 @@ def make_logger(service: str, level: str) -> Logger:
         service: Name of the function.
         level: `DEBUG`, `INFO`, `WARNING` or `ERROR`.
     """
-    return Logger(service=service, level=level, use_rfc3339=True, utc=True)
+    return Logger(service=service, level=level, use_rfc3339=True, utc=True, serialize_stacktrace=False)
 
 
 def run_fields(claim: Claim) -> dict[str, str | int]:

@@ -10,9 +10,8 @@ from uuid import uuid4
 import orjson
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
-from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-from crewline.errors import NotFound, TooLarge
+from crewline.errors import TooLarge
 from crewline.http.errors import error_reply
 from crewline.http.replies import Reply
 from crewline.http.resolvers import Resolver
@@ -33,7 +32,6 @@ class App:
         self._resolver = Resolver()
         for router in routers:
             self._resolver.include_router(router)
-        self._resolver.exception_handler(NotFoundError)(_raise_not_found)
         self._resolver.prepare()
         self._max_body_bytes = max_body_bytes
         self._logger = logger
@@ -95,10 +93,6 @@ def empty_response(status: int = 204) -> Response[Any]:
 def to_json(value: Any) -> bytes:
     """Spell a value as JSON text."""
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
-
-
-def _raise_not_found(_: NotFoundError) -> Response[Any]:
-    raise NotFound("Not Found")
 
 
 def _lower(headers: Mapping[str, Any]) -> dict[str, str]:

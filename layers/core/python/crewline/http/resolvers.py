@@ -15,7 +15,10 @@ from typing import Any
 import orjson
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.event_handler.api_gateway import Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+
+from crewline.errors import NotFound
 
 
 @dataclass(slots=True)
@@ -39,6 +42,10 @@ class Resolver(APIGatewayRestResolver):
     def __init__(self) -> None:
         self._own: dict[str, Any] = {}
         super().__init__(enable_validation=True, debug=False, json_body_deserializer=_parse_json)
+        # Answers are rendered by the routes: validating them again would walk every value twice.
+        del self._response_validation_middleware
+        self.exception_handler(Exception)(_raise)
+        self.exception_handler(NotFoundError)(_raise_not_found)
 
     def prepare(self) -> None:
         """Build every route's stack and models now: lazily, two first requests would race for it."""
@@ -95,6 +102,15 @@ class Resolver(APIGatewayRestResolver):
     @processed_stack_frames.setter
     def processed_stack_frames(self, value: list[str]) -> None:
         """Ignore what the base class sets when it is made."""
+
+
+def _raise(error: Exception) -> Response[Any]:
+    """Let an error out to the app, which maps and logs it; Powertools would log it a second time."""
+    raise error
+
+
+def _raise_not_found(_: NotFoundError) -> Response[Any]:
+    raise NotFound("Not Found")
 
 
 def _parse_json(text: str) -> Any:

@@ -35,6 +35,7 @@ _ITEM_OPERATIONS: Final = (
 _NAMES: Final = (
     "ministack.app:app",
     "ministack.core.lambda_runtime:ProvidedWorker._build_handler_class",
+    "ministack.core.lambda_runtime:ProvidedWorker._drain_stderr_bounded",
     "ministack.core.lambda_runtime:ProvidedWorker._pump_output",
     "ministack.core.lambda_runtime:_worker_class_for",
     "ministack.core.lambda_runtime:reset",
@@ -74,6 +75,7 @@ def apply(function_log: Path) -> None:
     runtime = importlib.import_module("ministack.core.lambda_runtime")
     _route_python_to_bootstrap(runtime, importlib.import_module("ministack.services.lambda_svc"))
     _send_without_delay(runtime.ProvidedWorker)
+    _wait_for_no_output(runtime.ProvidedWorker)
     _keep_function_output(runtime.ProvidedWorker, function_log)
     _serialise_item_operations(importlib.import_module("ministack.services.dynamodb"))
 
@@ -123,6 +125,18 @@ def _send_without_delay(worker: Any) -> None:
         return handler
 
     worker._build_handler_class = build
+
+
+def _wait_for_no_output(worker: Any) -> None:
+    # Each call waits 50 ms in case that the function still prints something. Its output is in our
+    # file anyway; a line that comes late is counted to the next invocation.
+    stock = worker._drain_stderr_bounded
+
+    @functools.wraps(stock)
+    def drain(self: Any, first_line_wait: float = 0.0) -> Any:
+        return stock(self, first_line_wait)
+
+    worker._drain_stderr_bounded = drain
 
 
 def _keep_function_output(worker: Any, path: Path) -> None:
