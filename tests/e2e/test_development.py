@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e.processes import eventually, gone
 
 from crewline.local import children, clouds, states
 from crewline.local.failures import LocalServiceError
 from crewline.store import clients
-from tests.e2e.processes import eventually, gone
 
 STUB = """
 import json, os
@@ -121,7 +121,10 @@ def worker_of(url: str, state: Path) -> tuple[int, int]:
     return int(worker), int(cloud)
 
 
-def test_it_serves_in_the_environment_of_a_function(start: Start, project: Path, tmp_path: Path) -> None:
+def test_it_serves_in_the_environment_of_a_function(
+    start: Start, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "one that is not on this machine")
     with start() as service:
         seen = asked(service.url)
         held = json.loads((tmp_path / "state" / "service.json").read_text())
@@ -130,6 +133,7 @@ def test_it_serves_in_the_environment_of_a_function(start: Start, project: Path,
     assert environ["GREETING"] == "hello"
     assert environ["LANGGRAPH_STRICT_MSGPACK"] == "true"
     assert environ["CREWLINE_MANIFEST"] == str(project / "langgraph.json")
+    assert "AWS_PROFILE" not in environ
     assert environ["AWS_REGION"] == "us-east-1", "the project's AWS_ variables stay out"
     assert held == {"pid": service.process.pid, "url": service.url}
     assert "Crewline is ready at " + service.url in service.log.read_text()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from tests.e2e.processes import eventually, gone, is_alive
 
 from crewline.local import bundles, clouds, patches, stacks, states, templates
 from crewline.local.failures import LocalServiceError
 from crewline.store import clients, keys
-from tests.e2e.processes import eventually, gone, is_alive
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,6 +39,13 @@ def dynamodb(cloud: clouds.LocalCloud) -> DynamoDBClient:
 
 def objects(cloud: clouds.LocalCloud) -> S3Client:
     return clients.client("s3", endpoint_url=cloud.url, region=clouds.REGION, credentials=clouds.CREDENTIALS)
+
+
+def send(cloud: clouds.LocalCloud, queue_url: str, body: str) -> None:
+    queue = clients.client(
+        "sqs", endpoint_url=cloud.url, region=clouds.REGION, credentials=clouds.CREDENTIALS
+    )
+    queue.send_message(QueueUrl=queue_url, MessageBody=body)
 
 
 def lambda_client(cloud: clouds.LocalCloud) -> Any:
@@ -144,18 +151,18 @@ def test_a_message_on_the_run_queue_reaches_the_worker(
         f"    pathlib.Path({str(seen)!r}).write_text(event['Records'][0]['body'])\n"
     )
     url = deploy(cloud, template, functions).run_queue_url
-    queue = clients.client(
-        "sqs", endpoint_url=cloud.url, region=clouds.REGION, credentials=clouds.CREDENTIALS
-    )
-    queue.send_message(QueueUrl=url, MessageBody="run 7")
+    send(cloud, url, "run 7")
     assert eventually(lambda: seen.read_text() if seen.exists() else None) == "run 7"
     log = tmp_path / "state" / "logs" / "functions.log"
-    assert "working on run 7" in eventually(lambda: log.read_text() or None)
+    assert "working on run 7" in eventually(log.read_text)
 
 
 def test_state_survives_a_stop(tmp_path: Path, template: Path, functions: Path) -> None:
     item = {keys.PARTITION: {"S": "kept"}, keys.SORT: {"S": "!"}}
     (functions / "crew" / "handler.py").write_text("def handler(event, context):\n    return event\n")
+    (functions / "worker" / "handler.py").write_text(
+        "def handler(event, context):\n    print(event['Records'][0]['body'], flush=True)\n"
+    )
     with states.held(tmp_path / "state") as state:
         with clouds.running(state) as cloud:
             first = deploy(cloud, template, functions)
@@ -168,10 +175,49 @@ def test_state_survives_a_stop(tmp_path: Path, template: Path, functions: Path) 
             body = objects(cloud).get_object(Bucket=first.bucket, Key="T/kept")["Body"].read()
             assert body == b"large"
             assert invoke(cloud, "crew", 5) == (False, 5)
-            queue = clients.client(
-                "sqs", endpoint_url=cloud.url, region=clouds.REGION, credentials=clouds.CREDENTIALS
-            )
-            queue.send_message(QueueUrl=second.run_queue_url, MessageBody="x")
+            send(cloud, second.run_queue_url, "after the restart")
+            log = state.function_log
+            assert "after the restart" in eventually(log.read_text)
+
+
+def test_a_change_of_the_project_is_deployed_and_keeps_the_table(
+    cloud: clouds.LocalCloud, template: Path, functions: Path
+) -> None:
+    (functions / "crew" / "handler.py").write_text(
+        "import os\ndef handler(event, context):\n    return os.environ['TONE']\n"
+    )
+    first = deploy(cloud, template, functions, TONE="dry")
+    assert invoke(cloud, "crew", None) == (False, "dry")
+    assert deploy(cloud, template, functions, TONE="warm") == first
+    assert invoke(cloud, "crew", None) == (False, "warm")
+
+
+def test_a_stack_that_cannot_be_deployed_names_the_resource(
+    cloud: clouds.LocalCloud, template: Path, functions: Path
+) -> None:
+    whole = template.read_text()
+    body = json.loads(whole)
+    layers = ["arn:aws:lambda:us-east-1:000000000000:layer:absent:1"]
+    body["Resources"]["CrewFunction"]["Properties"]["Layers"] = layers
+    template.write_text(json.dumps(body))
+    with pytest.raises(LocalServiceError, match="The local stack failed: CrewFunction: .*absent"):
+        deploy(cloud, template, functions)
+    template.write_text(whole)
+    assert deploy(cloud, template, functions).table, "the failed stack does not stand in the way"
+
+
+def test_a_template_that_is_refused_is_told(
+    cloud: clouds.LocalCloud, template: Path, functions: Path
+) -> None:
+    template.write_text('{"Resources": {"Strange": {"Type": "AWS::Nowhere::Thing"}}}')
+    with pytest.raises(LocalServiceError, match=r"cannot be deployed: .*AWS::Nowhere::Thing"):
+        deploy(cloud, template, functions)
+
+
+def test_clients_can_be_made_from_many_threads(cloud: clouds.LocalCloud) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        made = list(threads.map(dynamodb, [cloud] * 32))
+    assert [client.list_tables()["TableNames"] for client in made] == [[]] * 32
 
 
 def test_no_process_is_left_after_a_stop(tmp_path: Path, template: Path, functions: Path) -> None:

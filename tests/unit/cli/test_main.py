@@ -22,7 +22,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int | str | None:
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
     monkeypatch.setattr(sys, "argv", ["crewline", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import shlex
@@ -15,7 +16,6 @@ from types import FrameType
 from typing import Final, Never
 
 from rich.console import Console
-from rich.table import Table
 
 from crewline.local import lifelines
 from crewline.local.clouds import last_lines
@@ -85,21 +85,21 @@ def _raised_signals() -> Iterator[None]:
 
 
 def _welcome(console: Console, service: LocalService, seconds: float) -> None:
-    table = Table.grid(padding=(0, 2))
-    for name, crew in service.manifest.crews.items():
-        table.add_row(f"  {name}", crew.description or f"{crew.path.name}:{crew.attribute}")
-    first = next(iter(service.manifest.crews))
-    console.print(
-        f"[bold]Crewline is ready[/] at {service.url} after {seconds:.1f} s: open on loopback, no key needed"
-    )
-    console.print("\nCrews")
-    console.print(table)
+    ready = f"[bold]Crewline is ready[/] at {service.url} after {seconds:.1f} s"
+    console.print(f"{ready}: open on loopback, no key needed\n\nCrews")
+    crews = service.manifest.crews
+    width = max(map(len, crews))
+    for name, crew in crews.items():
+        description = crew.description or f"{crew.path.name}:{crew.attribute}"
+        console.print(f"  {name:<{width}}  {description}", markup=False)
     console.print("\nTry")
-    console.print(f"  {_example(service.url, first)}", markup=False)
+    console.print(f"  {_example(service.url, next(iter(crews)))}", markup=False)
     console.print(f"  Studio: {_STUDIO}{service.url}")
-    console.print(f"\nState {service.state.root}, logs {service.state.logs}; Ctrl-C stops, the state stays.")
+    console.print(f"\nState {service.state.root}", markup=False)
+    console.print(f"Logs  {service.state.logs}\nCtrl-C stops; the state stays.", markup=False)
 
 
 def _example(url: str, crew: str) -> str:
-    body = f'{{"assistant_id": "{crew}", "input": {{}}}}'
-    return f"curl -s {url}/runs/wait -H 'content-type: application/json' -d {shlex.quote(body)}"
+    body = {"assistant_id": crew, "input": {"messages": [{"role": "user", "content": "Hello"}]}}
+    data = shlex.quote(json.dumps(body))
+    return f"curl -s {url}/runs/wait -H 'content-type: application/json' -d {data}"

@@ -23,6 +23,10 @@ ACCOUNT: Final = "000000000000"
 CREDENTIALS: Final = Credentials(ACCOUNT, "local")
 """ministack reads the account from the access key; nothing checks the secret."""
 
+_NAMED_PORT: Final = "4566"
+"""The port in the URLs of queues, under which the emulator keeps them: it must survive a restart on
+another port. Nothing listens there; an SDK sends to AWS_ENDPOINT_URL whatever a queue's URL says."""
+
 _START_TIMEOUT: Final = 60.0
 _STOP_TIMEOUT: Final = 30.0
 
@@ -30,7 +34,6 @@ _NOT_INHERITED: Final = frozenset(
     {
         "PYTHONDONTWRITEBYTECODE",  # would compile langgraph anew in each worker
         "AUTH",
-        "DEBUG",
         "EDGE_PORT",
         "LAMBDA_EXECUTOR",
         "LAMBDA_STRICT",
@@ -134,12 +137,11 @@ def running(state: StateFolder) -> Iterator[LocalCloud]:
 
 
 def _launch(listener: socket.socket, state: StateFolder) -> LocalCloud:
-    port = listener.getsockname()[1]
-    url = f"http://{LOOPBACK}:{port}"
+    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     environment = {
         **inherited(os.environ),
         **cloud_environment(url),
-        "GATEWAY_PORT": str(port),
+        "GATEWAY_PORT": _NAMED_PORT,
         "BIND_HOST": LOOPBACK,
         "MINISTACK_HOST": LOOPBACK,
         "IOT_MTLS_ENABLED": "0",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import resource
 import signal
 import sys
 import threading
@@ -30,6 +31,9 @@ def main() -> None:
     except LocalServiceError as error:
         sys.exit(f"Error: {error}")
     patches.apply(function_log)
+    # Every worker and client holds connections; the usual soft limit is 256 or 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(_serve(fd))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ def listen(port: int) -> socket.socket:
         A bound socket, which refuses connections until something is served on it.
 
     Raises:
-        LocalServiceError: The port is in use.
+        LocalServiceError: The port is in use, or not ours to open.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     # A port on which an earlier server's connections linger is free; one that is listened on is not.
@@ -37,7 +38,8 @@ def listen(port: int) -> socket.socket:
         listener.bind((LOOPBACK, port))
     except OSError as exc:
         listener.close()
-        raise LocalServiceError(f"Port {port} is in use on {LOOPBACK}; choose another with --port.") from exc
+        reason = "is in use" if exc.errno == errno.EADDRINUSE else f"cannot be opened ({exc.strerror})"
+        raise LocalServiceError(f"Port {port} {reason} on {LOOPBACK}; choose another with --port.") from exc
     return listener
 
 

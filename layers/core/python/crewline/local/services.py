@@ -71,9 +71,11 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(servers.listen(port))
         folder = stack.enter_context(states.held(state.resolve()))
+        # First of all: with the caller's AWS profile no client could be made.
+        stack.enter_context(_own_environment())
         cloud = stack.enter_context(clouds.running(folder))
         outputs = _deploy(cloud, manifest, variables, functions=functions, template=template)
-        stack.enter_context(_environment_of(cloud, outputs, manifest, variables))
+        os.environ.update({**variables, **_STRICT, **_settings(outputs, manifest), **cloud.environment})
         stack.enter_context(chdir(manifest.folder))
         door = FrontDoor(
             handlers.load_answers(functions, _ANSWERING),
@@ -124,23 +126,23 @@ def _read_template(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _environment_of(
-    cloud: clouds.LocalCloud, outputs: stacks.Outputs, manifest: Manifest, variables: Mapping[str, str]
-) -> Iterator[None]:
-    """Give this process the environment that its functions have on the local cloud."""
+def _own_environment() -> Iterator[None]:
+    """Give this process an environment to change, without what must not reach the local cloud."""
     before = dict(os.environ)
-    settings = environment(
+    _replace_environment(clouds.inherited(before))
+    try:
+        yield
+    finally:
+        _replace_environment(before)
+
+
+def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
+    return environment(
         table=outputs.table,
         bucket=outputs.bucket,
         run_queue_url=outputs.run_queue_url,
         manifest=str(manifest.path),
     )
-    after = {**clouds.inherited(before), **variables, **_STRICT, **settings, **cloud.environment}
-    _replace_environment(after)
-    try:
-        yield
-    finally:
-        _replace_environment(before)
 
 
 def _replace_environment(environ: Mapping[str, str]) -> None:

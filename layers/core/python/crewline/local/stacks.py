@@ -23,6 +23,10 @@ STACK: Final = "crewline"
 _TIMEOUT: Final = 60.0
 _POLL: Final = 0.05
 _UNCHANGED: Final = "No updates are to be performed"
+_NEVER_DEPLOYED: Final = frozenset(
+    # In progress means cut short: nobody else deploys to a cloud whose state folder we hold.
+    {"CREATE_FAILED", "CREATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "ROLLBACK_IN_PROGRESS"}
+)
 _CAPABILITIES: Final = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
 
 
@@ -68,19 +72,16 @@ def _upload(cloud: LocalCloud, bundles: Iterable[Bundle]) -> None:
 
 def _create_or_update(formation: CloudFormationClient, body: str) -> None:
     current = _current(formation)
-    if current and current["StackStatus"] in {"ROLLBACK_COMPLETE", "CREATE_FAILED", "ROLLBACK_FAILED"}:
-        formation.delete_stack(StackName=STACK)  # its first deploy failed: there is nothing to update
-        _settled(formation)
-        current = None
-    if current is None:
-        formation.create_stack(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
-        return
+    if current and current["StackStatus"] in _NEVER_DEPLOYED:
+        formation.delete_stack(StackName=STACK)
+        current = _settled(formation)
+    deploy = formation.create_stack if current is None else formation.update_stack
     try:
-        formation.update_stack(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
+        deploy(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
     except formation.exceptions.ClientError as exc:
         if _UNCHANGED not in str(exc):
             raise LocalServiceError(
-                f"The local stack cannot be updated: {exc} Remove the state folder to start anew."
+                f"The local stack cannot be deployed: {exc} If nothing else helps, remove the state folder."
             ) from exc
 
 

@@ -1,0 +1,158 @@
+"""Small real graphs that the tests serve: one of each form that a manifest can name."""
+
+import asyncio
+import operator
+import os
+from typing import Annotated, Any
+
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import interrupt
+from pydantic import BaseModel
+from typing_extensions import TypedDict
+
+
+# ------------------------------------------------------------------ echo: a compiled graph with messages
+def _reply(state: MessagesState) -> dict[str, Any]:
+    return {"messages": [AIMessage(content=f"echo: {state['messages'][-1].content}")]}
+
+
+echo = (
+    StateGraph(MessagesState)
+    .add_node("reply", _reply)
+    .add_edge(START, "reply")
+    .add_edge("reply", END)
+    .compile()
+)
+
+
+# ------------------------------------------------------------------ steps: a builder that is not compiled
+class Steps(TypedDict, total=False):
+    n: int
+    log: Annotated[list[str], operator.add]
+
+
+def _step(name: str) -> Any:
+    def step(state: Steps) -> dict[str, Any]:
+        return {"n": (state.get("n") or 0) + 1, "log": [name]}
+
+    return step
+
+
+steps_builder = StateGraph(Steps)
+for _before, _name in ((START, "a"), ("a", "b"), ("b", "c")):
+    steps_builder.add_node(_name, _step(_name))
+    steps_builder.add_edge(_before, _name)
+
+
+# ------------------------------------------------------------------ approval: asks in the middle
+class Approval(TypedDict, total=False):
+    topic: str
+    answer: Any
+    log: Annotated[list[str], operator.add]
+
+
+def _ask(state: Approval) -> dict[str, Any]:
+    return {"answer": interrupt({"question": f"approve {state['topic']}?"}), "log": ["ask"]}
+
+
+def _done(state: Approval) -> dict[str, Any]:
+    return {"log": ["done"]}
+
+
+approval = (
+    StateGraph(Approval)
+    .add_node("ask", _ask)
+    .add_node("done", _done)
+    .add_edge(START, "ask")
+    .add_edge("ask", "done")
+    .compile()
+)
+
+
+# ------------------------------------------------------------------ failing: raises after one good superstep
+class Failing(TypedDict, total=False):
+    x: str
+    good: bool
+
+
+def _good(state: Failing) -> dict[str, Any]:
+    return {"good": True}
+
+
+def _boom(state: Failing) -> dict[str, Any]:
+    raise ValueError(f"boom: {state.get('x')}")
+
+
+failing = (
+    StateGraph(Failing)
+    .add_node("first", _good)
+    .add_node("boom", _boom)
+    .add_edge(START, "first")
+    .add_edge("first", "boom")
+    .compile()
+)
+
+
+# ------------------------------------------------------------------ typed: a factory; pydantic models in the state
+class Customer(BaseModel):
+    name: str
+    orders: int = 0
+
+
+class Typed(BaseModel):
+    customer: Customer
+    kind: str = ""
+    greeting: str = ""
+
+
+def _greet(state: Typed) -> dict[str, Any]:
+    known = state.customer
+    return {
+        "customer": Customer(name=known.name, orders=known.orders + 1),
+        "kind": type(known).__name__,
+        "greeting": os.environ.get("BASIC_GREETING", ""),
+    }
+
+
+def make_typed(config: RunnableConfig) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Make the graph for one use, as a factory that reads its config may."""
+    assert "configurable" in config
+    return StateGraph(Typed).add_node("greet", _greet).add_edge(START, "greet").compile()
+
+
+# ------------------------------------------------------------------ large: a value over DynamoDB's item limit
+class Large(TypedDict, total=False):
+    size: int
+    text: str
+
+
+def _grow(state: Large) -> dict[str, Any]:
+    # Random text: what compresses would stay small.
+    return {"text": os.urandom(state["size"] // 2).hex()}
+
+
+large = StateGraph(Large).add_node("grow", _grow).add_edge(START, "grow").compile()
+
+
+# ------------------------------------------------------------------ slow: five supersteps of a given length
+class Slow(TypedDict, total=False):
+    delay: float
+    log: Annotated[list[str], operator.add]
+
+
+def _wait(name: str) -> Any:
+    async def wait(state: Slow) -> dict[str, Any]:
+        await asyncio.sleep(state.get("delay", 0.1))
+        return {"log": [name]}
+
+    return wait
+
+
+_slow = StateGraph(Slow)
+for _before, _name in ((START, "s0"), ("s0", "s1"), ("s1", "s2"), ("s2", "s3"), ("s3", "s4")):
+    _slow.add_node(_name, _wait(_name))
+    _slow.add_edge(_before, _name)
+slow = _slow.compile()
