@@ -13,24 +13,33 @@ import subprocess
 import sys
 import time
 import venv
+from typing import NoReturn
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "layers" / "deps" / "develop.txt"
-STAMP = VENV / ".installed"
+ENVIRONMENT_STAMP = VENV / ".environment"
+PROJECT_STAMP = VENV / ".project"
 LOG = ROOT / ".venv.log"
 OLDEST = (3, 11)
+QUIET = 15
+"""Seconds between signs of life where there is no terminal."""
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
+    """Say what went wrong and what to do; exit code 2."""
     print(f"make install: {message}", file=sys.stderr)
     sys.exit(2)
 
 
-def wanted() -> str:
-    """What an up-to-date .venv was made from."""
-    parts = [sys.version.encode(), LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()]
+def digest(*parts: bytes) -> str:
+    """What something was made from."""
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def fresh(stamp: pathlib.Path, wanted: str) -> bool:
+    """Tell whether what a stamp stands for was made from the same."""
+    return stamp.is_file() and stamp.read_text() == wanted
 
 
 def run(title: str, *command: str) -> None:
@@ -46,34 +55,55 @@ def run(title: str, *command: str) -> None:
                 seconds = int(time.monotonic() - began)
                 if sys.stdout.isatty():
                     print(f"\r{title} {'.' * (tick % 4):<4}{seconds:>4} s", end="", flush=True)
-                elif tick % 15 == 14:
+                elif tick % QUIET == QUIET - 1:
                     print(f"{title} … {seconds} s", flush=True)
     if code:
         tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-12:])
-        fail(f"'{title}' failed:\n{tail}\nThe whole log is {LOG}. Check that pip can reach a package index, then try again.")
+        fail(
+            f"'{title}' failed:\n{tail}\nThe whole log is {LOG}. Check that pip can reach a package index, then try again."
+        )
     end = "\r" if sys.stdout.isatty() else ""
     print(f"{end}{title}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 def main() -> None:
+    """Install, unless everything is there already."""
     if sys.version_info < OLDEST:
-        fail(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}; say make PYTHON=python3.12")
+        fail(
+            f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}; say make PYTHON=python3.12"
+        )
     with (ROOT / ".venv.lock").open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        stamp = wanted()
-        if STAMP.is_file() and STAMP.read_text() == stamp:
-            return
-        LOG.unlink(missing_ok=True)
-        shutil.rmtree(VENV, ignore_errors=True)
-        print(f"Setting up {VENV} with Python {sys.version.split()[0]} (about a minute, once)", flush=True)
-        try:
-            venv.create(VENV, with_pip=True)
-        except subprocess.CalledProcessError:
-            fail("Python's venv module cannot make an environment with pip; on Debian: apt install python3-venv")
-        packages = LOCK.read_text().count("==")
-        run(f"Installing {packages} packages", "-m", "pip", "install", "--require-hashes", "-r", str(LOCK))
-        run("Installing crewline", "-m", "pip", "install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
-        STAMP.write_text(stamp)
+        environment = digest(sys.version.encode(), str(ROOT).encode(), LOCK.read_bytes())
+        project = digest(environment.encode(), (ROOT / "pyproject.toml").read_bytes())
+        if not fresh(ENVIRONMENT_STAMP, environment):
+            make_environment()
+            ENVIRONMENT_STAMP.write_text(environment)
+        if not fresh(PROJECT_STAMP, project):
+            run(
+                "Installing crewline",
+                "-m",
+                "pip",
+                "install",
+                "--no-deps",
+                "--no-build-isolation",
+                "-e",
+                str(ROOT),
+            )
+            PROJECT_STAMP.write_text(project)
+
+
+def make_environment() -> None:
+    """Make the virtual environment anew, with every locked dependency."""
+    LOG.unlink(missing_ok=True)
+    shutil.rmtree(VENV, ignore_errors=True)
+    print(f"Setting up {VENV} with Python {sys.version.split()[0]} (about a minute, once)", flush=True)
+    try:
+        venv.create(VENV, with_pip=True)
+    except subprocess.CalledProcessError:
+        fail("Python's venv module cannot make an environment with pip; on Debian: apt install python3-venv")
+    packages = LOCK.read_text().count("==")
+    run(f"Installing {packages} packages", "-m", "pip", "install", "--require-hashes", "-r", str(LOCK))
 
 
 if __name__ == "__main__":

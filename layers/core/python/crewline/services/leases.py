@@ -72,14 +72,12 @@ class Leases:
         )
 
     def show_running(self, claim: Claim) -> None:
-        """Show on the run row that it is executed; skipped when the row is gone.
+        """Show on the run row that it is executed; skipped when the row is gone or the run has ended.
 
         Raises:
             Unavailable: DynamoDB did not answer.
         """
-        change = runs.set_status(
-            claim.tenant, claim.thread_id, claim.run_id, status="running", updated_at=iso(self._clock())
-        )
+        change = runs.set_running(claim.tenant, claim.thread_id, claim.run_id, updated_at=iso(self._clock()))
         try:
             self._table.write(change)
         except Refused:
@@ -186,7 +184,7 @@ class Leases:
         now = iso(self._clock())
         error = outcome.error
         return [
-            runs.set_status(
+            runs.set_ended(
                 claim.tenant,
                 claim.thread_id,
                 claim.run_id,

@@ -58,7 +58,23 @@ def put_pointer(tenant: str, run: Run) -> Put:
     return Put(key=keys.run_pointer(tenant, run.run_id), item={"thread_id": run.thread_id})
 
 
-def set_status(
+def set_running(tenant: str, thread_id: str, run_id: str, *, updated_at: str) -> Update:
+    """Show that a run is executed; written beside loading, without the fence.
+
+    ```
+    D: delete run ──▶ no row                          W: set running ──✗ no row: nothing comes back
+    W1: claims, stalls ── W2: claims, finishes        W1: set running ──✗ it has ended
+    ```
+    """
+    return Update(
+        key=keys.run(tenant, thread_id, run_id),
+        set={"status": "running", "updated_at": updated_at},
+        condition="#status IN (:pending, :running)",
+        parameters={"pending": "pending", "running": "running"},
+    )
+
+
+def set_ended(
     tenant: str,
     thread_id: str,
     run_id: str,
@@ -68,10 +84,10 @@ def set_status(
     error: RunError | None = None,
     head: str | None = None,
 ) -> Update:
-    """Show what became of a run.
+    """Show what became of a run; part of the finishing transaction, fenced by the lease.
 
     ```
-    D: delete run ──▶ no row      W: set status ──✗ no row: nothing comes back
+    D: delete run ──▶ no row      W: set ended ──✗ no row: nothing comes back
     ```
     """
     return Update(
