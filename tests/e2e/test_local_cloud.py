@@ -200,7 +200,7 @@ def test_a_stack_that_cannot_be_deployed_names_the_resource(
     layers = ["arn:aws:lambda:us-east-1:000000000000:layer:absent:1"]
     body["Resources"]["CrewFunction"]["Properties"]["Layers"] = layers
     template.write_text(json.dumps(body))
-    with pytest.raises(LocalServiceError, match="The local stack failed: CrewFunction: .*absent"):
+    with pytest.raises(LocalServiceError, match=r"The local stack failed: CrewFunction: .*absent"):
         deploy(cloud, template, functions)
     template.write_text(whole)
     assert deploy(cloud, template, functions).table, "the failed stack does not stand in the way"

@@ -46,8 +46,8 @@ def dev(
             metavar="DIR",
             file_okay=False,
             exists=True,
-            help="Folder with the project's langgraph.json.  [default: the current folder; "
-            "the example crews if it has none]",
+            help="Folder with the project's langgraph.json.",
+            show_default="the current folder; the example crews if it has none",
         ),
     ] = None,
     port: Annotated[
@@ -58,7 +58,8 @@ def dev(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Folder for state and logs.  [default: .crewline in the project]",
+            help="Folder for state and logs.",
+            show_default=".crewline in the project",
         ),
     ] = None,
     stop_on_eof: Annotated[
@@ -67,8 +68,9 @@ def dev(
 ) -> None:
     """Run a project on this machine: its HTTP API, its background runs, its storage.
 
-    Everything runs on the local cloud, under the same handlers and the same stack as on AWS; nothing
-    is sent anywhere but what the crews themselves call. Ctrl-C stops it; the state is kept.
+    It runs on a local cloud, with the handlers and the stack of AWS.
+    Nothing leaves this machine but what the crews themselves send.
+    Ctrl-C stops it; the state is kept.
     """
     from crewline.cli import development  # 0.3 s of imports that `--help` does not need
 
