@@ -23,6 +23,7 @@ from crewline.models.clocks import system_clock
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
+from crewline.services.checkpoints import Checkpoints
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.runs import Runs
@@ -46,6 +47,7 @@ class Core:
     manifest: Manifest
     logger: Logger
     records: Records
+    checkpoints: Checkpoints
     leases: Leases
     threads: Threads
     runs: Runs
@@ -77,6 +79,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         manifest=manifest,
         logger=logger,
         records=records,
+        checkpoints=Checkpoints(table, blobs, records),
         leases=Leases(table, blobs, records, system_clock),
         threads=threads,
         runs=runs,
@@ -136,6 +139,7 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
 
 
 def _make_executor(core: Core) -> Executor:
+    from crewline.engine.checkpointer import Storage
     from crewline.engine.crews import load_crews
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
@@ -143,8 +147,7 @@ def _make_executor(core: Core) -> Executor:
 
     return Executor(
         load_crews(core.manifest),
-        leases=core.leases,
-        records=core.records,
+        storage=Storage(records=core.records, checkpoints=core.checkpoints, leases=core.leases),
         heartbeats=Heartbeats(core.leases, system_clock, core.logger),
         loop=CrewLoop(),
     )

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import ormsgpack
 
-from crewline.checkpoints.records import Blob, Record, Write
+from crewline.checkpoints.records import Blob, Record, Value, Write, as_blob
 from crewline.errors import CorruptRecord
 
 INTERRUPT: Final = "__interrupt__"
@@ -37,10 +37,14 @@ def project_values(record: Record) -> Any:
     Raises:
         CorruptRecord: A value does not decode.
     """
-    blobs = {**record.defaults, **record.channels}
-    if _ROOT in blobs:
-        return project(blobs[_ROOT])
-    return {name: project(blob) for name, blob in blobs.items() if not name.startswith(_INTERNAL_PREFIXES)}
+    values: dict[str, Value] = {**record.defaults, **record.channels}
+    if _ROOT in values:
+        return project(as_blob(values[_ROOT]))
+    return {
+        name: project(as_blob(value))
+        for name, value in values.items()
+        if not name.startswith(_INTERNAL_PREFIXES)
+    }
 
 
 def project_interrupts(writes: Iterable[Write]) -> dict[str, list[Any]]:

@@ -1,10 +1,12 @@
-"""The LangGraph checkpointer on the table: one record a superstep, fenced by the lease."""
+"""The LangGraph checkpointer on DynamoDB: a cost that does not grow with the conversation."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -14,50 +16,145 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
-from crewline.checkpoints.records import Blob, Record, Snapshot, Write
+from crewline.checkpoints.records import Link, Record, Sealed, Snapshot, Value, Write, as_blob
+from crewline.engine.clocks import move_clock_past
 from crewline.engine.journals import Journal
-from crewline.errors import StaleOwner
+from crewline.engine.serdes import dump_value, plain_serializer, strict_serializer
+from crewline.models.clocks import Clock, system_clock
+from crewline.models.leases import Claim
+from crewline.services.checkpoints import Checkpoints
+from crewline.services.leases import Leases
+from crewline.store.blobs import Blobs
+from crewline.store.clients import client
 from crewline.store.records import Records
+from crewline.store.table import Table
 
-_DURABILITY = "__pregel_durability"
+_DURABILITY: Final = "__pregel_durability"
+_DEFAULT_TENANT: Final = "default"
+_KEPT_JOURNALS: Final = 1_000
+_ENDS_EARLY: Final = 10
+"""A chain is begun anew when less than nine tenths of the time to live are left to its root."""
 
 
-class Checkpointer(BaseCheckpointSaver[int]):
-    """Checkpoints of one tenant's threads.
+class Ttl(Protocol):
+    """When what is written now ends; None never."""
 
-    Reads are strongly consistent and see what the journal still holds. Writes need a journal: they
-    belong to an execution, and its lease fences them.
+    def __call__(self, link: Link | None) -> int | None:
+        """Say it for a record that builds on a chain, or begins one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The stores under a checkpointer."""
+
+    records: Records
+    checkpoints: Checkpoints
+    leases: Leases
+    clock: Clock = system_clock
+
+
+class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
+    """Checkpoints of LangGraph threads in DynamoDB: a record a superstep, of what is new in it.
+
+    Three lines give any graph durable threads:
+
+        checkpointer = DynamoDBCheckpointer("my-table", bucket="my-bucket")
+        graph = builder.compile(checkpointer=checkpointer)
+        graph.invoke(inputs, {"configurable": {"thread_id": "1"}})
+
+    The table has string keys `PK` and `SK`, and TTL on the attribute `ttl` if threads are to expire.
+    Reads are strongly consistent. A checkpoint is in the table when the run that made it returns, and
+    under durability `sync` before the next superstep begins. One process writes to a thread at a
+    time; `claim_write_ownership` makes sure of it: from then on every write is refused to whoever
+    claimed before.
+
+    Deserialisation is strict: values come back as LangGraph's safe types, as the types of the graph's
+    own state schema, and as those that are named. Set `LANGGRAPH_STRICT_MSGPACK=true` so that
+    LangGraph tells the checkpointer its schemas.
 
     Args:
-        records: The stored checkpoints.
-        tenant: Whose threads.
-        serde: The strict serialiser of the crew.
-        head: Finds a thread's newest root checkpoint.
-        journal: Where writes go; None for reading only.
-        defaults: Values of channels that nothing has written yet, kept in every record.
+        table: Name of the table.
+        bucket: Name of the S3 bucket for large values; without one, a value over 400 KB is refused.
+        tenant: Begins every key; `[a-z0-9-]{1,36}`.
+        serde: The serialiser; an `EncryptedSerializer` encrypts whole records.
+        allowed_types: Types (module, name) that may come back as objects, for the default serialiser.
+        ttl_seconds: How long a thread is kept after its last write, to within a tenth.
+        endpoint_url: Another endpoint than AWS's.
+        region: The AWS region; the environment's by default.
     """
 
     def __init__(
         self,
-        records: Records,
+        table: str,
+        *,
+        bucket: str | None = None,
+        tenant: str = _DEFAULT_TENANT,
+        serde: SerializerProtocol | None = None,
+        allowed_types: Collection[tuple[str, ...]] = (),
+        ttl_seconds: int | None = None,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+    ) -> None:
+        super().__init__(serde=serde or strict_serializer(allowed_types))
+        storage = _make_storage(table, bucket, self.serde, endpoint_url=endpoint_url, region=region)
+        self._setup(storage, tenant, ttl_seconds=ttl_seconds)
+
+    @classmethod
+    def over(
+        cls,
+        storage: Storage,
         tenant: str,
         *,
         serde: SerializerProtocol,
-        head: Callable[[str], str | None],
+        head: Callable[[str], str | None] | None = None,
         journal: Journal | None = None,
         defaults: Mapping[str, Any] | None = None,
+        ttl_seconds: int | None = None,
+    ) -> Self:
+        """Make a checkpointer over stores that are there.
+
+        Args:
+            storage: The stores.
+            tenant: Whose threads.
+            serde: The serialiser.
+            head: Finds a thread's newest root checkpoint; the highest id without it.
+            journal: Where everything is written: that of an execution, which commits and finishes it
+                under its lease. Without one the checkpointer writes by itself.
+            defaults: Values of channels that nothing has written yet, kept in every record.
+            ttl_seconds: How long a thread is kept after its last write.
+        """
+        self = cls.__new__(cls)
+        BaseCheckpointSaver.__init__(self, serde=serde)
+        self._setup(storage, tenant, head=head, journal=journal, defaults=defaults, ttl_seconds=ttl_seconds)
+        return self
+
+    def _setup(
+        self,
+        storage: Storage,
+        tenant: str,
+        *,
+        head: Callable[[str], str | None] | None = None,
+        journal: Journal | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        ttl_seconds: int | None = None,
     ) -> None:
-        super().__init__(serde=serde)
-        self._records = records
+        self._storage = storage
         self._tenant = tenant
         self._head = head
         self._journal = journal
-        self._defaults = {name: serde.dumps_typed(value) for name, value in (defaults or {}).items()}
+        self._own: OrderedDict[str, Journal] = OrderedDict()
+        self._claims: dict[str, Claim] = {}
+        self._seen_runs: set[tuple[str, str]] = set()
+        self._defaults = {name: self._plain.dumps_typed(value) for name, value in (defaults or {}).items()}
+        self._ttl_seconds = ttl_seconds
 
     # ------------------------------------------------------------------ reading
 
@@ -74,10 +171,20 @@ class Checkpointer(BaseCheckpointSaver[int]):
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Do what `get_tuple` does without blocking the loop."""
-        thread_id, namespace = _address(config)
-        if self._journal and (held := self._journal.read(namespace, get_checkpoint_id(config))):
-            return self._tuple(thread_id, held)
+        if self._journal:
+            thread_id, namespace = _address(config)
+            if held := self._journal.read(namespace, get_checkpoint_id(config)):
+                return self._tuple(thread_id, held)
         return await asyncio.to_thread(self.get_tuple, config)
+
+    def newest(self, thread_id: str) -> Snapshot | None:
+        """Read the newest root checkpoint of a thread as it is stored.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored body does not decode.
+        """
+        return self._snapshot(thread_id, "", None)
 
     def list(
         self,
@@ -87,34 +194,24 @@ class Checkpointer(BaseCheckpointSaver[int]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Read the checkpoints of a namespace, the newest first.
+        """Read checkpoints, the newest first: of one namespace, or of all when the config names none.
+
+        Without a config there is no thread to read, and no scan ever: the iterator is empty.
 
         Raises:
-            ValueError: The config names no thread.
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        if config is None:
-            raise ValueError("Crewline lists the checkpoints of one thread; pass its config.")
-        thread_id, namespace = _address(config)
-        wanted = get_checkpoint_id(config)
-        found = self._records.newest_first(
-            self._tenant,
-            thread_id,
-            namespace,
-            before=get_checkpoint_id(before) if before else None,
-        )
+        if config is None or limit == 0:
+            return
         left = limit
-        for snapshot in found:
-            if left == 0:
-                return
-            if wanted and snapshot.record.checkpoint_id != wanted:
-                continue
-            result = self._tuple(thread_id, snapshot)
+        for result in self._listed(config, before):
             metadata: Mapping[str, Any] = result.metadata
             if all(metadata.get(name) == value for name, value in (filter or {}).items()):
-                left = None if left is None else left - 1
                 yield result
+                left = None if left is None else left - 1
+                if left == 0:
+                    return
 
     async def alist(
         self,
@@ -129,14 +226,43 @@ class Checkpointer(BaseCheckpointSaver[int]):
         while (result := await asyncio.to_thread(next, found, None)) is not None:
             yield result
 
-    def newest(self, thread_id: str) -> Snapshot | None:
-        """Read the newest root checkpoint of a thread as it is stored.
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Collect the writes of channels along the ancestors of a checkpoint, in one pass over them.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        return self._snapshot(thread_id, "", None)
+        thread_id, namespace = _address(config)
+        writes: dict[str, list[PendingWrite]] = {name: [] for name in channels}
+        seeds: dict[str, Value] = {}
+        wanted: str | None = None
+        for snapshot in self._ancestors(thread_id, namespace, get_checkpoint_id(config)) if channels else ():
+            record = snapshot.record
+            if wanted is not None and record.checkpoint_id == wanted:
+                for write in reversed(snapshot.writes):
+                    if write.channel in writes and write.channel not in seeds:
+                        value = self._plain.loads_typed(write.value)
+                        writes[write.channel].append((write.task_id, write.channel, value))
+                seeds |= {
+                    name: record.channels[name]
+                    for name in writes
+                    if name in record.channels and name not in seeds
+                }
+            elif wanted is not None:
+                continue
+            wanted = record.parent_id
+            if wanted is None or len(seeds) == len(writes):
+                break
+        return {name: self._delta_entry(name, writes[name], seeds) for name in channels}
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Do what `get_delta_channel_history` does without blocking the loop."""
+        return await asyncio.to_thread(self.get_delta_channel_history, config=config, channels=channels)
 
     # ------------------------------------------------------------------ writing
 
@@ -147,16 +273,17 @@ class Checkpointer(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Take a checkpoint; under durability `sync` it is in the table when this returns.
+        """Write a checkpoint; in an execution it may be written a moment later, with others.
 
         Raises:
-            StaleOwner: Somebody else has claimed the run since, or this checkpointer only reads.
+            StaleOwner: Somebody else has claimed the thread since.
             RunCancelled: Somebody asked the run to stop.
+            TooLarge: A value is over the item limit, and there is no bucket.
             Unavailable: DynamoDB or S3 did not answer.
         """
         put_config = self._take(config, checkpoint, metadata, new_versions)
-        if _durability(config) == "sync":
-            self._writable().flush()
+        if self._journal is None or _durability(config) == "sync":
+            self._writer(config).flush()
         return put_config
 
     async def aput(
@@ -166,48 +293,199 @@ class Checkpointer(BaseCheckpointSaver[int]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Do what `put` does without blocking the loop; otherwise the checkpoint is written soon."""
+        """Do what `put` does without blocking the loop."""
         put_config = self._take(config, checkpoint, metadata, new_versions)
-        await self._settle(config)
+        if self._journal is None or _durability(config) == "sync":
+            await asyncio.to_thread(self._writer(config).flush)
+        else:
+            self._journal.schedule()
         return put_config
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Take pending writes of a task.
+        """Write pending writes of a task: in the record of the child they lead to, if it comes at once.
 
         Raises:
-            StaleOwner: Somebody else has claimed the run since, or this checkpointer only reads.
+            StaleOwner: Somebody else has claimed the thread since.
             RunCancelled: Somebody asked the run to stop.
+            TooLarge: A value is over the item limit, and there is no bucket.
             Unavailable: DynamoDB or S3 did not answer.
         """
         self._take_writes(config, writes, task_id, task_path)
-        if _durability(config) == "sync":
-            self._writable().flush()
+        self._settle_writes(config)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Do what `put_writes` does without blocking the loop; otherwise they are written soon."""
+        """Do what `put_writes` does without blocking the loop."""
         self._take_writes(config, writes, task_id, task_path)
-        await self._settle(config)
+        if self._journal and _durability(config) != "sync":
+            self._journal.schedule()
+        else:
+            await asyncio.to_thread(self._settle_writes, config)
+
+    # ------------------------------------------------------------------ whole threads
+
+    def claim_write_ownership(self, thread_id: str) -> None:
+        """Become the only writer of a thread: whoever claimed it before is refused from now on.
+
+        ```
+        A: claim ──▶ owner a ── put ──▶ written
+        B: ─────────── claim ──▶ owner b
+        A: ────────────────────────── put ──✗ StaleOwner: nothing of it is visible
+        ```
+
+        Raises:
+            Conflict: A run is in flight on the thread, or it was deleted.
+            Unavailable: DynamoDB did not answer.
+        """
+        self._claims[thread_id] = self._storage.leases.own(self._tenant, thread_id)
+        self._own.pop(thread_id, None)
+
+    async def aclaim_write_ownership(self, thread_id: str) -> None:
+        """Do what `claim_write_ownership` does without blocking the loop."""
+        await asyncio.to_thread(self.claim_write_ownership, thread_id)
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Remove every checkpoint of a thread.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; call it again.
+        """
+        self._own.pop(thread_id, None)
+        self._storage.checkpoints.delete_thread(self._tenant, thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Do what `delete_thread` does without blocking the loop."""
+        await asyncio.to_thread(self.delete_thread, thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove the checkpoints that some runs wrote, on whatever threads; the others stay readable.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; call it again.
+            CorruptRecord: A stored body does not decode.
+        """
+        checkpoints = self._storage.checkpoints
+        for run_id in run_ids:
+            for thread_id in checkpoints.threads_of(self._tenant, run_id):
+                self._own.pop(thread_id, None)
+                checkpoints.delete_run(
+                    self._tenant,
+                    thread_id,
+                    lambda one, run_id=run_id: self._metadata(one.record).get("run_id") == run_id,  # type: ignore[misc]
+                )
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Do what `delete_for_runs` does without blocking the loop."""
+        await asyncio.to_thread(self.delete_for_runs, run_ids)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy every checkpoint of a thread, with its writes, to another.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; call it again.
+            CorruptRecord: A large value is missing or was altered.
+        """
+        self._own.pop(target_thread_id, None)
+        self._storage.checkpoints.copy(
+            self._tenant, source_thread_id, target_thread_id, expires_s=self._expires(None)
+        )
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Do what `copy_thread` does without blocking the loop."""
+        await asyncio.to_thread(self.copy_thread, source_thread_id, target_thread_id)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Remove the older checkpoints of threads, or all of them.
+
+        What the state of a `DeltaChannel` lives in stays: the ancestors back to its last snapshot.
+
+        Args:
+            thread_ids: The threads.
+            strategy: `keep_latest`, the newest of each namespace, or `delete`.
+
+        Raises:
+            ValueError: There is no such strategy.
+            Unavailable: DynamoDB or S3 did not answer; call it again.
+            CorruptRecord: A stored body does not decode.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise ValueError(f"There is no strategy {strategy!r}; use 'keep_latest' or 'delete'.")
+        for thread_id in thread_ids:
+            if strategy == "delete":
+                self.delete_thread(thread_id)
+            else:
+                self._own.pop(thread_id, None)
+                self._storage.checkpoints.keep_latest(self._tenant, thread_id, self._missing_channels)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Do what `prune` does without blocking the loop."""
+        await asyncio.to_thread(self.prune, thread_ids, strategy=strategy)
 
     # ------------------------------------------------------------------ inside
 
+    @property
+    def _plain(self) -> SerializerProtocol:
+        return plain_serializer(self.serde)
+
     def _snapshot(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Snapshot | None:
-        if self._journal and (held := self._journal.read(namespace, checkpoint_id)):
+        journal = self._journal or self._reopened(thread_id, newest=checkpoint_id is None)
+        held = journal.read(namespace, checkpoint_id) if self._journal or checkpoint_id else None
+        if held:
             return held
         if checkpoint_id:
-            snapshot = self._records.get(self._tenant, thread_id, namespace, checkpoint_id)
+            snapshot = self._storage.records.get(self._tenant, thread_id, namespace, checkpoint_id)
         else:
-            head = None if namespace else self._head(thread_id)
-            if not namespace and head is None:
-                return None
-            snapshot = self._records.latest(self._tenant, thread_id, namespace, head=head)
-        if self._journal and snapshot:
-            newest = checkpoint_id is None or (not namespace and checkpoint_id == self._head(thread_id))
-            self._journal.saw(snapshot, newest=newest)
+            snapshot = self._latest(thread_id, namespace)
+            move_clock_past(snapshot.record.checkpoint_id if snapshot else None)
+        if snapshot:
+            newest = checkpoint_id is None or (not namespace and self._is_head(thread_id, checkpoint_id))
+            journal.saw(snapshot, newest=newest)
         return snapshot
+
+    def _latest(self, thread_id: str, namespace: str) -> Snapshot | None:
+        head: str | None = None
+        if not namespace and self._head:
+            head = self._head(thread_id)
+            if head is None:
+                return None
+        return self._storage.records.latest(self._tenant, thread_id, namespace, head=head)
+
+    def _is_head(self, thread_id: str, checkpoint_id: str) -> bool:
+        return self._head is not None and self._head(thread_id) == checkpoint_id
+
+    def _listed(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[CheckpointTuple]:
+        thread_id, namespace = _address(config)
+        wanted = get_checkpoint_id(config)
+        bound = get_checkpoint_id(before) if before else None
+        records = self._storage.records
+        if "checkpoint_ns" in config["configurable"]:
+            namespaces = [namespace]
+        else:
+            namespaces = records.namespaces(self._tenant, thread_id)
+        for one in namespaces:
+            for snapshot in records.newest_first(self._tenant, thread_id, one, upto=wanted, before=bound):
+                if wanted is None or snapshot.record.checkpoint_id == wanted:
+                    yield self._tuple(thread_id, snapshot)
+
+    def _ancestors(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Iterator[Snapshot]:
+        """Read a checkpoint and what is older, the journal's part of it first."""
+        upto = checkpoint_id
+        if upto is None and not namespace and self._head:
+            upto = self._head(thread_id)
+        if self._journal:
+            self._journal.flush("all")
+        return self._storage.records.newest_first(self._tenant, thread_id, namespace, upto=upto)
+
+    def _delta_entry(
+        self, name: str, writes: Sequence[PendingWrite], seeds: Mapping[str, Value]
+    ) -> DeltaChannelHistory:
+        entry: DeltaChannelHistory = {"writes": [*reversed(writes)]}
+        if name in seeds:
+            entry["seed"] = self._plain.loads_typed(as_blob(seeds[name]))
+        return entry
 
     def _take(
         self,
@@ -218,66 +496,108 @@ class Checkpointer(BaseCheckpointSaver[int]):
     ) -> RunnableConfig:
         thread_id, namespace = _address(config)
         parent_id = get_checkpoint_id(config)
-        journal = self._writable()
+        journal = self._writer(config)
         parent = journal.read(namespace, parent_id) if parent_id else None
-        kept: Mapping[str, Blob] = parent.record.channels if parent else {}
+        kept: Mapping[str, Value] = parent.record.channels if parent else {}
+        serde = self._plain
         channels = {
             # A channel whose version stayed has the value that was stored with it, whatever a node
             # has done to the object since.
-            name: kept[name] if name in kept and name not in new_versions else self.serde.dumps_typed(value)
+            name: kept[name] if name in kept and name not in new_versions else dump_value(serde, value)
             for name, value in checkpoint["channel_values"].items()
         }
-        journal.put(
-            Record(
-                namespace=namespace,
-                checkpoint_id=checkpoint["id"],
-                parent_id=parent_id,
-                envelope={
-                    name: value for name, value in checkpoint.items() if name not in ("id", "channel_values")
-                },
-                metadata=self.serde.dumps_typed(get_checkpoint_metadata(config, metadata)),
-                channels=channels,
-                defaults={} if namespace else self._defaults,
-            )
+        stored = get_checkpoint_metadata(config, metadata)
+        record = Record(
+            namespace=namespace,
+            checkpoint_id=checkpoint["id"],
+            parent_id=parent_id,
+            envelope={
+                name: value for name, value in checkpoint.items() if name not in ("id", "channel_values")
+            },
+            metadata=serde.dumps_typed(stored),
+            channels=channels,
+            defaults={} if namespace else self._defaults,
         )
+        self._remember_run(thread_id, stored)
+        journal.put(record)
         return _config(thread_id, namespace, checkpoint["id"])
 
     def _take_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> None:
-        _, namespace = _address(config)
-        checkpoint_id: str = config["configurable"]["checkpoint_id"]
-        self._writable().put_writes(
-            (namespace, checkpoint_id),
+        self._writer(config).put_writes(
+            _place(config),
             [
                 Write(
                     task_id=task_id,
                     task_path=task_path,
                     index=WRITES_IDX_MAP.get(channel, index),
                     channel=channel,
-                    value=self.serde.dumps_typed(value),
+                    value=self._plain.dumps_typed(value),
                 )
                 for index, (channel, value) in enumerate(writes)
             ],
         )
 
-    async def _settle(self, config: RunnableConfig) -> None:
+    def _settle_writes(self, config: RunnableConfig) -> None:
+        """See to it that pending writes are in the table, or on their way in a child's record."""
+        journal = self._writer(config)
         if _durability(config) == "sync":
-            await asyncio.to_thread(self._writable().flush)
-        else:
-            self._writable().schedule()
+            journal.flush("all")
+        elif self._journal is None and not journal.ridden(_place(config)):
+            journal.flush("aged")
 
-    def _writable(self) -> Journal:
-        if self._journal is None:
-            raise StaleOwner("This checkpointer only reads; state changes need the lease of the thread.")
-        return self._journal
+    def _writer(self, config: RunnableConfig) -> Journal:
+        return self._journal or self._reopened(_address(config)[0], newest=False)
+
+    def _reopened(self, thread_id: str, *, newest: bool) -> Journal:
+        """Give the journal of a thread; a new one when the last writer failed and a run begins anew."""
+        journal = self._own.get(thread_id)
+        if journal is None or (newest and journal.failure):
+            journal = self._own[thread_id] = Journal(
+                lambda entries: self._commit(thread_id, entries), expires=self._expires
+            )
+        self._own.move_to_end(thread_id)
+        if len(self._own) > _KEPT_JOURNALS:
+            self._own.popitem(last=False)
+        return journal
+
+    def _commit(self, thread_id: str, entries: Sequence[Sealed]) -> None:
+        """Write entries by ourselves: fenced when we own the thread, else one after the other."""
+        if claim := self._claims.get(thread_id):
+            self._claims[thread_id] = self._storage.leases.commit(claim, entries)
+        else:
+            self._storage.checkpoints.write(self._tenant, thread_id, entries)
+
+    def _remember_run(self, thread_id: str, metadata: Mapping[str, Any]) -> None:
+        run_id = metadata.get("run_id")
+        if self._journal is None and run_id and (run_id, thread_id) not in self._seen_runs:
+            checkpoints = self._storage.checkpoints
+            checkpoints.remember_run(self._tenant, str(run_id), thread_id, expires_s=self._expires(None))
+            self._seen_runs = {(str(run_id), thread_id)}
+
+    def _expires(self, link: Link | None) -> int | None:
+        if self._ttl_seconds is None:
+            return None
+        full = self._storage.clock() // 1000 + self._ttl_seconds
+        if link and link.expires_s and link.expires_s >= full - self._ttl_seconds // _ENDS_EARLY:
+            return link.expires_s
+        return full
+
+    def _missing_channels(self, snapshot: Snapshot) -> frozenset[str]:
+        delta = self._metadata(snapshot.record).get("counters_since_delta_snapshot") or {}
+        return frozenset(delta) - snapshot.record.channels.keys()
+
+    def _metadata(self, record: Record) -> Mapping[str, Any]:
+        metadata: Mapping[str, Any] = self._plain.loads_typed(record.metadata)
+        return metadata
 
     def _tuple(self, thread_id: str, snapshot: Snapshot) -> CheckpointTuple:
-        record, load = snapshot.record, self.serde.loads_typed
+        record, load = snapshot.record, self._plain.loads_typed
         checkpoint: Any = {
             **record.envelope,
             "id": record.checkpoint_id,
-            "channel_values": {name: load(blob) for name, blob in record.channels.items()},
+            "channel_values": {name: load(as_blob(value)) for name, value in record.channels.items()},
         }
         return CheckpointTuple(
             config=_config(thread_id, record.namespace, record.checkpoint_id),
@@ -290,9 +610,45 @@ class Checkpointer(BaseCheckpointSaver[int]):
         )
 
 
+def _make_storage(
+    table_name: str,
+    bucket: str | None,
+    serde: SerializerProtocol,
+    *,
+    endpoint_url: str | None,
+    region: str | None,
+) -> Storage:
+    table = Table(client("dynamodb", endpoint_url=endpoint_url, region=region), table_name)
+    blobs = Blobs(client("s3", endpoint_url=endpoint_url, region=region), bucket) if bucket else None
+    encrypt = decrypt = None
+    if isinstance(serde, EncryptedSerializer):
+        cipher = serde.cipher
+        encrypt = lambda body: _join(*cipher.encrypt(body))  # noqa: E731 (two small inverses, side by side)
+        decrypt = lambda body: cipher.decrypt(*_split(body))  # noqa: E731
+    records = Records(table, blobs, encrypt=encrypt, decrypt=decrypt)
+    return Storage(
+        records=records,
+        checkpoints=Checkpoints(table, blobs, records),
+        leases=Leases(table, blobs, records, system_clock),
+    )
+
+
+def _join(name: str, ciphertext: bytes) -> bytes:
+    return name.encode() + b"\0" + ciphertext
+
+
+def _split(body: bytes) -> tuple[str, bytes]:
+    name, _, ciphertext = body.partition(b"\0")
+    return name.decode(), ciphertext
+
+
 def _address(config: RunnableConfig) -> tuple[str, str]:
     configurable = config["configurable"]
     return str(configurable["thread_id"]), configurable.get("checkpoint_ns") or ""
+
+
+def _place(config: RunnableConfig) -> tuple[str, str]:
+    return _address(config)[1], config["configurable"]["checkpoint_id"]
 
 
 def _config(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:

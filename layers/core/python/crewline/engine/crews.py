@@ -23,6 +23,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
+from crewline.engine.serdes import strict_serializer
 from crewline.errors import BadManifest, CrewFailedToLoad, InvalidRequest
 from crewline.models.manifests import CrewEntry, Manifest
 
@@ -87,7 +88,7 @@ class Crew:
         allowed: set[tuple[str, ...]] = set(self.allowed_types)
         for one in (graph, *(subgraph for _, subgraph in graph.get_subgraphs(recurse=True))):
             allowed |= getattr(one, "_serde_allowlist", None) or set()
-        serializer = JsonPlusSerializer(allowed_msgpack_modules=None).with_msgpack_allowlist(allowed)
+        serializer = strict_serializer(allowed)
         prepared = Prepared(serializer=serializer, defaults=dict(_defaults(graph)))
         if graph is self.target:
             self._prepared.append(prepared)

@@ -10,30 +10,23 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.base import id as langgraph_ids
 from langgraph.types import Command, Send
 
 from crewline.checkpoints.projection import INTERRUPT
-from crewline.checkpoints.records import Snapshot
-from crewline.engine.checkpointer import Checkpointer
+from crewline.checkpoints.records import Sealed, Snapshot
+from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
+from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crew, Graph
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.journals import Journal
 from crewline.errors import CrewlineError, RunCancelled
 from crewline.models.leases import Cancel, Claim
 from crewline.models.runs import Run, RunError
-from crewline.services.leases import Entry, Leases, Outcome
+from crewline.services.leases import Outcome
 from crewline.services.runs import outcome_values
-from crewline.store.records import Records
 
 LONGEST_MESSAGE = 10_000
 """Characters of a crew's exception that the run keeps."""
-
-# A private name, used by `move_clock_past`: checked here, once.
-if not hasattr(langgraph_ids, "_last_v6_timestamp"):
-    raise ImportError(
-        "This LangGraph keeps its uuid6 clock elsewhere; Crewline needs langgraph-checkpoint >=4.3,<4.4."
-    )
 
 
 class Execution:
@@ -43,19 +36,17 @@ class Execution:
         run: The run row.
         claim: The claim on it.
         crew: The crew that executes it.
-        leases: Commits and finishes under the claim.
-        records: The stored checkpoints.
+        storage: The stores, and what commits and finishes under the claim.
         heartbeats: Renew the claim during long nodes.
     """
 
     def __init__(
-        self, run: Run, claim: Claim, crew: Crew, *, leases: Leases, records: Records, heartbeats: Heartbeats
+        self, run: Run, claim: Claim, crew: Crew, *, storage: Storage, heartbeats: Heartbeats
     ) -> None:
         self.claim = claim
         self._run = run
         self._crew = crew
-        self._leases = leases
-        self._records = records
+        self._storage = storage
         self._heartbeats = heartbeats
         self._temporary = bool(run.kwargs.get("temporary"))
         self._journal = Journal(None if self._temporary else self._commit, on_failure=self._cancel_graph)
@@ -82,7 +73,7 @@ class Execution:
         try:
             snapshot, outcome = await self._execute()
             entries = await self._journal.close()
-            self.claim = await asyncio.to_thread(self._leases.finish, self.claim, outcome, entries)
+            self.claim = await asyncio.to_thread(self._storage.leases.finish, self.claim, outcome, entries)
         finally:
             unregister()
         if outcome.error:
@@ -101,8 +92,8 @@ class Execution:
 
     async def _execute_graph(self, graph: Graph, config: RunnableConfig) -> tuple[Snapshot | None, Outcome]:
         prepared = self._crew.prepare(graph)
-        checkpointer = Checkpointer(
-            self._records,
+        checkpointer = DynamoDBCheckpointer.over(
+            self._storage,
             self.claim.tenant,
             serde=prepared.serializer,
             head=lambda _thread_id: self.claim.lease.head,
@@ -170,8 +161,8 @@ class Execution:
         thread_status: Any = "error" if error else ("interrupted" if open_steps else "idle")
         return Outcome(status=status, thread_status=thread_status, error=error, forget=self._temporary)
 
-    def _commit(self, entries: Sequence[Entry]) -> None:
-        self.claim = self._leases.commit(self.claim, entries)
+    def _commit(self, entries: Sequence[Sealed]) -> None:
+        self.claim = self._storage.leases.commit(self.claim, entries)
 
     def _cancel_graph(self) -> None:
         if self._graph_task:
@@ -186,16 +177,6 @@ def with_checkpointer(graph: Graph, checkpointer: BaseCheckpointSaver[Any]) -> G
     bound = copy.copy(graph)
     bound.checkpointer = checkpointer
     return bound
-
-
-def move_clock_past(checkpoint_id: str | None) -> None:
-    """Make the ids that LangGraph draws from now on higher than this one, whatever this machine's clock says."""
-    if checkpoint_id is None:
-        return
-    timestamp = langgraph_ids.UUID(hex=checkpoint_id).time
-    last: int | None = langgraph_ids._last_v6_timestamp  # noqa: SLF001
-    if last is None or last < timestamp:
-        langgraph_ids._last_v6_timestamp = timestamp  # type: ignore[assignment]  # noqa: SLF001
 
 
 def _run_config(run: Run) -> RunnableConfig:

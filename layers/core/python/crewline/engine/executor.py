@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from crewline.engine.checkpointer import Checkpointer
+from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.crews import Crews, Graph
 from crewline.engine.executions import Execution, with_checkpointer
 from crewline.engine.heartbeats import Heartbeats
@@ -20,19 +20,14 @@ from crewline.models.leases import Claim
 from crewline.models.runs import CheckpointRef, Run
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
-from crewline.services.leases import Leases
-from crewline.store.records import Records
 
 
 class Executor:
     """Drives the crews of this process on its crew loop; safe for many threads."""
 
-    def __init__(
-        self, crews: Crews, *, leases: Leases, records: Records, heartbeats: Heartbeats, loop: CrewLoop
-    ) -> None:
+    def __init__(self, crews: Crews, *, storage: Storage, heartbeats: Heartbeats, loop: CrewLoop) -> None:
         self._crews = crews
-        self._leases = leases
-        self._records = records
+        self._storage = storage
         self._heartbeats = heartbeats
         self._loop = loop
 
@@ -81,8 +76,7 @@ class Executor:
             run,
             claim,
             self._crews.get(run.graph_id),
-            leases=self._leases,
-            records=self._records,
+            storage=self._storage,
             heartbeats=self._heartbeats,
         )
         return await execution.drive()
@@ -114,7 +108,9 @@ class Executor:
         crew = self._crews.get(str(thread.metadata.get("graph_id")))
         async with crew.graph(config) as graph:
             serializer = crew.prepare(graph).serializer
-            checkpointer = Checkpointer(self._records, tenant, serde=serializer, head=lambda _thread_id: head)
+            checkpointer = DynamoDBCheckpointer.over(
+                self._storage, tenant, serde=serializer, head=lambda _thread_id: head
+            )
             yield with_checkpointer(graph, checkpointer), serializer
 
 

@@ -1,7 +1,9 @@
-"""The journal of one execution: what the checkpointer has been given and the table does not have yet.
+"""The journal of one writer: what the checkpointer has been given and the table does not have yet.
 
-Entries gather for a moment, or while the last write is under way, and go as one fenced group; what
-is left when the run ends goes into the finishing transaction. A short run so writes once.
+Under a lease, entries gather for a moment, or while the last write is under way, and go as one
+fenced group; what is left when the run ends goes into the finishing transaction. A short run so
+writes once. Without a lease there is no finish to wait for: whoever gives an entry waits until it
+is written.
 """
 
 from __future__ import annotations
@@ -9,56 +11,94 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final, Literal
 
-from crewline.checkpoints.records import LateWrites, Record, Snapshot, Write, merge_writes
+from crewline.checkpoints.codec import Base, seal_record, seal_writes
+from crewline.checkpoints.records import LateWrites, Link, Record, Sealed, Snapshot, Write, merge_writes
 from crewline.errors import RunCancelled
-from crewline.services.leases import Entry
 
 LINGER_S: Final = 0.02
-"""How long a first entry waits for others."""
+"""How long a first entry waits for others, and a write for the child that it may ride in."""
 
+Late = Literal["stuck", "aged", "all"]
 Place = tuple[str, str]
 """Namespace and checkpoint id."""
 
 
+@dataclass(slots=True)
+class _Open:
+    """Writes on a checkpoint that wait for the child they may ride in."""
+
+    since: float
+    writes: list[Write] = field(default_factory=list)
+
+
 class Journal:
-    """Entries of one execution, in order; safe for the loop and the threads of its nodes.
+    """Entries of one writer of one thread, in order; safe for the loop and the threads of its nodes.
 
     Args:
-        commit: Writes a group under the fence. None keeps everything in memory: the run is
-            stateless, and its checkpoints are gone with it.
+        commit: Writes a group. None keeps everything in memory: the run is stateless, and its
+            checkpoints are gone with it.
         on_failure: Called once when a commit in the background fails; the failure itself is raised
             at the next call and at the end.
+        expires: Tells when a root that is written now may end by TTL, in epoch seconds.
     """
 
     def __init__(
-        self, commit: Callable[[Sequence[Entry]], None] | None, *, on_failure: Callable[[], None]
+        self,
+        commit: Callable[[Sequence[Sealed]], None] | None,
+        *,
+        on_failure: Callable[[], None] = lambda: None,
+        expires: Callable[[Link | None], int | None] = lambda _link: None,
     ) -> None:
         self._commit = commit
         self._on_failure = on_failure
-        self._lock = threading.Lock()
+        self._expires = expires
+        self._lock = self._changed = threading.Condition()
         self._writing = threading.Lock()
-        self._ready: list[Entry] = []
-        self._open: dict[Place, list[Write]] = {}
+        self._ready: list[Sealed] = []
+        self._open: dict[Place, _Open] = {}
         self._known: dict[Place, tuple[Write, ...]] = {}
-        self._records: dict[Place, Record] = {}
+        self._bases: dict[Place, Base] = {}
         self._newest: dict[str, str] = {}
+        self._flushes = 0
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.failure: BaseException | None = None
 
+    # ------------------------------------------------------------------ what is there
+
     def saw(self, snapshot: Snapshot, *, newest: bool) -> None:
-        """Remember a checkpoint that was read from the table."""
+        """Remember a checkpoint that was read from the table.
+
+        Args:
+            snapshot: The checkpoint.
+            newest: It was read as the newest of its namespace.
+        """
         record = snapshot.record
+        place = (record.namespace, record.checkpoint_id)
         with self._lock:
-            place = (record.namespace, record.checkpoint_id)
-            if place not in self._records:
-                self._known[place] = snapshot.writes
-                if newest:
-                    self._newest.setdefault(record.namespace, record.checkpoint_id)
+            if self._newest.get(record.namespace) == record.checkpoint_id and place in self._bases:
+                return  # what this writer holds is newer than what it read
+            self._known[place] = merge_writes(snapshot.writes, self._known.get(place, ()))
+            if newest:
+                self._advance(record.namespace, record.checkpoint_id)
+                self._bases[place] = (record, snapshot.link)
+
+    def read(self, namespace: str, checkpoint_id: str | None) -> Snapshot | None:
+        """Find a checkpoint that this writer holds; the newest one without an id."""
+        with self._lock:
+            place = (namespace, checkpoint_id or self._newest.get(namespace, ""))
+            if place not in self._bases:
+                return None
+            record, link = self._bases[place]
+            return Snapshot(record=record, writes=self._known.get(place, ()), link=link)
+
+    # ------------------------------------------------------------------ what is new
 
     def put(self, record: Record) -> None:
         """Take a new checkpoint; its parent's open writes ride in it when it directly follows.
@@ -68,13 +108,17 @@ class Journal:
         """
         self._check()
         with self._lock:
-            follows = record.parent_id is not None and self._newest.get(record.namespace) == record.parent_id
-            if follows and record.parent_id is not None:
-                riding = self._open.pop((record.namespace, record.parent_id), [])
-                record = replace(record, parent_writes=merge_writes(riding))
-            self._ready += [*self._late(record.namespace), record]
-            self._newest[record.namespace] = record.checkpoint_id
-            self._records[(record.namespace, record.checkpoint_id)] = record
+            base: Base | None = None
+            if record.parent_id is not None and self._newest.get(record.namespace) == record.parent_id:
+                place = (record.namespace, record.parent_id)
+                riding = self._open.pop(place, None)
+                record = replace(record, parent_writes=merge_writes(riding.writes if riding else ()))
+                base = self._bases.get(place)
+            sealed, link = self._seal(record, base)
+            self._ready.append(sealed)
+            self._advance(record.namespace, record.checkpoint_id)
+            self._bases[(record.namespace, record.checkpoint_id)] = (record, link)
+            self._changed.notify_all()
 
     def put_writes(self, place: Place, writes: Sequence[Write]) -> None:
         """Take pending writes of a task; ordinary ones that are there already stay as they are.
@@ -87,37 +131,51 @@ class Journal:
             known = self._known.get(place, ())
             have = {(write.task_id, write.index) for write in known if write.index >= 0}
             new = [write for write in writes if (write.task_id, write.index) not in have]
-            self._known[place] = merge_writes(known, new)
-            self._open.setdefault(place, []).extend(new)
+            if new:
+                self._known[place] = merge_writes(known, new)
+                self._open.setdefault(place, _Open(time.monotonic())).writes.extend(new)
 
-    def read(self, namespace: str, checkpoint_id: str | None) -> Snapshot | None:
-        """Find a checkpoint that this execution has written; the newest one without an id."""
-        with self._lock:
-            checkpoint_id = checkpoint_id or self._newest.get(namespace, "")
-            record = self._records.get((namespace, checkpoint_id))
-            return (
-                Snapshot(record=record, writes=self._known.get((namespace, checkpoint_id), ()))
-                if record
-                else None
-            )
+    # ------------------------------------------------------------------ writing it
 
     def schedule(self) -> None:
         """See to it that entries are written soon; on the loop only."""
         if self._commit and (self._background is None or self._background.done()):
             self._background = asyncio.get_running_loop().create_task(self._write_soon())
 
-    def flush(self) -> None:
-        """Write everything now.
+    def ridden(self, place: Place) -> bool:
+        """Wait for the child that open writes may ride in; tell whether they are on their way.
+
+        The child cannot come while the record before it is being written, so the wait begins anew
+        when a write ends.
+        """
+        with self._changed:
+            while place in self._open:
+                seen = self._flushes
+                moved = self._changed.wait_for(partial(self._settled, place, seen), LINGER_S)
+                if not moved and not self._writing.locked():
+                    return False
+            return True
+
+    def _settled(self, place: Place, flushes: int) -> bool:
+        return place not in self._open or self._flushes != flushes
+
+    def flush(self, late: Late = "stuck") -> None:
+        """Write what is ready.
+
+        Args:
+            late: Which open writes become items of their own: those that no child can carry any
+                more (`stuck`), also those that have waited long enough (`aged`), or `all`.
 
         Raises:
-            StaleOwner: Somebody else has claimed the run since.
+            StaleOwner: Somebody else has claimed the thread since.
             RunCancelled: Somebody asked the run to stop; the entries are kept for the finish.
             Unavailable: DynamoDB or S3 did not answer; the entries are kept.
+            TooLarge: A value is over the item limit, and there is no bucket.
         """
         if self._commit is None:
             return
         with self._writing:
-            entries = self._take()
+            entries = self._take(late)
             try:
                 if entries:
                     self._commit(entries)
@@ -126,8 +184,12 @@ class Journal:
                     self._ready[:0] = entries
                 self.failure = exc
                 raise
+            finally:
+                with self._changed:
+                    self._flushes += 1
+                    self._changed.notify_all()
 
-    async def close(self) -> Sequence[Entry]:
+    async def close(self) -> Sequence[Sealed]:
         """Stop writing in the background and give what is left, for the finishing transaction.
 
         A write that is under way is waited for: the finish must come after it.
@@ -141,14 +203,17 @@ class Journal:
             await asyncio.gather(self._background, return_exceptions=True)
         if self.failure and not isinstance(self.failure, RunCancelled):
             raise self.failure
-        return self._take()
+        return self._take("all")
 
     async def _write_soon(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), LINGER_S)
         try:
             while self._waiting() and not self._closing.is_set():
-                await asyncio.to_thread(self.flush)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), LINGER_S)
+                    break
+                await asyncio.to_thread(self.flush, "aged")
+                while self._ready and not self._closing.is_set():
+                    await asyncio.to_thread(self.flush)
         except Exception:  # kept in self.failure, raised at the next call and at close
             self._on_failure()
             if self.failure is None:
@@ -162,21 +227,53 @@ class Journal:
         if self.failure:
             raise self.failure
 
-    def _take(self) -> list[Entry]:
+    def _take(self, late: Late) -> list[Sealed]:
         with self._lock:
-            entries = [*self._ready, *self._late()]
+            entries = [*self._ready, *self._late(late)]
             self._ready = []
+            self._changed.notify_all()
             return entries
 
-    def _late(self, namespace: str | None = None) -> list[Entry]:
-        """Turn open writes into items of their own: one a task, and one for each reserved channel."""
-        late: list[Entry] = []
-        for place in [place for place in self._open if namespace in (None, place[0])]:
-            groups: dict[tuple[str, int], list[Write]] = {}
-            for write in self._open.pop(place):
-                groups.setdefault((write.task_id, min(write.index, 0)), []).append(write)
-            late += [
-                LateWrites(namespace=place[0], checkpoint_id=place[1], writes=merge_writes(group))
-                for group in groups.values()
-            ]
+    def _seal(self, record: Record, base: Base | None) -> tuple[Sealed, Link]:
+        expires = self._expires(base[1] if base else None)
+        if base and expires is not None and base[1].expires_s != expires:
+            base = None  # the root would end too early: begin a chain that lasts
+        return seal_record(record, base, expires_s=expires)
+
+    def _advance(self, namespace: str, checkpoint_id: str) -> None:
+        """Make a checkpoint the newest of its namespace, and let go of the one before.
+
+        Nothing reads it from here again: LangGraph asks for the newest, or for older ones that the
+        table has. Only a checkpoint that is still to be written keeps its place.
+        """
+        before = self._newest.get(namespace)
+        self._newest[namespace] = checkpoint_id
+        waiting = {(entry.namespace, entry.checkpoint_id) for entry in self._ready}
+        for place in [place for place in self._bases if place[0] == namespace]:
+            if place != (namespace, checkpoint_id) and place not in waiting and place[1] != before:
+                del self._bases[place]
+                self._known.pop(place, None)
+
+    def _late(self, which: Late) -> list[Sealed]:
+        """Turn open writes that will not ride into items of their own."""
+        expired = time.monotonic() - LINGER_S
+        late: list[Sealed] = []
+        for place, opened in list(self._open.items()):
+            stuck = self._newest.get(place[0], place[1]) > place[1]
+            if stuck or which == "all" or (which == "aged" and opened.since <= expired):
+                late += self._seal_writes(place, self._open.pop(place).writes)
         return late
+
+    def _seal_writes(self, place: Place, writes: Sequence[Write]) -> list[Sealed]:
+        """Make items of the writes on a checkpoint: one a task, and one for each reserved channel."""
+        groups: dict[tuple[str, int], list[Write]] = {}
+        for write in writes:
+            groups.setdefault((write.task_id, min(write.index, 0)), []).append(write)
+        expires_s = self._bases[place][1].expires_s if place in self._bases else self._expires(None)
+        return [
+            seal_writes(
+                LateWrites(namespace=place[0], checkpoint_id=place[1], writes=merge_writes(group)),
+                expires_s=expires_s,
+            )
+            for group in groups.values()
+        ]

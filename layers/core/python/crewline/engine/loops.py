@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+_THREADS: Final = 64
 
 
 class CrewLoop:
@@ -20,6 +22,9 @@ class CrewLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        # Nodes that are plain functions run in these threads, and so do our writes: asyncio's own
+        # few would let slow nodes keep checkpoints from being written.
+        self.loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="crew"))
         self._thread = threading.Thread(target=self._run, name="crews", daemon=True)
         self._thread.start()
 

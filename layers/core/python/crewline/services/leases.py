@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
 
-from crewline.checkpoints.records import LateWrites, Record
-from crewline.errors import NotFound, RunCancelled, StaleOwner, Unavailable
+from crewline.checkpoints.records import Sealed
+from crewline.errors import Conflict, NotFound, RunCancelled, StaleOwner, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import RunError, RunStatus
@@ -23,10 +23,10 @@ from crewline.store.changes import Change, Delete, Put
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
-Entry = Record | LateWrites
-
 _MAX_CHANGES: Final = 90
 _MAX_BYTES: Final = 3_500_000
+_OVERHEAD: Final = 1_000
+"""Bytes that an item's keys and request take beside its body."""
 _FINISH_TRIES: Final = 3
 
 
@@ -44,7 +44,7 @@ class Outcome:
 class Leases:
     """The claims of this process; safe for many threads."""
 
-    def __init__(self, table: Table, blobs: Blobs, records: Records, clock: Clock) -> None:
+    def __init__(self, table: Table, blobs: Blobs | None, records: Records, clock: Clock) -> None:
         self._table = table
         self._blobs = blobs
         self._records = records
@@ -71,6 +71,23 @@ class Leases:
             tenant=tenant, thread_id=thread_id, run_id=run_id, owner=owner, lease=leases.from_item(item)
         )
 
+    def own(self, tenant: str, thread_id: str) -> Claim:
+        """Take a free thread for a checkpointer that is used alone.
+
+        Raises:
+            Conflict: A run is in flight on the thread, or it was deleted.
+            Unavailable: DynamoDB did not answer; the claim may have landed.
+        """
+        owner = uuid4().hex
+        try:
+            item = self._table.write(leases.own(tenant, thread_id, owner=owner))
+        except Refused as exc:
+            raise Conflict(
+                f"Thread {thread_id} has a run in flight or was deleted; it cannot be claimed now."
+            ) from exc
+        lease = leases.from_item(item)
+        return Claim(tenant=tenant, thread_id=thread_id, run_id="", owner=owner, lease=lease)
+
     def show_running(self, claim: Claim) -> None:
         """Show on the run row that it is executed; skipped when the row is gone or the run has ended.
 
@@ -83,7 +100,7 @@ class Leases:
         except Refused:
             return
 
-    def commit(self, claim: Claim, entries: Sequence[Entry]) -> Claim:
+    def commit(self, claim: Claim, entries: Sequence[Sealed]) -> Claim:
         """Write checkpoint entries under the fence and move the head to them.
 
         More than one transaction holds becomes several, in order, each fenced.
@@ -119,7 +136,7 @@ class Leases:
         except Refused as exc:
             raise _stale(claim) from exc
 
-    def finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Entry]) -> Claim:
+    def finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed]) -> Claim:
         """End the run and free its thread, in one transaction with the last entries.
 
         Args:
@@ -152,7 +169,7 @@ class Leases:
             f"Thread {claim.thread_id} kept changing while run {claim.run_id} ended; it is resumed soon."
         )
 
-    def _commit(self, claim: Claim, entries: Sequence[Entry]) -> Claim:
+    def _commit(self, claim: Claim, entries: Sequence[Sealed]) -> Claim:
         head, newest, steps = _progress(claim.lease, entries)
         update, lease = leases.commit(claim, head=head, newest=newest, steps=steps, now=self._clock())
         try:
@@ -166,7 +183,7 @@ class Leases:
             raise _stale(claim) from exc
         return replace(claim, lease=lease)
 
-    def _finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Entry]) -> Claim:
+    def _finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed]) -> Claim:
         head, newest, _ = _progress(claim.lease, entries)
         update, lease = leases.finish(claim, head=head, newest=newest)
         changes: list[Change] = [update]
@@ -219,16 +236,16 @@ class Leases:
             claim, lease=replace(claim.lease, seq=lease.seq, waiting=lease.waiting, cancel=lease.cancel)
         )
 
-    def _puts(self, claim: Claim, entries: Sequence[Entry]) -> list[Put]:
+    def _puts(self, claim: Claim, entries: Sequence[Sealed]) -> list[Put]:
         return [self._records.put(claim.tenant, claim.thread_id, entry) for entry in entries]
 
     @staticmethod
-    def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
+    def _groups(entries: Sequence[Sealed]) -> list[list[Sealed]]:
         """Divide entries so that each group fits a transaction beside the lease and the rows."""
-        groups: list[list[Entry]] = []
+        groups: list[list[Sealed]] = []
         size = 0
         for entry in entries:
-            weight = _weight(entry)
+            weight = len(entry.body) + _OVERHEAD
             if not groups or len(groups[-1]) >= _MAX_CHANGES or size + weight > _MAX_BYTES:
                 groups.append([])
                 size = 0
@@ -237,18 +254,9 @@ class Leases:
         return groups
 
 
-def _weight(entry: Entry) -> int:
-    """Bound what an entry takes in a transaction: large bodies are in S3, and bodies are compressed."""
-    if isinstance(entry, Record):
-        blobs = [*entry.channels.values(), *(write.value for write in entry.parent_writes)]
-    else:
-        blobs = [write.value for write in entry.writes]
-    return min(sum(len(data) for _, data in blobs) + 2_000, 360_000)
-
-
-def _progress(lease: Lease, entries: Sequence[Entry]) -> tuple[str | None, str | None, int]:
+def _progress(lease: Lease, entries: Sequence[Sealed]) -> tuple[str | None, str | None, int]:
     """Find head, newest id and step count of the lease after these entries."""
-    records = [entry for entry in entries if isinstance(entry, Record)]
+    records = [entry for entry in entries if entry.place is None]
     roots = [record for record in records if not record.namespace]
     head = roots[-1].checkpoint_id if roots else lease.head
     newest = max([record.checkpoint_id for record in records], default=None)

@@ -136,6 +136,11 @@ def run_pointer(tenant: str, run_id: str) -> Key:
     return Key(_partition("R", tenant, run_id), "!")
 
 
+def run_thread(tenant: str, run_id: str, thread_id: str) -> Key:
+    """Locate the note that a run wrote on a thread, for a checkpointer that is used alone."""
+    return Key(_partition("R", tenant, run_id), f"T#{thread_id}")
+
+
 def event(tenant: str, run_id: str, epoch: int, seq: int) -> Key:
     """Locate one batch of a run's event log; a higher epoch sorts after every lower one."""
     return Key(_partition("E", tenant, run_id), f"{epoch:010d}#{seq:010d}")

@@ -138,6 +138,22 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
     )
 
 
+def own(tenant: str, thread_id: str, *, owner: str) -> Update:
+    """Take a free thread for a checkpointer that is used alone; whoever owned it before is fenced off.
+
+    ```
+    A: own ──▶ owner a ── commit      B: own ──▶ owner b      A: ── commit ──✗ owner is b
+    R: start ──▶ a run is in flight   A: own ──✗ it is the run's
+    ```
+    """
+    return Update(
+        key=keys.lease(tenant, thread_id),
+        set={"owner": owner},
+        add={"epoch": 1},
+        condition="attribute_not_exists(#run) AND attribute_not_exists(#deleted)",
+    )
+
+
 def commit(
     claim_: Claim, *, head: str | None, newest: str | None, steps: int, now: int
 ) -> tuple[Update, Lease]:

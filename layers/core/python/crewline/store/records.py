@@ -1,57 +1,89 @@
 """Checkpoint records and late writes in the table.
 
-The root's latest checkpoint is the lease's head, never the highest id. In the other namespaces it
-is the highest id: the executor moves LangGraph's clock past the newest id before it writes.
+The root's latest checkpoint is the lease's head, never the highest id. Otherwise it is the highest
+id: whoever writes first moves LangGraph's clock past the newest id that it has read, so that ids
+increase along every chain whatever the clocks of the machines say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from crewline.checkpoints.codec import decode_record, decode_writes, encode_record, encode_writes
-from crewline.checkpoints.records import LateWrites, Record, Snapshot, Write, merge_writes
+from crewline.checkpoints.codec import LONGEST_CHAIN, Base, Opened, open_writes
+from crewline.checkpoints.records import Sealed, Snapshot, Write, merge_writes
+from crewline.errors import CorruptRecord, TooLarge
+from crewline.models.clocks import Clock, system_clock
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Put
 from crewline.store.items import Item
+from crewline.store.keys import Key
 from crewline.store.table import Table
 
-LARGEST_INLINE: Final = 350_000
-"""Bytes of a body that stay in the item; an item over 400 KB would be refused."""
-_PAGE: Final = 4
-"""Items that one read asks for: a record, a few late writes, its child."""
+LARGEST_ROOT: Final = 16 * 1024
+LARGEST_DIFFERENCE: Final = 64 * 1024
+"""Bytes of a body that stay in the item; a larger one goes to S3, which costs less from there on."""
+_LARGEST_ITEM: Final = 390_000
+_PAGE: Final = LONGEST_CHAIN + 4
+"""Items of one request: a whole chain and a few late writes."""
+_FAMILY: Final = 4
+"""Items around one checkpoint: itself, a few late writes, its child."""
+
+Transform = Callable[[bytes], bytes]
 
 
 class Records:
-    """The checkpoints of all threads; safe for many threads."""
+    """The checkpoints of all threads; safe for many threads.
 
-    def __init__(self, table: Table, blobs: Blobs) -> None:
+    Args:
+        table: The table.
+        blobs: The bucket for large bodies; None keeps everything in the table, up to its item limit.
+        encrypt: What is done to a body before it is stored.
+        decrypt: The inverse of `encrypt`.
+        clock: Tells what has expired: DynamoDB removes it only some time later.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        blobs: Blobs | None,
+        *,
+        encrypt: Transform | None = None,
+        decrypt: Transform | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
         self._table = table
         self._blobs = blobs
+        self._encrypt = encrypt
+        self._decrypt = decrypt
+        self._clock = clock
 
-    def put(self, tenant: str, thread_id: str, entry: Record | LateWrites) -> Put:
-        """Make the write of a record or of late writes; large bodies go to S3 first.
+    def put(self, tenant: str, thread_id: str, entry: Sealed) -> Put:
+        """Make the write of a record or of late writes; a large body goes to S3 first.
 
-        Unconditional: it is always part of a transaction that the lease fences.
+        Unconditional: it is part of a transaction that the lease fences, or its thread has one writer.
 
         Raises:
+            TooLarge: There is no bucket, and the body is over the item limit.
             Unavailable: S3 did not take a large body.
         """
-        if isinstance(entry, Record):
-            key = keys.record(tenant, thread_id, entry.namespace, entry.checkpoint_id)
-            body = encode_record(entry)
-        else:
-            key = keys.late_writes(tenant, thread_id, entry.namespace, entry.checkpoint_id, entry.place)
-            body = encode_writes(entry)
-        if len(body) <= LARGEST_INLINE:
-            return Put(key=key, item={"body": body})
-        return Put(key=key, item={"blob": self._blobs.put(tenant, thread_id, body)})
+        body = self._encrypt(entry.body) if self._encrypt else entry.body
+        content: Item = {"body": body}
+        limit = LARGEST_ROOT if entry.root else LARGEST_DIFFERENCE
+        if self._blobs and len(body) > limit:
+            content = {"blob": self._blobs.put(tenant, thread_id, body)}
+        elif len(body) > _LARGEST_ITEM:
+            raise TooLarge(
+                f"A checkpoint of thread {thread_id} has {len(body):,} bytes, and an item holds "
+                f"{_LARGEST_ITEM:,}; give the checkpointer a bucket for large values."
+            )
+        return Put(key=_key(tenant, thread_id, entry), item={**content, keys.TTL: entry.expires_s})
 
     def latest(
         self, tenant: str, thread_id: str, namespace: str, *, head: str | None = None
     ) -> Snapshot | None:
-        """Read the newest checkpoint of a namespace.
+        """Read the newest checkpoint of a namespace: one query, and one S3 read if its root is large.
 
         Args:
             tenant: Whose thread.
@@ -63,7 +95,7 @@ class Records:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        return next(self.newest_first(tenant, thread_id, namespace, upto=head, page=_PAGE), None)
+        return next(self.newest_first(tenant, thread_id, namespace, upto=head), None)
 
     def get(self, tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> Snapshot | None:
         """Read one checkpoint; its writes may ride in the record that follows it.
@@ -72,26 +104,11 @@ class Records:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        prefix = keys.namespace_prefix(namespace)
-        record: Record | None = None
-        late: list[Write] = []
-        items = self._table.query(
-            keys.thread_partition(tenant, thread_id),
-            prefix=prefix,
-            at_least=f"{prefix}{checkpoint_id}",
-            page=_PAGE,
-        )
-        for item in items:
-            found_id, place = _parse(item, prefix)
-            if found_id == checkpoint_id and place is None:
-                record = self._record(tenant, thread_id, checkpoint_id, item)
-            elif found_id == checkpoint_id and record:
-                late.extend(self._writes(tenant, thread_id, checkpoint_id, item))
-            else:
-                child = self._record(tenant, thread_id, found_id, item) if record and place is None else None
-                riding = child.parent_writes if child and child.parent_id == checkpoint_id else ()
-                return Snapshot(record=record, writes=merge_writes(late, riding)) if record else None
-        return Snapshot(record=record, writes=merge_writes(late)) if record else None
+        found = next(self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id), None)
+        if found is None or found.record.checkpoint_id != checkpoint_id:
+            return None
+        riding = self._child_writes(tenant, thread_id, namespace, checkpoint_id)
+        return Snapshot(record=found.record, writes=merge_writes(found.writes, riding), link=found.link)
 
     def newest_first(
         self,
@@ -101,7 +118,6 @@ class Records:
         *,
         upto: str | None = None,
         before: str | None = None,
-        page: int | None = None,
     ) -> Iterator[Snapshot]:
         """Read the checkpoints of a namespace, the newest first, as far as they are consumed.
 
@@ -111,46 +127,144 @@ class Records:
             namespace: The checkpoint namespace.
             upto: Begin at this checkpoint.
             before: Begin after this checkpoint.
-            page: Items per request.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored body does not decode, or a difference lacks its parent.
+        """
+        riding: dict[str, tuple[Write, ...]] = {}
+        late: dict[str, list[Write]] = {}
+        chain = _Chain()
+        for item, checkpoint_id, place in self._descending(tenant, thread_id, namespace, upto or before):
+            if place is not None:
+                body = self._body(tenant, thread_id, item)
+                late.setdefault(checkpoint_id, []).extend(open_writes(checkpoint_id, body))
+                continue
+            opened = Opened(checkpoint_id, self._body(tenant, thread_id, item), expires_s=item.get(keys.TTL))
+            if opened.parent_id and opened.parent_writes:
+                riding[opened.parent_id] = opened.parent_writes
+            for record, link in chain.add(opened):
+                if record.checkpoint_id != before:
+                    writes = merge_writes(
+                        late.pop(record.checkpoint_id, ()), riding.pop(record.checkpoint_id, ())
+                    )
+                    yield Snapshot(record=record, writes=writes, link=link)
+        chain.end()
+
+    def namespaces(self, tenant: str, thread_id: str) -> list[str]:
+        """List the checkpoint namespaces of a thread, one small query each.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
+        partition = keys.thread_partition(tenant, thread_id)
+        found: list[str] = []
+        position: str | None = None
+        while True:
+            items = self._table.query(partition, prefix=keys.RECORD_PREFIX, at_least=position, page=1)
+            item = next(items, None)
+            if item is None:
+                return found
+            prefix = (
+                keys.RECORD_PREFIX + item[keys.SORT].removeprefix(keys.RECORD_PREFIX).partition("#")[0] + "#"
+            )
+            checkpoint_id, place = _parse(item, prefix)
+            if place is None:
+                opened = Opened(checkpoint_id, self._body(tenant, thread_id, item))
+                found.append(str(opened.namespace))
+            position = f"{prefix}\U0010ffff"
+
+    def keys_of(self, tenant: str, thread_id: str) -> Iterator[Key]:
+        """List the keys of everything stored of a thread's checkpoints, in order.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        partition = keys.thread_partition(tenant, thread_id)
+        for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, keys_only=True):
+            yield Key(partition, item[keys.SORT])
+
+    def _descending(
+        self, tenant: str, thread_id: str, namespace: str, bound: str | None
+    ) -> Iterator[tuple[Item, str, str | None]]:
         prefix = keys.namespace_prefix(namespace)
-        bound = upto or before
         items = self._table.query(
             keys.thread_partition(tenant, thread_id),
             prefix=prefix,
             at_most=f"{prefix}{bound}{keys.LATE_INFIX}\U0010ffff" if bound else None,
             newest_first=True,
-            page=page,
+            page=_PAGE,
         )
-        riding: dict[str, tuple[Write, ...]] = {}
-        late: dict[str, list[Write]] = {}
+        now = self._clock() // 1000
+        for item in items:
+            if item.get(keys.TTL, now) >= now:
+                yield item, *_parse(item, prefix)
+
+    def _child_writes(
+        self, tenant: str, thread_id: str, namespace: str, checkpoint_id: str
+    ) -> tuple[Write, ...]:
+        """Find the writes of a checkpoint that ride in the record that follows it."""
+        prefix = keys.namespace_prefix(namespace)
+        items = self._table.query(
+            keys.thread_partition(tenant, thread_id),
+            prefix=prefix,
+            at_least=f"{prefix}{checkpoint_id}",
+            page=_FAMILY,
+        )
         for item in items:
             found_id, place = _parse(item, prefix)
-            if place is not None:
-                late.setdefault(found_id, []).extend(self._writes(tenant, thread_id, found_id, item))
-                continue
-            record = self._record(tenant, thread_id, found_id, item)
-            if record.parent_id and record.parent_writes:
-                riding[record.parent_id] = record.parent_writes
-            if found_id == before:
-                continue
-            yield Snapshot(
-                record=record, writes=merge_writes(late.pop(found_id, ()), riding.pop(found_id, ()))
-            )
-
-    def _record(self, tenant: str, thread_id: str, checkpoint_id: str, item: Item) -> Record:
-        return decode_record(checkpoint_id, self._body(tenant, thread_id, item))
-
-    def _writes(self, tenant: str, thread_id: str, checkpoint_id: str, item: Item) -> tuple[Write, ...]:
-        return decode_writes(checkpoint_id, self._body(tenant, thread_id, item))
+            if found_id != checkpoint_id and place is None:
+                opened = Opened(found_id, self._body(tenant, thread_id, item))
+                return opened.parent_writes if opened.parent_id == checkpoint_id else ()
+        return ()
 
     def _body(self, tenant: str, thread_id: str, item: Item) -> bytes:
         body: bytes | None = item.get("body")
-        return body if body is not None else self._blobs.get(tenant, thread_id, item["blob"])
+        if body is None:
+            if self._blobs is None:
+                raise CorruptRecord(
+                    f"Thread {thread_id} has large values in S3; give the checkpointer its bucket."
+                )
+            body = self._blobs.get(tenant, thread_id, item["blob"])
+        return self._decrypt(body) if self._decrypt else body
+
+
+class _Chain:
+    """Builds whole records from differences that are read before what they build on."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Opened] = []
+        self._built: dict[str, Base] = {}
+
+    def add(self, opened: Opened) -> Iterator[Base]:
+        """Take the next older record; give those that are whole now, the newest first."""
+        self._waiting.append(opened)
+        if not opened.root:
+            return
+        for one in reversed(self._waiting):
+            base = self._built.get(one.parent_id or "")
+            if one.root or base:
+                self._built[one.checkpoint_id] = one.build(base)
+        while self._waiting and self._waiting[0].checkpoint_id in self._built:
+            yield self._built[self._waiting.pop(0).checkpoint_id]
+        if not self._waiting:
+            self._built.clear()
+
+    def end(self) -> None:
+        """Say that nothing older comes.
+
+        Raises:
+            CorruptRecord: A difference is left without what it builds on.
+        """
+        for opened in self._waiting:
+            opened.build(None)
+
+
+def _key(tenant: str, thread_id: str, entry: Sealed) -> Key:
+    if entry.place is None:
+        return keys.record(tenant, thread_id, entry.namespace, entry.checkpoint_id)
+    return keys.late_writes(tenant, thread_id, entry.namespace, entry.checkpoint_id, entry.place)
 
 
 def _parse(item: Item, prefix: str) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from crewline.errors import CorruptRecord
 from crewline.models.runs import Run, RunError, RunStatus
 from crewline.store import keys
 from crewline.store.blobs import Blobs
@@ -102,7 +103,7 @@ def set_ended(
     )
 
 
-def get(table: Table, blobs: Blobs, tenant: str, thread_id: str, run_id: str) -> Run | None:
+def get(table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str) -> Run | None:
     """Read one run row.
 
     Raises:
@@ -125,8 +126,12 @@ def newest_first(table: Table, blobs: Blobs, tenant: str, thread_id: str) -> Ite
         yield _from_item(item, blobs, tenant)
 
 
-def _from_item(item: Mapping[str, Any], blobs: Blobs, tenant: str) -> Run:
-    stored = item.get("kwargs") or blobs.get(tenant, item["thread_id"], item["kwargs_blob"])
+def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str) -> Run:
+    stored: str | bytes = item.get("kwargs", "")
+    if not stored:
+        if blobs is None:
+            raise CorruptRecord(f"Run {item['run_id']} has large kwargs in S3, and there is no bucket.")
+        stored = blobs.get(tenant, item["thread_id"], item["kwargs_blob"])
     return Run(
         run_id=item["run_id"],
         thread_id=item["thread_id"],

@@ -1,0 +1,203 @@
+"""What is done to whole histories of checkpoints: copy, prune, and delete by thread or by run.
+
+Every step leaves each checkpoint that stays readable: what a difference builds on is made part of
+it before that goes, and records go newest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from crewline.checkpoints.codec import seal_record, seal_writes
+from crewline.checkpoints.records import LateWrites, Sealed, Snapshot
+from crewline.store import keys
+from crewline.store.blobs import Blobs
+from crewline.store.changes import Change, Delete, Put
+from crewline.store.keys import Key
+from crewline.store.records import Records
+from crewline.store.table import Table
+
+_GROUP: Final = 90
+
+
+class Checkpoints:
+    """Operations on the checkpoints of whole threads; each may be repeated after a crash."""
+
+    def __init__(self, table: Table, blobs: Blobs | None, records: Records) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._records = records
+
+    def remember_run(self, tenant: str, run_id: str, thread_id: str, *, expires_s: int | None) -> None:
+        """Note on which thread a run wrote, so that it can be found by its id.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        item = {"thread_id": thread_id, keys.TTL: expires_s}
+        self._table.write(Put(key=keys.run_thread(tenant, run_id, thread_id), item=item))
+
+    def threads_of(self, tenant: str, run_id: str) -> list[str]:
+        """Find the threads on which a run wrote.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        partition = keys.run_pointer(tenant, run_id).partition
+        return sorted({item["thread_id"] for item in self._table.query(partition)})
+
+    def write(self, tenant: str, thread_id: str, entries: Sequence[Sealed]) -> None:
+        """Write entries one after the other, without a fence: the thread has one writer.
+
+        Oldest first, so that a crash between two leaves the checkpoint before, whole.
+
+        Raises:
+            TooLarge: A value is over the item limit, and there is no bucket.
+            Unavailable: DynamoDB or S3 did not answer; writing the same entries again is harmless.
+        """
+        for entry in entries:
+            self._table.write(self._records.put(tenant, thread_id, entry))
+
+    def delete_thread(self, tenant: str, thread_id: str) -> None:
+        """Remove every checkpoint of a thread, and its large values.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; the rest is removed when it is called again.
+        """
+        self._delete(reversed(list(self._records.keys_of(tenant, thread_id))))
+        if self._blobs:
+            self._blobs.delete_all(tenant, thread_id)
+
+    def delete_run(self, tenant: str, thread_id: str, wrote: Callable[[Snapshot], bool]) -> None:
+        """Remove the checkpoints of a thread that a run wrote.
+
+        Args:
+            tenant: Whose thread.
+            thread_id: The thread.
+            wrote: Whether the run wrote a checkpoint.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; the rest is removed when it is called again.
+            CorruptRecord: A stored body does not decode.
+        """
+        for namespace in self._records.namespaces(tenant, thread_id):
+            snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
+            dropped = {one.record.checkpoint_id for one in snapshots if wrote(one)}
+            self._drop(tenant, thread_id, snapshots, dropped)
+
+    def keep_latest(self, tenant: str, thread_id: str, missing: Callable[[Snapshot], frozenset[str]]) -> None:
+        """Remove every checkpoint but the newest of each namespace, and what its state lives in.
+
+        Args:
+            tenant: Whose thread.
+            thread_id: The thread.
+            missing: The channels whose value a checkpoint does not hold, but its ancestors' writes.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; the rest is removed when it is called again.
+            CorruptRecord: A stored body does not decode.
+        """
+        for namespace in self._records.namespaces(tenant, thread_id):
+            snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
+            kept = _with_ancestors(snapshots, missing)
+            dropped = {one.record.checkpoint_id for one in snapshots} - kept
+            self._drop(tenant, thread_id, snapshots, dropped)
+
+    def copy(self, tenant: str, source: str, target: str, *, expires_s: int | None) -> None:
+        """Copy every checkpoint of a thread to another, oldest first: at any time it has a whole one.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; what was copied stays, and copying again is harmless.
+            CorruptRecord: A large value is missing or was altered.
+        """
+        partition = keys.thread_partition(tenant, source)
+        group: list[Change] = []
+        for item in self._table.query(partition, prefix=keys.RECORD_PREFIX):
+            content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
+            if self._blobs and "blob" in content:
+                self._blobs.put(tenant, target, self._blobs.get(tenant, source, content["blob"]))
+            key = Key(keys.thread_partition(tenant, target), item[keys.SORT])
+            group.append(Put(key=key, item={**content, keys.TTL: expires_s if keys.TTL in item else None}))
+            if len(group) == _GROUP:
+                self._table.transact(group)
+                group = []
+        if group:
+            self._table.transact(group)
+
+    def _drop(self, tenant: str, thread_id: str, snapshots: Sequence[Snapshot], dropped: set[str]) -> None:
+        if not dropped:
+            return
+        by_id = {one.record.checkpoint_id: one for one in snapshots}
+        entries: list[Sealed] = []
+        for one in reversed(snapshots):
+            record = one.record
+            if record.checkpoint_id in dropped:
+                if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
+                    entries += _as_late(by_id[record.parent_id], one)
+            elif _builds_on(one, by_id, dropped):
+                entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
+        self._write([self._records.put(tenant, thread_id, entry) for entry in entries])
+        gone = [
+            key
+            for key in self._records.keys_of(tenant, thread_id)
+            if _belongs(key, keys.namespace_prefix(snapshots[0].record.namespace), dropped)
+        ]
+        self._delete(reversed(gone))
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        for start in range(0, len(changes), _GROUP):
+            self._table.transact(changes[start : start + _GROUP])
+
+    def _delete(self, found: Iterable[Key]) -> None:
+        self._write([Delete(key=key) for key in found])
+
+
+def _with_ancestors(snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]) -> set[str]:
+    """Find the newest checkpoint and the ancestors back to where every channel has a value."""
+    by_id = {one.record.checkpoint_id: one for one in snapshots}
+    cursor: Snapshot | None = snapshots[0] if snapshots else None
+    kept: set[str] = set()
+    wanted: frozenset[str] = missing(snapshots[0]) if snapshots else frozenset()
+    while cursor:
+        kept.add(cursor.record.checkpoint_id)
+        wanted -= cursor.record.channels.keys()
+        if not wanted:
+            break
+        cursor = by_id.get(cursor.record.parent_id or "")
+    return kept
+
+
+def _builds_on(one: Snapshot, by_id: dict[str, Snapshot], dropped: set[str]) -> bool:
+    """Tell whether a difference builds, directly or not, on a record that goes."""
+    cursor: Snapshot | None = one
+    while cursor and cursor.link.depth:
+        if cursor.record.parent_id in dropped:
+            return True
+        cursor = by_id.get(cursor.record.parent_id or "")
+    return False
+
+
+def _as_late(parent: Snapshot, child: Snapshot) -> list[Sealed]:
+    """Make items of their own of the writes that ride in a record that goes."""
+    groups: dict[tuple[str, int], list[Any]] = {}
+    for write in child.record.parent_writes:
+        groups.setdefault((write.task_id, min(write.index, 0)), []).append(write)
+    return [
+        seal_writes(
+            LateWrites(
+                namespace=parent.record.namespace,
+                checkpoint_id=parent.record.checkpoint_id,
+                writes=tuple(group),
+            ),
+            expires_s=parent.link.expires_s,
+        )
+        for group in groups.values()
+    ]
+
+
+def _belongs(key: Key, prefix: str, checkpoint_ids: set[str]) -> bool:
+    return (
+        key.sort.startswith(prefix)
+        and key.sort.removeprefix(prefix).partition(keys.LATE_INFIX)[0] in checkpoint_ids
+    )
