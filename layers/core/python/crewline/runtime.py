@@ -99,7 +99,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         system_routes.routes(),
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, tenant),
-        run_routes.routes(core.runs, tenant),
+        run_routes.routes(core.runs, tenant, core.logger),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -114,7 +114,13 @@ def make_crew(environ: Mapping[str, str]) -> App:
     """
     core = make_core(environ, service="crew")
     return App(
-        execution_routes.routes(core.runs, core.threads, _make_executor(core), core.settings.tenant),
+        execution_routes.routes(
+            core.runs,
+            core.threads,
+            _make_executor(core),
+            tenant=core.settings.tenant,
+            logger=core.logger,
+        ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )

@@ -62,7 +62,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         if not (text := environ.get(name)):
             continue
         if field.type == "int":
-            if not text.isdigit():
+            if not (text.isascii() and text.isdigit()):
                 raise BadManifest(f"The environment variable {name} must be a number, not {text!r}.")
             values[field.name] = int(text)
         else:

@@ -66,7 +66,7 @@ DICTIONARY.precompute_compress(level=_LEVEL)
 
 def compress(data: bytes) -> bytes:
     """Compress with the dictionary; for any thread, since every call has a context of its own."""
-    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=DICTIONARY, write_checksum=False).compress(data)
+    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=DICTIONARY, write_checksum=True).compress(data)
 
 
 def decompress(data: bytes, *, most: int) -> bytes:
@@ -82,6 +82,10 @@ def decompress(data: bytes, *, most: int) -> bytes:
     try:
         if not 0 <= zstandard.frame_content_size(data) <= most:
             raise ValueError("unbelievable size")
-        return zstandard.ZstdDecompressor(dict_data=DICTIONARY).decompress(data)
+        unfolding = zstandard.ZstdDecompressor(dict_data=DICTIONARY).decompressobj()
+        unfolded = unfolding.decompress(data)
     except zstandard.ZstdError as exc:
         raise ValueError(str(exc)) from exc
+    if not unfolding.eof or unfolding.unused_data:
+        raise ValueError("not one whole frame")
+    return unfolded

@@ -129,7 +129,18 @@ def _from_arguments(name: str, arguments: list[Any]) -> Any:
 
 def _time(parts: Mapping[str, Any]) -> str:
     text = f"{parts['hour']:02}:{parts['minute']:02}:{parts['second']:02}"
-    return f"{text}.{parts['microsecond']:06}" if parts["microsecond"] else text
+    if parts["microsecond"]:
+        text += f".{parts['microsecond']:06}"
+    return text + _offset(parts.get("tzinfo"))
+
+
+def _offset(zone: Any) -> str:
+    """Spell a fixed offset; a zone that has rules is left out, for a time alone does not tell it."""
+    seconds = zone[0] if isinstance(zone, list | tuple) and zone else None
+    if not isinstance(seconds, int | float):
+        return ""
+    sign, minutes = "-" if seconds < 0 else "+", int(abs(seconds)) // 60
+    return f"{sign}{minutes // 60:02}:{minutes % 60:02}"
 
 
 def _array(parts: list[Any]) -> Any:

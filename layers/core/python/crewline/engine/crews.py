@@ -142,8 +142,8 @@ def load_crews(manifest: Manifest) -> Crews:
 def _load(entry: CrewEntry, manifest: Manifest) -> Crew:
     where = f"Crew {entry.graph_id!r} ({entry.path})"
     try:
-        module = _import(entry.path, manifest.import_folders)
-    except Exception as exc:
+        module = _import(entry.path, manifest)
+    except (Exception, SystemExit) as exc:
         raise CrewFailedToLoad(f"{where} fails to import: {type(exc).__name__}: {exc}") from exc
     if not hasattr(module, entry.attribute):
         raise BadManifest(
@@ -162,23 +162,21 @@ def _load(entry: CrewEntry, manifest: Manifest) -> Crew:
     return Crew(graph_id=entry.graph_id, target=target, allowed_types=manifest.allowed_types)
 
 
-def _import(path: Path, folders: tuple[Path, ...]) -> ModuleType:
+def _import(path: Path, manifest: Manifest) -> ModuleType:
     """Import a file, as the module it is to its neighbours when it lies in an import folder.
 
     A type's module name is in every checkpoint that holds one, so it must be the same in every
     process; and a file must not be imported twice under two names.
     """
-    for folder in folders:
+    for folder in manifest.import_folders:
         if path.is_relative_to(folder):
             name = ".".join(path.relative_to(folder).with_suffix("").parts)
-            spec = (
-                importlib.util.find_spec(name)
-                if all(part.isidentifier() for part in name.split("."))
-                else None
-            )
-            if spec and spec.origin and Path(spec.origin).resolve() == path:
+            if _finds(name, path):
                 return importlib.import_module(name)
-    name = f"crew_{path.stem}_{sha256(path.name.encode()).hexdigest()[:12]}"
+    where = path.relative_to(manifest.folder) if path.is_relative_to(manifest.folder) else path
+    name = f"crew_{path.stem}_{sha256(where.as_posix().encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path.name} is not a Python file")
@@ -190,6 +188,17 @@ def _import(path: Path, folders: tuple[Path, ...]) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _finds(name: str, path: Path) -> bool:
+    """Tell whether importing a name gives a file, and not another module that has the name."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        return False
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # its folder has the name of a module that is no package
+        return False
+    return bool(spec and spec.origin and Path(spec.origin).resolve() == path)
 
 
 def _takes_config(factory: Any) -> bool:

@@ -16,14 +16,17 @@ from crewline.checkpoints.projection import INTERRUPT
 from crewline.checkpoints.records import Sealed, Snapshot
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.clocks import move_clock_past
-from crewline.engine.crews import Crew, Graph
+from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.journals import Journal
-from crewline.errors import CrewlineError, RunCancelled
+from crewline.errors import RunCancelled, StaleOwner, Unavailable
 from crewline.models.leases import Cancel, Claim
 from crewline.models.runs import Run, RunError
 from crewline.services.leases import Outcome
 from crewline.services.runs import outcome_values
+
+_NOT_THE_RUNS_FAULT = (StaleOwner, Unavailable)
+"""The run is not over: another worker has it, or will."""
 
 LONGEST_MESSAGE = 10_000
 """Characters of a crew's exception that the run keeps."""
@@ -35,17 +38,17 @@ class Execution:
     Args:
         run: The run row.
         claim: The claim on it.
-        crew: The crew that executes it.
+        crews: The crews of this process; one of them executes it.
         storage: The stores, and what commits and finishes under the claim.
         heartbeats: Renew the claim during long nodes.
     """
 
     def __init__(
-        self, run: Run, claim: Claim, crew: Crew, *, storage: Storage, heartbeats: Heartbeats
+        self, run: Run, claim: Claim, crews: Crews, *, storage: Storage, heartbeats: Heartbeats
     ) -> None:
         self.claim = claim
         self._run = run
-        self._crew = crew
+        self._crews = crews
         self._storage = storage
         self._heartbeats = heartbeats
         self._temporary = bool(run.kwargs.get("temporary"))
@@ -83,15 +86,17 @@ class Execution:
     async def _execute(self) -> tuple[Snapshot | None, Outcome]:
         config = _run_config(self._run)
         try:
-            async with self._crew.graph(config) as graph:
-                return await self._execute_graph(graph, config)
-        except CrewlineError:
+            crew = self._crews.get(self._run.graph_id)
+            async with crew.graph(config) as graph:
+                return await self._execute_graph(graph, crew.prepare(graph), config)
+        except _NOT_THE_RUNS_FAULT:
             raise
-        except Exception as exc:  # noqa: BLE001 (a factory is the crew's code: whatever it raises is the run's error)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 (whatever else there is, is the run's error)
             return None, self._outcome("error", error=_run_error(exc))
 
-    async def _execute_graph(self, graph: Graph, config: RunnableConfig) -> tuple[Snapshot | None, Outcome]:
-        prepared = self._crew.prepare(graph)
+    async def _execute_graph(
+        self, graph: Graph, prepared: Prepared, config: RunnableConfig
+    ) -> tuple[Snapshot | None, Outcome]:
         checkpointer = DynamoDBCheckpointer.over(
             self._storage,
             self.claim.tenant,
@@ -144,9 +149,9 @@ class Execution:
             return None, True
         except RunCancelled:
             return None, True
-        except CrewlineError:
+        except _NOT_THE_RUNS_FAULT:
             raise
-        except Exception as exc:  # noqa: BLE001 (the crew's own code: whatever it raises is the run's error)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
             self._raise_failure()
             return _run_error(exc), False
         self._raise_failure()
@@ -225,5 +230,7 @@ def _may_have_stopped(graph: Graph, kwargs: Mapping[str, Any], snapshot: Snapsho
     return asked or any(breakpoints)
 
 
-def _run_error(error: Exception) -> RunError:
-    return RunError(error=type(error).__name__, message=str(error)[:LONGEST_MESSAGE])
+def _run_error(error: BaseException) -> RunError:
+    # A text may hold what UTF-8 does not have; a message that cannot be stored would hide the failure.
+    message = str(error)[:LONGEST_MESSAGE].encode(errors="replace").decode()
+    return RunError(error=type(error).__name__, message=message)

@@ -75,7 +75,7 @@ class Executor:
         execution = Execution(
             run,
             claim,
-            self._crews.get(run.graph_id),
+            self._crews,
             storage=self._storage,
             heartbeats=self._heartbeats,
         )

@@ -201,6 +201,8 @@ class Journal:
         self._closing.set()
         if self._background:
             await asyncio.gather(self._background, return_exceptions=True)
+        if self._writing.locked():  # a write whose caller was cancelled goes on in its thread
+            await asyncio.to_thread(self._await_write)
         if self.failure and not isinstance(self.failure, RunCancelled):
             raise self.failure
         return self._take("all")
@@ -218,6 +220,10 @@ class Journal:
             self._on_failure()
             if self.failure is None:
                 raise
+
+    def _await_write(self) -> None:
+        with self._writing:
+            pass
 
     def _waiting(self) -> bool:
         with self._lock:

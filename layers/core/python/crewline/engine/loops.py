@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class CrewLoop:
         # Nodes that are plain functions run in these threads, and so do our writes: asyncio's own
         # few would let slow nodes keep checkpoints from being written.
         self.loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="crew"))
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="crews", daemon=True)
         self._thread.start()
 
@@ -44,13 +46,17 @@ class CrewLoop:
         if self.loop.is_closed():
             return
         self.submit(_cancel_all()).result()
+        self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._closing:
+            # A node that calls sys.exit() ends its run with an error; asyncio would also end the loop.
+            with suppress(SystemExit):
+                self.loop.run_forever()
 
 
 async def _cancel_all() -> None:

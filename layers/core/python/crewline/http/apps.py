@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from uuid import uuid4
@@ -11,7 +10,7 @@ import orjson
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 
-from crewline.errors import TooLarge
+from crewline.http.bodies import read_body
 from crewline.http.errors import error_reply
 from crewline.http.replies import Reply
 from crewline.http.resolvers import Resolver
@@ -47,8 +46,8 @@ class App:
             The reply; never raises.
         """
         try:
-            self._check_size(event)
-            response = self._resolver.respond(event, context)
+            body_read = read_body(event, most=self._max_body_bytes)
+            response = self._resolver.respond(event, body_read, context)
         except Exception as exc:  # noqa: BLE001 (the edge: every error becomes a reply here, and is logged here)
             request_id = str(getattr(context, "aws_request_id", None) or uuid4())
             return error_reply(exc, request_id=request_id, logger=self._logger)
@@ -60,18 +59,6 @@ class App:
         else:
             body = str(response.body).encode()
         return Reply(response.status_code, _lower(response.headers), body)
-
-    def _check_size(self, event: Mapping[str, Any]) -> None:
-        body = event.get("body") or ""
-        size = (
-            len(base64.b64decode(body))
-            if event.get("isBase64Encoded")
-            else len(body.encode(errors="replace"))
-        )
-        if size > self._max_body_bytes:
-            raise TooLarge(
-                f"The body has {size:,} bytes; at most {self._max_body_bytes:,} are taken. Store large inputs elsewhere and send a reference."
-            )
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[Any]:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import Future
 from typing import Annotated, Any, Protocol
 
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
@@ -36,17 +37,17 @@ class Executor(Protocol):
         """Read states, the newest first."""
 
 
-def routes(runs: Runs, threads: Threads, executor: Executor, tenant: str) -> Router:
+def routes(runs: Runs, threads: Threads, executor: Executor, *, tenant: str, logger: Logger) -> Router:
     """Make the routes that need the crews themselves."""
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.post("/threads/<thread_id>/runs/wait")
     def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        return _execute(executor, runs.start(tenant, thread_id, body))
+        return _execute(executor, runs.start(tenant, thread_id, body), logger)
 
     @router.post("/runs/wait")
     def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        return _execute(executor, runs.start_stateless(tenant, body))
+        return _execute(executor, runs.start_stateless(tenant, body), logger)
 
     @router.get("/threads/<thread_id>/state")
     def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:
@@ -76,11 +77,11 @@ def routes(runs: Runs, threads: Threads, executor: Executor, tenant: str) -> Rou
     return router
 
 
-def _execute(executor: Executor, started: Started) -> Response[Any]:
+def _execute(executor: Executor, started: Started, logger: Logger) -> Response[Any]:
     run = started.run
     future = executor.execute(run, started.claim)
     headers = {"content-location": location(run), "location": f"{location(run)}/join"}
-    return Response(200, JSON, keep_alive(_answer(future)), headers)
+    return Response(200, JSON, keep_alive(_answer(future), logger), headers)
 
 
 async def _answer(future: Future[Any]) -> bytes:

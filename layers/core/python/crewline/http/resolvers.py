@@ -12,13 +12,32 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from crewline.errors import NotFound
+
+
+class _WithBody(APIGatewayProxyEvent):
+    """An event whose body has been read: JSON, whatever its content type says."""
+
+    def __init__(self, event: Mapping[str, Any], body: Any) -> None:
+        super().__init__({**event, "body": "", "isBase64Encoded": False})
+        self._body = body
+
+    @property
+    def json_body(self) -> Any:
+        """The body as it was read."""
+        return self._body
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers; bodies are JSON here, so nothing is parsed by content type."""
+        headers: dict[str, str] = super().headers
+        headers.pop("content-type", None)
+        return headers
 
 
 @dataclass(slots=True)
@@ -41,7 +60,7 @@ class Resolver(APIGatewayRestResolver):
 
     def __init__(self) -> None:
         self._own: dict[str, Any] = {}
-        super().__init__(enable_validation=True, debug=False, json_body_deserializer=_parse_json)
+        super().__init__(enable_validation=True, debug=False)
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
         self.exception_handler(Exception)(_raise)
@@ -54,11 +73,12 @@ class Resolver(APIGatewayRestResolver):
             if not route._middleware_stack_built:  # noqa: SLF001
                 route._build_middleware_stack(router_middlewares=self._router_middlewares, app=self)  # noqa: SLF001
 
-    def respond(self, event: Mapping[str, Any], context: Any) -> Response[Any]:
+    def respond(self, event: Mapping[str, Any], body: Any, context: Any) -> Response[Any]:
         """Answer one request.
 
         Args:
             event: An API Gateway REST proxy event.
+            body: Its body, as it was read.
             context: The Lambda context.
 
         Returns:
@@ -67,7 +87,8 @@ class Resolver(APIGatewayRestResolver):
         Raises:
             Exception: What the route, or the validation of the request, raised.
         """
-        token = _REQUEST.set(_Request(APIGatewayProxyEvent(dict(event), _parse_json), context))
+        request = _Request(_WithBody(event, body), context)
+        token = _REQUEST.set(request)
         try:
             return self._resolve().response
         finally:
@@ -111,8 +132,3 @@ def _raise(error: Exception) -> Response[Any]:
 
 def _raise_not_found(_: NotFoundError) -> Response[Any]:
     raise NotFound("Not Found")
-
-
-def _parse_json(text: str) -> Any:
-    """Parse a body strictly: no NaN, no lone surrogates, no numbers that no store can hold."""
-    return orjson.loads(text)

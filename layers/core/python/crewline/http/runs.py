@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Final
 
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
@@ -17,7 +18,7 @@ _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 1.0
 
 
-def routes(runs: Runs, tenant: str) -> Router:
+def routes(runs: Runs, tenant: str, logger: Logger) -> Router:
     """Make the routes of runs that the control plane serves."""
     router = Router()  # type: ignore[no-untyped-call]
 
@@ -47,7 +48,7 @@ def routes(runs: Runs, tenant: str) -> Router:
     def join(thread_id: str, run_id: str) -> Response[Any]:
         run = runs.get(tenant, thread_id, run_id)
         headers = {"content-location": location(run), "location": f"{location(run)}/join"}
-        return Response(200, JSON, keep_alive(_joined(runs, tenant, run)), headers)
+        return Response(200, JSON, keep_alive(_joined(runs, tenant, run), logger), headers)
 
     return router
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Final
+from uuid import uuid4
+
+from aws_lambda_powertools import Logger
 
 from crewline.errors import CrewlineError
 from crewline.http.apps import to_json
@@ -12,7 +15,7 @@ from crewline.http.apps import to_json
 KEEP_ALIVE_S: Final = 5.0
 
 
-async def keep_alive(work: Awaitable[bytes]) -> AsyncIterator[bytes]:
+async def keep_alive(work: Awaitable[bytes], logger: Logger) -> AsyncIterator[bytes]:
     """Send a newline every few seconds until the work is done, then its result.
 
     The status has been sent by then, so a failure is told as the LangGraph API tells that of a
@@ -20,6 +23,7 @@ async def keep_alive(work: Awaitable[bytes]) -> AsyncIterator[bytes]:
 
     Args:
         work: Gives the body.
+        logger: Where a failure of ours is logged.
 
     Yields:
         Newlines, then the body.
@@ -33,3 +37,8 @@ async def keep_alive(work: Awaitable[bytes]) -> AsyncIterator[bytes]:
         yield task.result()
     except CrewlineError as exc:
         yield to_json({"__error__": {"error": type(exc).__name__, "message": exc.message}})
+    except Exception:
+        incident = uuid4().hex
+        logger.exception("answer failed", incident=incident)
+        message = f"Internal error; look for incident {incident} in the logs."
+        yield to_json({"__error__": {"error": "InternalError", "message": message}})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from crewline.errors import InvalidRequest
+from crewline.errors import BadRequest, InvalidRequest
 from crewline.models.threads import Metadata, Wire
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
@@ -30,12 +30,25 @@ class CheckpointRef(Wire):
     checkpoint_ns: str = ""
 
 
+class Destination(Wire):
+    """A node to go to, with an input of its own."""
+
+    node: str
+    input: Any = None
+
+
+Pair = Annotated[list[Any], Field(min_length=2, max_length=2)]
+
+
 class Command(Wire):
     """What a client answers to a graph that asked, or tells it to do."""
 
     resume: Any = None
-    update: Any = None
-    goto: Any = None
+    """The answer to the open question, or answers by interrupt id."""
+    update: dict[str, Any] | list[Pair] | None = None
+    """State to write: by channel, or as pairs of channel and value."""
+    goto: str | Destination | list[str | Destination] | None = None
+    """Nodes to run next."""
 
 
 class RunConfig(Wire):
@@ -49,6 +62,8 @@ class RunConfig(Wire):
     @field_validator("configurable")
     @classmethod
     def _no_internals(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("checkpoint_id"), str | None):
+            raise ValueError("checkpoint_id: must be a UUID as text")  # noqa: TRY004 (pydantic wants ValueError)
         if internal := sorted(name for name in value if name.startswith("__")):
             raise ValueError(
                 f"{', '.join(internal)}: names that begin with two underscores belong to LangGraph"
@@ -112,10 +127,11 @@ class RunCreate(Wire):
         """Spell what the run was asked for as the run row shows it.
 
         Raises:
-            InvalidRequest: `config.configurable` and `context` are both given, or a webhook is.
+            BadRequest: `config.configurable` and `context` are both given.
+            InvalidRequest: A webhook is given.
         """
         if self.context and self.config.configurable:
-            raise InvalidRequest("Give either config.configurable or context, not both.")
+            raise BadRequest("Give either config.configurable or context, not both.")
         if self.webhook:
             raise InvalidRequest("This version does not send webhooks yet; leave the field webhook out.")
         durability = self.durability or ("exit" if self.checkpoint_during is False else "async")

@@ -15,7 +15,7 @@ Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], A
 class Wire(BaseModel):
     """Base of request bodies: unknown fields are ignored, values are never coerced between kinds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class ThreadTtl(Wire):

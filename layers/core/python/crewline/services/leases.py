@@ -28,6 +28,8 @@ _MAX_BYTES: Final = 3_500_000
 _OVERHEAD: Final = 1_000
 """Bytes that an item's keys and request take beside its body."""
 _FINISH_TRIES: Final = 3
+_RUN_ROW: Final = 2
+"""Place of the run row in the transaction that forgets it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,8 @@ class Outcome:
     error: RunError | None = None
     forget: bool = False
     """Leave nothing: the run was stateless, and its private thread goes with it."""
+    large: bool = False
+    """What the run was asked for is in S3; found out when it is forgotten."""
 
 
 class Leases:
@@ -65,8 +69,10 @@ class Leases:
             item = self._table.write(
                 leases.claim(tenant, thread_id, run_id=run_id, owner=owner, now=self._clock())
             )
-        except Refused:
-            return None
+        except Refused as exc:
+            item = exc.items.get(0) or {}
+            if item.get("owner") != owner:
+                return None  # else it was our own: it landed, but the answer was lost on its way
         return Claim(
             tenant=tenant, thread_id=thread_id, run_id=run_id, owner=owner, lease=leases.from_item(item)
         )
@@ -151,9 +157,9 @@ class Leases:
             StaleOwner: Somebody else has claimed the run since; nothing of this was written.
             Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
         """
-        *earlier, last = self._groups(entries) or [[]]
+        *earlier, last = [[]] if outcome.forget else self._groups(entries) or [[]]
         for group in earlier:
-            claim = self._commit(claim, group)
+            claim = self._commit(claim, group, ending=True)
         for attempt in range(_FINISH_TRIES):
             try:
                 return self._finish(claim, outcome, last)
@@ -161,6 +167,9 @@ class Leases:
                 if attempt == _FINISH_TRIES - 1:
                     raise
             except Refused as exc:
+                if outcome.forget and (exc.items.get(_RUN_ROW) or {}).get("kwargs_blob"):
+                    outcome = replace(outcome, large=True)
+                    continue
                 # After an unclear answer the refusal may come from our own finish, which landed.
                 if attempt and self._ended(claim, outcome):
                     return claim
@@ -169,9 +178,11 @@ class Leases:
             f"Thread {claim.thread_id} kept changing while run {claim.run_id} ended; it is resumed soon."
         )
 
-    def _commit(self, claim: Claim, entries: Sequence[Sealed]) -> Claim:
+    def _commit(self, claim: Claim, entries: Sequence[Sealed], *, ending: bool = False) -> Claim:
         head, newest, steps = _progress(claim.lease, entries)
-        update, lease = leases.commit(claim, head=head, newest=newest, steps=steps, now=self._clock())
+        update, lease = leases.commit(
+            claim, head=head, newest=newest, steps=steps, now=self._clock(), ending=ending
+        )
         try:
             self._table.transact([*self._puts(claim, entries), update])
         except Refused as exc:
@@ -190,11 +201,13 @@ class Leases:
         if outcome.forget:
             changes = [
                 Delete(key=update.key, condition=update.condition, parameters=update.parameters),
-                *_forget(claim),
+                *_forget(claim, large=outcome.large),
             ]
         else:
             changes += [*self._outcome(claim, outcome, head), *self._puts(claim, entries)]
         self._table.transact(changes)
+        if outcome.large and self._blobs:
+            self._blobs.delete_all(claim.tenant, claim.thread_id)
         return replace(claim, lease=lease)
 
     def _outcome(self, claim: Claim, outcome: Outcome, head: str | None) -> list[Change]:
@@ -265,10 +278,12 @@ def _progress(lease: Lease, entries: Sequence[Sealed]) -> tuple[str | None, str 
     return head, newest, lease.steps + len(roots)
 
 
-def _forget(claim: Claim) -> list[Change]:
+def _forget(claim: Claim, *, large: bool) -> list[Change]:
+    """Remove the rows of a stateless run; refused when its kwargs turn out to be in S3 as well."""
+    inline = None if large else "attribute_not_exists(#kwargs_blob)"
     return [
         Delete(key=keys.thread(claim.tenant, claim.thread_id)),
-        Delete(key=keys.run(claim.tenant, claim.thread_id, claim.run_id)),
+        Delete(key=keys.run(claim.tenant, claim.thread_id, claim.run_id), condition=inline),
         Delete(key=keys.run_pointer(claim.tenant, claim.run_id)),
     ]
 

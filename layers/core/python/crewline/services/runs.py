@@ -120,7 +120,9 @@ class Runs:
             config=run.kwargs["config"],
         )
         start, lease = leases.start(tenant, run.thread_id, Lease(), run_id=run.run_id, now=now, owner=owner)
-        self._table.transact([start, threads.create(tenant, thread), *self._rows(tenant, run)])
+        self._table.transact(
+            [start, threads.create(tenant, thread, token=run.run_id), *self._rows(tenant, run)]
+        )
         return _started(tenant, run, owner, lease)
 
     def get(self, tenant: str, thread_id: str, run_id: str) -> Run:
@@ -167,9 +169,10 @@ class Runs:
             assistant, thread_id, body, status="running" if owner else "pending", now=self._clock()
         )
         for _ in range(_START_TRIES):
-            lease = self._free_lease(tenant, thread_id, body)
             if fork and self._records.get(tenant, thread_id, "", fork) is None:
+                self._threads.read(tenant, thread_id)  # an unknown thread is said first
                 raise NotFound(f"Checkpoint {fork} not found on thread {thread_id}.")
+            lease = self._free_lease(tenant, thread_id, body)
             now = self._clock()
             due = now + delay_s * 1000 if delay_s else 0
             start, after = leases.start(

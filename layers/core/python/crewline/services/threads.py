@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
@@ -13,12 +15,16 @@ from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
 from crewline.store import keys, leases, threads
 from crewline.store.blobs import Blobs
+from crewline.store.changes import Delete
 from crewline.store.keys import Key
 from crewline.store.queues import PurgeJob, RunQueue
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
+T = TypeVar("T")
+
 _TOMBSTONE_S: Final = 86_400
+_PURGE_GROUP: Final = 90
 
 
 class Threads:
@@ -57,7 +63,8 @@ class Threads:
             status="idle",
             metadata=metadata,
         )
-        creation = threads.create(tenant, thread)
+        token = uuid4().hex
+        creation = threads.create(tenant, thread, token=token)
         try:
             if body.thread_id:
                 self._table.transact([creation, leases.unearth(tenant, thread_id)])
@@ -69,6 +76,8 @@ class Threads:
                     f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
                     details={"retry_after": 2},
                 ) from exc
+            if (exc.items[0] or {}).get("token") == token:
+                return thread.wire(None, {})
             if body.if_exists == "do_nothing":
                 return self.get(tenant, thread_id)
             raise ThreadExists(
@@ -147,13 +156,18 @@ class Threads:
         lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
         if not lease.deleted or lease.purged:
             return
-        self._table.delete(list(self._leftovers(tenant, thread_id)))
-        self._blobs.delete_all(tenant, thread_id)
-        rest = leases.lay_to_rest(tenant, thread_id, ends_at_s=self._clock() // 1000 + _TOMBSTONE_S)
+        deleted = lease.deleted
+        buried = leases.still_buried(tenant, thread_id, deleted=deleted)
+        rest = leases.lay_to_rest(
+            tenant, thread_id, deleted=deleted, ends_at_s=self._clock() // 1000 + _TOMBSTONE_S
+        )
         try:
+            for found in batched(self._leftovers(tenant, thread_id), _PURGE_GROUP):
+                self._table.transact([buried, *(Delete(key=key) for key in found)])
+            self._blobs.delete_all(tenant, thread_id)
             self._table.write(rest)
         except Refused:
-            return  # another delivery was faster, and the id is already in use again
+            return  # another delivery was faster, and the id may be in use again
 
     def _leftovers(self, tenant: str, thread_id: str) -> Iterator[Key]:
         partition = keys.thread_partition(tenant, thread_id)
@@ -179,6 +193,13 @@ class Threads:
 
     def _latest(self, tenant: str, thread_id: str, lease: Lease) -> Snapshot | None:
         return self._records.latest(tenant, thread_id, "", head=lease.head) if lease.head else None
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Divide items into lists of at most a size (itertools has it from Python 3.12 on)."""
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group
 
 
 def not_found(thread_id: str) -> NotFound:

@@ -77,8 +77,10 @@ class Blobs:
                     {"Key": found["Key"]} for found in page.get("Contents", [])
                 ]
                 if objects:
-                    self._client.delete_objects(
+                    answer = self._client.delete_objects(
                         Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
                     )
+                    if left := answer.get("Errors"):
+                        raise Unavailable(f"S3 left {len(left)} objects undeleted; try again in a moment.")
         except (ClientError, BotoCoreError) as exc:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc

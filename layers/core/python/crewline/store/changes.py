@@ -95,8 +95,23 @@ class Delete:
         return {"Key": _key(self.key), **_expressions(self.condition, self.parameters)}
 
 
-Change = Put | Update | Delete
-"""One write; its class name is the member of a transaction that carries it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """Let a transaction go through only while a condition holds; writes nothing."""
+
+    key: Key
+    condition: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def wire(self) -> dict[str, Any]:
+        """Spell the arguments of a condition check."""
+        return {"Key": _key(self.key), **_expressions(self.condition, self.parameters)}
+
+
+Write = Put | Update | Delete
+"""What can be carried out alone."""
+Change = Write | Check
+"""A member of a transaction."""
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
 from crewline.store import keys
-from crewline.store.changes import Update
+from crewline.store.changes import Check, Update
 from crewline.store.items import Item
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
@@ -155,7 +155,7 @@ def own(tenant: str, thread_id: str, *, owner: str) -> Update:
 
 
 def commit(
-    claim_: Claim, *, head: str | None, newest: str | None, steps: int, now: int
+    claim_: Claim, *, head: str | None, newest: str | None, steps: int, now: int, ending: bool = False
 ) -> tuple[Update, Lease]:
     """Fence a group of checkpoint records, move the head to them and renew the lease.
 
@@ -172,6 +172,7 @@ def commit(
         newest: The highest checkpoint id of any namespace, with these records.
         steps: Supersteps of the run, with these records.
         now: The time.
+        ending: The run is being finished, and a cancel changes nothing any more.
 
     Returns:
         The write, and the lease as it leaves it.
@@ -183,7 +184,7 @@ def commit(
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set=changed,
-        condition=f"{_MINE} AND attribute_not_exists(#cancel)",
+        condition=_MINE if ending else f"{_MINE} AND attribute_not_exists(#cancel)",
         parameters={"owner": claim_.owner},
     )
     return update, lease
@@ -262,18 +263,34 @@ def bury(tenant: str, thread_id: str, *, now: int) -> Update:
     )
 
 
-def lay_to_rest(tenant: str, thread_id: str, *, ends_at_s: int) -> Update:
+def still_buried(tenant: str, thread_id: str, *, deleted: int) -> Check:
+    """Let a purge remove only what belonged to the thread that it was sent for.
+
+    ```
+    P1: purges all, marks ── X: creates the same id ── P2 (duplicate): remove ──✗ that thread is alive
+    ```
+    """
+    return Check(
+        key=keys.lease(tenant, thread_id),
+        condition="#deleted = :deleted AND attribute_not_exists(#purged)",
+        parameters={"deleted": deleted},
+    )
+
+
+def lay_to_rest(tenant: str, thread_id: str, *, deleted: int, ends_at_s: int) -> Update:
     """Mark that nothing of a deleted thread is left; the tombstone itself ends by TTL.
 
     ```
     P1: purge all ── P2 (duplicate): purge all ── P1: mark ── X: create the same id ── P2: mark ──✗ not deleted any more
+    … X: delete it again ── P2: mark ──✗ that is another deletion, with leftovers of its own
     ```
     """
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"purged": True, keys.TTL: ends_at_s},
         remove=(keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort),
-        condition="attribute_exists(#deleted)",
+        condition="#deleted = :deleted AND attribute_not_exists(#purged)",
+        parameters={"deleted": deleted},
     )
 
 

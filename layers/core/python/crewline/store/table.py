@@ -16,7 +16,7 @@ from uuid import uuid4
 from botocore.exceptions import BotoCoreError, ClientError
 
 from crewline.errors import CrewlineError, TooLarge, Unavailable
-from crewline.store.changes import Change, Delete, Put, Update
+from crewline.store.changes import Change, Check, Delete, Put, Update, Write
 from crewline.store.items import Item, item_from_wire
 from crewline.store.keys import PARTITION, SORT, Key
 
@@ -28,6 +28,22 @@ _CONFLICT_FLOOR_S: Final = 0.005
 _CONFLICT_CEILING_S: Final = 0.2
 _BATCH: Final = 25
 _ALL_OLD: Final = "ALL_OLD"
+_SERVER_FAULT: Final = 500
+_PASSING: Final = frozenset(
+    (
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "ThrottledException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "LimitExceededException",
+    )
+)
+"""Errors that a later try may mend."""
+_CONFLICTS: Final = frozenset(
+    ("TransactionCanceledException", "TransactionConflictException", "TransactionInProgressException")
+)
 
 
 class Refused(CrewlineError):
@@ -107,7 +123,7 @@ class Table:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
-    def write(self, change: Change) -> Item:
+    def write(self, change: Write) -> Item:
         """Carry out one write.
 
         Returns:
@@ -143,7 +159,7 @@ class Table:
         """
         items = [
             {
-                type(change).__name__: {
+                _member(change): {
                     "TableName": self.name,
                     **change.wire(),
                     "ReturnValuesOnConditionCheckFailure": _ALL_OLD,
@@ -186,15 +202,13 @@ class Table:
             answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
         except ClientError as exc:
             code = exc.response["Error"]["Code"]
-            if code in (
-                "ConditionalCheckFailedException",
-                "TransactionCanceledException",
-                "TransactionConflictException",
-            ):
-                raise
             if code == "ValidationException" and "size" in exc.response["Error"]["Message"].lower():
                 raise TooLarge("An item is over DynamoDB's 400 KB, or a transaction over 4 MB.") from exc
-            raise Unavailable(f"DynamoDB refused {operation} with {code}; try again in a moment.") from exc
+            if code in _PASSING or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_FAULT:
+                raise Unavailable(
+                    f"DynamoDB refused {operation} with {code}; try again in a moment."
+                ) from exc
+            raise  # a condition or a conflict, for `_judge`; or our own mistake, which no retry mends
         except BotoCoreError as exc:
             raise Unavailable(f"DynamoDB did not answer {operation}; try again in a moment.") from exc
         return answer
@@ -206,6 +220,8 @@ class Table:
         code = response["Error"]["Code"]
         if code == "ConditionalCheckFailedException":
             raise Refused({0: _old(response)}) from error
+        if code not in _CONFLICTS:
+            raise error
         reasons = response.get("CancellationReasons", [])
         codes = {reason.get("Code", "None") for reason in reasons}
         if "ConditionalCheckFailed" in codes:
@@ -219,6 +235,11 @@ class Table:
             raise TooLarge("An item is over DynamoDB's 400 KB, or a transaction over 4 MB.") from error
         if attempt < CONFLICT_RETRIES:
             _pause(attempt)  # TransactionConflict, ThrottlingError, TransactionInProgress
+
+
+def _member(change: Change) -> str:
+    """Name the member of a transaction that carries a change."""
+    return "ConditionCheck" if isinstance(change, Check) else type(change).__name__
 
 
 def _pause(attempt: int) -> None:

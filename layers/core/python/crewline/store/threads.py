@@ -53,14 +53,21 @@ def read(table: Table, tenant: str, thread_id: str) -> tuple[Thread | None, Leas
     return (from_item(row) if row else None), leases.from_item(items.get(keys.LEASE_SORT))
 
 
-def create(tenant: str, thread: Thread) -> Put:
+def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
     """Write the row of a new thread.
+
+    The token tells the writer that a row which refuses it is its own: the write landed, but its
+    answer was lost on the way and it was sent again.
 
     ```
     A: create t ──▶ row          B: create t ──✗ it exists: 409, or the row that is there
     ```
     """
-    return Put(key=keys.thread(tenant, thread.thread_id), item=_item(tenant, thread), condition=ABSENT)
+    return Put(
+        key=keys.thread(tenant, thread.thread_id),
+        item={**_item(tenant, thread), "token": token or None},
+        condition=ABSENT,
+    )
 
 
 def merge_metadata(tenant: str, thread_id: str, metadata: Mapping[str, Any], updated_at: str) -> Update:
