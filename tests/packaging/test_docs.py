@@ -24,7 +24,7 @@ print([message.content for message in state.values["messages"]])
 
 
 def test_three_lines_give_a_graph_durable_threads(tmp_path: Path) -> None:
-    [example] = re.findall(r"```python\n(.*?)```", DOCS, re.S)
+    [example] = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
     with states.held(tmp_path / "state") as state, clouds.running(state) as cloud:
         _make_table_and_bucket(cloud)
         result = subprocess.run(
