@@ -19,7 +19,7 @@ from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.journals import Journal
-from crewline.errors import RunCancelled, StaleOwner, Unavailable
+from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
 from crewline.models.leases import Cancel, Claim
 from crewline.models.runs import Run, RunError
 from crewline.services.leases import Outcome
@@ -75,13 +75,21 @@ class Execution:
         unregister = self._heartbeats.register(self)
         try:
             snapshot, outcome = await self._execute()
-            entries = await self._journal.close()
+            entries = await self._last_entries()
             self.claim = await asyncio.to_thread(self._storage.leases.finish, self.claim, outcome, entries)
         finally:
             unregister()
         if outcome.error:
             return {"__error__": outcome.error.wire()}
         return outcome_values(snapshot) if snapshot else {}
+
+    async def _last_entries(self) -> Sequence[Sealed]:
+        try:
+            return await self._journal.close()
+        except _NOT_THE_RUNS_FAULT:
+            raise
+        except CrewlineError:
+            return ()  # it cannot be stored, which is the error that the run ends with
 
     async def _execute(self) -> tuple[Snapshot | None, Outcome]:
         config = _run_config(self._run)
