@@ -34,6 +34,8 @@ LIGHTEST_LIMIT: Final = 8 * 1024
 
 _VERSION: Final = b"\x01"
 _ROOT, _DIFFERENCE = 0, 1
+_PARTS: Final = 5
+"""What follows kind, namespace and parent: envelope, metadata, channels, defaults, writes."""
 LARGEST_BODY: Final = 512 * 1024 * 1024
 """Bytes that a body may unfold to; more is an altered record, not a checkpoint."""
 
@@ -93,8 +95,12 @@ class Opened:
         self.checkpoint_id = checkpoint_id
         self._size = len(body)
         self._expires_s = expires_s
-        parts = _read(checkpoint_id, lambda: list(_unpack(body)))
+        _read(checkpoint_id, lambda: self._open(_unpack(body)))
+
+    def _open(self, parts: list[Any]) -> None:
         self._kind, self.namespace, self.parent_id, *self._rest = parts
+        if self._kind not in (_ROOT, _DIFFERENCE) or len(self._rest) != _PARTS:
+            raise ValueError("not a record")
 
     @property
     def root(self) -> bool:

@@ -22,7 +22,7 @@ _INTERNAL_PREFIXES: Final = ("__", "branch:", "join:")
 
 # LangGraph's msgpack extension codes (langgraph.checkpoint.serde.jsonplus)
 _ONE_ARGUMENT, _ARGUMENTS, _KEYWORDS, _ARRAY, _DELTA = 0, 1, 2, 6, 7
-_SECRETS: Final = frozenset(("SecretStr", "SecretBytes"))
+_SECRETS: Final = frozenset(("Secret", "SecretStr", "SecretBytes"))
 
 
 def project_values(record: Record) -> Any:
@@ -100,7 +100,7 @@ def _reveal(code: int, data: bytes) -> Any:
     if code in (_DELTA, _ARRAY):
         return parts if code == _DELTA else _array(parts)
     module, name, argument = parts[:3]
-    if name in _SECRETS and module.startswith("pydantic"):
+    if module.startswith("pydantic") and name.partition("[")[0] in _SECRETS:
         return "**********"
     if code == _ONE_ARGUMENT and name == "UUID":
         return f"{argument[:8]}-{argument[8:12]}-{argument[12:16]}-{argument[16:20]}-{argument[20:]}"

@@ -67,7 +67,7 @@ class Checkpoints:
         """
         self._delete(reversed(list(self._records.keys_of(tenant, thread_id))))
         if self._blobs:
-            self._blobs.delete_all(tenant, thread_id)
+            self._blobs.delete(self._blobs.list(tenant, thread_id))
 
     def delete_run(self, tenant: str, thread_id: str, wrote: Callable[[Snapshot], bool]) -> None:
         """Remove the checkpoints of a thread that a run wrote.

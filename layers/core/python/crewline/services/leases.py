@@ -207,7 +207,7 @@ class Leases:
             changes += [*self._outcome(claim, outcome, head), *self._puts(claim, entries)]
         self._table.transact(changes)
         if outcome.large and self._blobs:
-            self._blobs.delete_all(claim.tenant, claim.thread_id)
+            self._blobs.delete(self._blobs.list(claim.tenant, claim.thread_id))
         return replace(claim, lease=lease)
 
     def _outcome(self, claim: Claim, outcome: Outcome, head: str | None) -> list[Change]:

@@ -164,7 +164,9 @@ class Threads:
         try:
             for found in batched(self._leftovers(tenant, thread_id), _PURGE_GROUP):
                 self._table.transact([buried, *(Delete(key=key) for key in found)])
-            self._blobs.delete_all(tenant, thread_id)
+            large = self._blobs.list(tenant, thread_id)
+            self._table.transact([buried])  # what was listed is the deleted thread's
+            self._blobs.delete(large)
             self._table.write(rest)
         except Refused:
             return  # another delivery was faster, and the id may be in use again

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,6 +14,9 @@ from crewline.store import keys
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+_DELETES: Final = 1_000
+"""Objects that one request of S3 removes."""
 
 
 class Blobs:
@@ -62,25 +66,34 @@ class Blobs:
             raise CorruptRecord(f"Thread {thread_id} points at the object {key}, whose content was altered.")
         return content
 
-    def delete_all(self, tenant: str, thread_id: str) -> None:
-        """Remove every blob of a thread; repeatable.
+    def list(self, tenant: str, thread_id: str) -> Sequence[str]:
+        """List the object keys of a thread's blobs.
 
         Raises:
             Unavailable: S3 did not answer.
         """
         prefix = keys.blob_prefix(tenant, thread_id)
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=prefix
-            ):
-                objects: list[ObjectIdentifierTypeDef] = [
-                    {"Key": found["Key"]} for found in page.get("Contents", [])
-                ]
-                if objects:
-                    answer = self._client.delete_objects(
-                        Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
-                    )
-                    if left := answer.get("Errors"):
-                        raise Unavailable(f"S3 left {len(left)} objects undeleted; try again in a moment.")
+            return [found["Key"] for page in pages for found in page.get("Contents", [])]
         except (ClientError, BotoCoreError) as exc:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc
+
+    def delete(self, object_keys: Sequence[str]) -> None:
+        """Remove objects; repeatable.
+
+        Raises:
+            Unavailable: S3 did not answer, or left objects over.
+        """
+        for start in range(0, len(object_keys), _DELETES):
+            objects: Sequence[ObjectIdentifierTypeDef] = [
+                {"Key": key} for key in object_keys[start : start + _DELETES]
+            ]
+            try:
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+            except (ClientError, BotoCoreError) as exc:
+                raise Unavailable("S3 did not answer; try again in a moment.") from exc
+            if left := answer.get("Errors"):
+                raise Unavailable(f"S3 left {len(left)} objects undeleted; try again in a moment.")

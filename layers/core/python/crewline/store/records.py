@@ -21,7 +21,7 @@ from crewline.store.items import Item
 from crewline.store.keys import Key
 from crewline.store.table import Table
 
-LARGEST_ROOT: Final = 16 * 1024
+LARGEST_ROOT: Final = 8 * 1024
 LARGEST_DIFFERENCE: Final = 64 * 1024
 """Bytes of a body that stay in the item; a larger one goes to S3, which costs less from there on."""
 _LARGEST_ITEM: Final = 390_000

@@ -204,7 +204,10 @@ class Table:
             code = exc.response["Error"]["Code"]
             if code == "ValidationException" and "size" in exc.response["Error"]["Message"].lower():
                 raise TooLarge("An item is over DynamoDB's 400 KB, or a transaction over 4 MB.") from exc
-            if code in _PASSING or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_FAULT:
+            if (
+                code in _PASSING
+                or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_FAULT
+            ):
                 raise Unavailable(
                     f"DynamoDB refused {operation} with {code}; try again in a moment."
                 ) from exc

@@ -1,0 +1,181 @@
+"""The functions in this process, as Lambda loads them: their files, their environment, recorded events."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import importlib.util
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import botocore.client
+import orjson
+import pytest
+from moto import mock_aws
+from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
+
+from crewline.http.resources import resource_for
+from crewline.local.proxy_events import lambda_context
+from crewline.models.manifests import read_manifest
+from crewline.settings import environment
+from crewline.store import clients
+
+FUNCTIONS = Path(__file__).parents[2] / "functions"
+EVENTS = Path(__file__).parent / "events"
+TENANT = "default"
+WRITES = {
+    "PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems", "PutObject", "DeleteObjects", "SendMessage",
+}  # fmt: skip
+LIMIT = 50_000
+"""A small body limit, so that tests need no large ones."""
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """An event as AWS sent it."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a function answered, its body as JSON."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.text)
+
+    @property
+    def detail(self) -> str:
+        """The sentence of an error, which is all that its body says beside a code."""
+        body = self.json
+        assert set(body) == {"detail", "code"}
+        assert isinstance(body["detail"], str)
+        assert "Traceback" not in self.text
+        return body["detail"]
+
+
+@dataclass(slots=True)
+class Deployment:
+    """One table, bucket and queue, and the functions over them."""
+
+    world: World
+    functions: dict[str, ModuleType] = field(default_factory=dict)
+    writes: list[str] = field(default_factory=list)
+    """The operations that have changed table, bucket or queue; refused ones are not among them."""
+
+    def invoke(self, name: str, event: dict[str, Any], request_id: str = "") -> Any:
+        handler = self.functions[name].handler
+        return handler(event, lambda_context(name, request_id or str(uuid4())))
+
+    def send(self, event: dict[str, Any], *, request_id: str = "") -> Answer:
+        """Hand an event to the function behind its path."""
+        _, function = resource_for(event["path"])
+        answer = self.invoke(function, event, request_id)
+        assert answer["isBase64Encoded"] is False
+        return Answer(answer["statusCode"], answer["headers"], answer["body"])
+
+    def request(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
+        """Send a request like a recorded one; a body is JSON unless it is text or bytes already."""
+        event = copy.deepcopy(recorded("create_thread" if body is not None else "get_thread"))
+        path, _, query = path.partition("?")
+        event |= {"path": path, "httpMethod": method, "resource": resource_for(path)[0]}
+        if query:
+            pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))]
+            event["queryStringParameters"] = dict(pairs)
+            event["multiValueQueryStringParameters"] = {
+                name: [value for other, value in pairs if other == name] for name, _ in pairs
+            }
+        if isinstance(body, bytes):
+            event |= {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        else:
+            event["body"] = body if isinstance(body, str) or body is None else json.dumps(body)
+        for name, value in more.pop("headers", {}).items():
+            event["headers"][name] = value
+            event["multiValueHeaders"][name] = [value]
+        return self.send(event, **more)
+
+    def thread(self, **body: Any) -> str:
+        answer = self.request("POST", "/threads", body)
+        assert answer.status == 200
+        thread_id: str = answer.json["thread_id"]
+        return thread_id
+
+    def work(self, *bodies: str) -> Any:
+        """Hand messages to the worker as one batch; without any, those that the queue holds."""
+        texts = bodies or tuple(json.dumps(message) for message in self.world.messages())
+        if not texts:
+            return {"batchItemFailures": []}
+        (record,) = recorded("run_queue")["Records"]
+        event = {
+            "Records": [
+                {**record, "messageId": f"m{count}", "body": text} for count, text in enumerate(texts)
+            ]
+        }
+        return self.invoke("worker", event)
+
+
+def load(name: str) -> ModuleType:
+    """Import a function's file as a new module, as a cold start does."""
+    module_name = f"tested_function_{name}"
+    spec = importlib.util.spec_from_file_location(module_name, FUNCTIONS / name / "handler.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+        base: Any = botocore.client.BaseClient
+        lock, call = threading.RLock(), base._make_api_call
+
+        writes: list[str] = []
+
+        def one_at_a_time(one: Any, operation: str, arguments: Any) -> Any:
+            with lock:  # moto is not atomic
+                answer = call(one, operation, arguments)
+            if operation in WRITES:
+                writes.append(operation)
+            return answer
+
+        patch.setattr(base, "_make_api_call", one_at_a_time)
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        clients._session.cache_clear()
+        name = f"deployment-{uuid4().hex}"
+        cloud = Cloud(clients.client("dynamodb"), clients.client("s3"), clients.client("sqs"))
+        make_table(cloud.dynamodb, name)
+        cloud.s3.create_bucket(Bucket=name)
+        url = cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
+        manifest = BASIC / "langgraph.json"
+        variables = environment(
+            table=name,
+            bucket=name,
+            run_queue_url=url,
+            manifest=str(manifest),
+            max_body_bytes=LIMIT,
+            log_level="CRITICAL",
+        )
+        for variable, value in variables.items():
+            patch.setenv(variable, value)
+        world = World(
+            cloud=cloud, name=name, clock=FakeClock(), queue_url=url, manifest=read_manifest(manifest)
+        )
+        functions = {one: load(one) for one in ("api", "crew", "worker")}
+        yield Deployment(world, functions, writes)
+        for one in functions:
+            del sys.modules[f"tested_function_{one}"]
+        clients._session.cache_clear()

@@ -1,0 +1,151 @@
+"""The control plane: threads, runs and assistants over API Gateway events."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from uuid import UUID
+
+import pytest
+from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
+from tests.unit.store.worlds import BASIC, ECHO
+
+from crewline.settings import environment
+
+T = "0199c7a0-0000-7000-8000-00000000abcd"
+
+
+def test_it_tells_that_it_is_there(deployment: Deployment) -> None:
+    assert deployment.request("GET", "/ok").json == {"ok": True}
+    info = deployment.request("GET", "/info").json
+    assert info["version"]
+    assert info["flags"]["assistants"] is True
+
+
+def test_recorded_requests_make_and_find_a_thread(deployment: Deployment) -> None:
+    made = deployment.send(recorded("create_thread"))
+    assert (made.status, made.headers["content-type"]) == (200, "application/json")
+    assert (made.json["thread_id"], made.json["metadata"]) == (T, {"user": "ada"})
+    assert deployment.send(recorded("get_thread")).json == made.json
+    assert deployment.send(recorded("create_thread")).status == 409
+    assert deployment.send(recorded("list_runs")).json == []
+    assert deployment.request("DELETE", f"/threads/{T}").status == 204
+    assert deployment.work() == {"batchItemFailures": []}
+
+
+def test_a_body_may_come_as_base64(deployment: Deployment) -> None:
+    made = deployment.send(recorded("create_thread_base64"))
+    assert (made.status, made.json["metadata"]) == (200, {"user": "ada é"})
+    deployment.request("DELETE", f"/threads/{T}")
+    deployment.work()
+
+
+def test_a_thread_lives_and_is_gone(deployment: Deployment) -> None:
+    thread = deployment.thread(metadata={"a": 1})
+    patched = deployment.request("PATCH", f"/threads/{thread}", {"metadata": {"b": 2}})
+    assert patched.json["metadata"] == {"a": 1, "b": 2}
+    gone = deployment.request("DELETE", f"/threads/{thread}")
+    assert (gone.status, gone.text) == (204, "")
+    for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/runs"), ("GET", "/state")):
+        answer = deployment.request(method, f"/threads/{thread}{path}")
+        assert (answer.status, answer.detail) == (404, f"Thread with ID {thread} not found.")
+    again = deployment.request("POST", "/threads", {"thread_id": thread})
+    assert (again.status, int(again.headers["retry-after"]) > 0) == (409, True)
+    deployment.work()
+    assert deployment.request("POST", "/threads", {"thread_id": thread}).status == 200
+
+
+def test_an_id_that_is_taken_may_be_used_as_it_is(deployment: Deployment) -> None:
+    thread = deployment.thread(metadata={"a": 1})
+    same = deployment.request("POST", "/threads", {"thread_id": thread, "if_exists": "do_nothing"})
+    assert (same.status, same.json["metadata"]) == (200, {"a": 1})
+
+
+def test_a_background_run_is_pending_and_then_done(deployment: Deployment) -> None:
+    thread = deployment.thread()
+    created = deployment.request(
+        "POST", f"/threads/{thread}/runs", {"assistant_id": "steps", "input": {"n": 0}, "metadata": {"m": 1}}
+    )
+    row = created.json
+    path = f"/threads/{thread}/runs/{row['run_id']}"
+    assert (created.status, created.headers["content-location"]) == (200, path)
+    assert (row["status"], row["metadata"], row["kwargs"]["input"]) == ("pending", {"m": 1}, {"n": 0})
+    assert UUID(row["run_id"]).version == 7
+    assert deployment.request("GET", path).json == row
+    assert deployment.request("GET", f"/threads/{thread}").json["status"] == "busy"
+    assert deployment.work() == {"batchItemFailures": []}
+    assert deployment.request("GET", path).json["status"] == "success"
+    joined = deployment.request("GET", f"{path}/join")
+    assert joined.json == {"n": 3, "log": ["a", "b", "c"]}
+    assert joined.headers["location"] == f"{path}/join"
+
+
+def test_a_busy_thread_refuses_a_second_run(deployment: Deployment) -> None:
+    thread = deployment.thread()
+    body = {"assistant_id": "steps", "input": {"n": 0}}
+    assert deployment.request("POST", f"/threads/{thread}/runs", body).status == 200
+    before = deployment.world.items()
+    for path in ("runs", "runs/wait"):
+        answer = deployment.request("POST", f"/threads/{thread}/{path}", body)
+        assert answer.status == 409
+        assert "is already running a task" in answer.detail
+    assert deployment.world.items() == before
+    deployment.work()
+
+
+def test_runs_are_listed_by_page_status_and_fields(deployment: Deployment) -> None:
+    thread = deployment.thread()
+    for _ in range(3):
+        deployment.request("POST", f"/threads/{thread}/runs", {"assistant_id": "steps", "input": {"n": 0}})
+        deployment.work()
+    path = f"/threads/{thread}/runs"
+    rows = deployment.request("GET", path).json
+    assert [row["status"] for row in rows] == ["success"] * 3
+    assert [row["run_id"] for row in rows] == sorted((row["run_id"] for row in rows), reverse=True)
+    assert deployment.request("GET", f"{path}?limit=1&offset=1").json == rows[1:2]
+    assert deployment.request("GET", f"{path}?status=error").json == []
+    selected = deployment.request("GET", f"{path}?select=run_id&select=status&limit=1").json
+    assert selected == [{"run_id": rows[0]["run_id"], "status": "success"}]
+
+
+def test_assistants_are_found(deployment: Deployment) -> None:
+    row = deployment.request("GET", f"/assistants/{ECHO}").json
+    assert (row["graph_id"], row["metadata"]) == ("echo", {"created_by": "system"})
+    assert deployment.request("POST", "/assistants/search", {"graph_id": "echo"}).json == [row]
+    assert len(deployment.request("POST", "/assistants/search", {}).json) == 7
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("GET", "/assistants/echo", 422, "Invalid assistant ID: must be a UUID"),
+        ("GET", "/assistants/0199c7a0-0000-4000-8000-00000000dead", 404, "not found"),
+        ("GET", "/threads/nope", 422, "Invalid thread ID: must be a UUID"),
+        ("GET", f"/threads/{T}/runs/nope", 422, "Invalid run ID: must be a UUID"),
+        ("GET", f"/threads/{T}/runs/{T}", 404, "not found"),
+        ("GET", f"/threads/{T}/runs/{T}/join", 404, "not found"),
+        ("GET", "/nothing/here", 404, "Not Found"),
+        ("GET", "/threads/%ED%A0%80", 422, "Invalid thread ID"),
+        ("GET", f"/threads/{T}/", 404, ""),
+        ("PUT", f"/threads/{T}", 404, ""),
+    ],
+)
+def test_what_is_not_there_is_told_by_a_sentence(
+    deployment: Deployment, method: str, path: str, status: int, detail: str
+) -> None:
+    answer = deployment.request(method, path)
+    assert answer.status == status
+    assert detail in answer.detail
+
+
+def test_the_control_plane_loads_neither_langgraph_nor_langchain() -> None:
+    variables = environment(
+        table="t", bucket="b", run_queue_url="http://q", manifest=str(BASIC / "langgraph.json"), tenant=TENANT
+    )
+    code = (
+        f"import os, runpy, sys\nos.environ.update({variables!r}, AWS_DEFAULT_REGION='us-east-1')\n"
+        f"runpy.run_path({str(FUNCTIONS / 'api' / 'handler.py')!r})\n"
+        "print([name for name in sys.modules if name.startswith(('langgraph', 'langchain', 'crewline.engine'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

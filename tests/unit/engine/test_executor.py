@@ -1,0 +1,824 @@
+"""Runs from start to end on real graphs: values, errors, questions, resumption, and lost claims."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+import pytest
+from aws_lambda_powertools import Logger
+from botocore.exceptions import EndpointConnectionError
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import id as langgraph_ids
+from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Command, interrupt
+from tests.unit.store.worlds import BASIC, TENANT, Calls, FakeClock, World, sealed, uuid6
+from typing_extensions import TypedDict
+
+from crewline.engine import executions
+from crewline.engine.checkpointer import Storage
+from crewline.engine.clocks import move_clock_past
+from crewline.engine.crews import Crew, Crews, Graph, load_crews
+from crewline.engine.executions import Execution
+from crewline.engine.executor import Executor
+from crewline.engine.heartbeats import Heartbeats
+from crewline.engine.loops import CrewLoop
+from crewline.errors import StaleOwner, Unavailable
+from crewline.http.apps import to_json
+from crewline.models.leases import LEASE_MS
+from crewline.models.manifests import read_manifest
+from crewline.models.runs import CheckpointRef, Run, RunCreate
+from crewline.models.states import HistoryRequest
+from crewline.models.threads import ThreadCreate
+from crewline.services.leases import Outcome
+from crewline.services.runs import Started
+from crewline.store import keys, leases
+from crewline.store.changes import Put, Update
+
+PATIENCE_S = 10
+
+
+# ------------------------------------------------------------------ graphs
+
+
+class Counting(TypedDict, total=False):
+    n: int
+    log: Annotated[list[str], operator.add]
+
+
+def chain(**nodes: Callable[..., Any]) -> Graph:
+    graph = StateGraph(Counting)
+    before = START
+    for name, node in nodes.items():
+        graph.add_node(name, node)
+        graph.add_edge(before, name)
+        before = name
+    return graph.compile()
+
+
+def step(name: str) -> Callable[[Counting], dict[str, Any]]:
+    return lambda state: {"n": state.get("n", 0) + 1, "log": [name]}
+
+
+def raising(error: BaseException) -> Callable[[Counting], dict[str, Any]]:
+    def node(state: Counting) -> dict[str, Any]:
+        raise error
+
+    return node
+
+
+def noting(ran: list[str], name: str) -> Callable[[Counting], dict[str, Any]]:
+    def node(state: Counting) -> dict[str, Any]:
+        ran.append(name)
+        return {}
+
+    return node
+
+
+def ask_twice(state: Counting) -> dict[str, Any]:
+    return {"log": [interrupt("first?"), interrupt("second?")]}
+
+
+class Rude(Exception):
+    """Cannot even be spelled."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+# ------------------------------------------------------------------ harness
+
+
+class Place:
+    """A world with an executor on a crew loop, for the graphs of a test."""
+
+    def __init__(self, world: World, loop: CrewLoop) -> None:
+        self.world = world
+        self.loop = loop
+        self.clock: FakeClock = world.clock
+        self.crews: dict[str, Crew] = {}
+        self.thread: str = world.threads.create(TENANT, ThreadCreate())["thread_id"]
+        # Nobody beats: the thread of the heartbeats would sleep. Their rules have a test of their own.
+        self.heartbeats = Heartbeats(world.leases, world.clock, Logger(service="test"))
+        self.heartbeats.register = lambda execution: lambda: None  # type: ignore[method-assign]
+
+    @property
+    def storage(self) -> Storage:
+        world = self.world
+        return Storage(
+            records=world.records, checkpoints=world.checkpoints, leases=world.leases, clock=world.clock
+        )
+
+    @property
+    def executor(self) -> Executor:
+        return Executor(
+            Crews(self.crews),
+            storage=self.storage,
+            heartbeats=self.heartbeats,
+            loop=self.loop,
+        )
+
+    def serve(self, target: Any, name: str = "echo") -> None:
+        """Let a graph or factory stand for a crew of the manifest."""
+        self.crews[name] = Crew(graph_id=name, target=target)
+
+    def start(self, given: Any = None, *, crew: str = "echo", **body: Any) -> Started:
+        fields = {"assistant_id": crew, "input": given, **body}
+        return self.world.runs.start(TENANT, self.thread, RunCreate.model_validate(fields))
+
+    def execute(self, started: Started) -> Any:
+        return self.executor.execute(started.run, started.claim).result(PATIENCE_S)
+
+    def run(self, given: Any = None, **body: Any) -> Any:
+        return self.execute(self.start(given, **body))
+
+    def row(self, run: Run) -> Run:
+        return self.world.runs.get(TENANT, run.thread_id, run.run_id)
+
+    def last(self) -> Run:
+        return self.world.runs.list(TENANT, self.thread, limit=1, offset=0, status=None)[0]
+
+    def thread_row(self) -> dict[str, Any]:
+        return self.world.threads.get(TENANT, self.thread)
+
+    def state(self, at: CheckpointRef | None = None, *, subgraphs: bool = False) -> Any:
+        thread, lease = self.world.threads.read(TENANT, self.thread)
+        return self.executor.state(TENANT, thread, lease.head, at, subgraphs=subgraphs)
+
+    def history(self, **query: Any) -> list[Any]:
+        thread, lease = self.world.threads.read(TENANT, self.thread)
+        return self.executor.history(TENANT, thread, lease.head, HistoryRequest.model_validate(query))
+
+    def take_over(self, started: Started) -> Started:
+        """Claim the run as another worker does after the first one has died."""
+        self.clock.pass_(LEASE_MS + 1)
+        claim = self.world.leases.claim(TENANT, self.thread, started.run.run_id)
+        assert claim is not None
+        return Started(run=self.row(started.run), claim=claim)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[CrewLoop]:
+    loop = CrewLoop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def basic() -> Crews:
+    return load_crews(read_manifest(BASIC / "langgraph.json"))
+
+
+@pytest.fixture
+def place(world: World, loop: CrewLoop, basic: Crews) -> Place:
+    place = Place(world, loop)
+    for name in ("echo", "steps", "approval", "failing", "typed", "large"):
+        place.crews[name] = basic.get(name)
+    return place
+
+
+# ------------------------------------------------------------------ to the end
+
+
+def test_a_run_answers_the_values_it_leaves(place: Place) -> None:
+    assert place.run({"n": 0}, crew="steps") == {"n": 3, "log": ["a", "b", "c"]}
+    run = place.last()
+    assert (run.status, run.error) == ("success", None)
+    row = place.thread_row()
+    assert (row["status"], row["values"]) == ("idle", {"n": 3, "log": ["a", "b", "c"]})
+    assert run.head == leases.from_item(place.world.lease(place.thread)).head
+    assert place.world.runs.result(TENANT, run) == row["values"]
+
+
+def test_a_second_run_goes_on_from_the_first(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    assert place.run({"n": 10}, crew="steps") == {"n": 13, "log": ["a", "b", "c"] * 2}
+
+
+def test_messages_are_answered_as_json(place: Place) -> None:
+    answer = place.run({"messages": [{"role": "user", "content": "hi"}]})
+    assert [(message["type"], message["content"]) for message in answer["messages"]] == [
+        ("human", "hi"),
+        ("ai", "echo: hi"),
+    ]
+
+
+def test_a_state_that_is_a_pydantic_model_works(place: Place) -> None:
+    customer = {"name": "Ada", "orders": 1}
+    answer = place.run({"customer": customer}, crew="typed")
+    assert (answer["customer"], answer["kind"]) == ({"name": "Ada", "orders": 2}, "Customer")
+    assert place.run({"greeting": "x"}, crew="typed")["customer"]["orders"] == 3
+
+
+def test_a_value_over_the_item_limit_is_kept_in_s3(place: Place) -> None:
+    answer = place.run({"size": 1_200_000}, crew="large")
+    assert len(answer["text"]) == 1_200_000
+    assert place.world.objects()
+    assert place.thread_row()["values"]["text"] == answer["text"]
+
+
+def test_a_one_node_run_in_place_costs_two_transactions(place: Place) -> None:
+    with Calls(place.world.cloud.dynamodb, "TransactWriteItems") as calls:
+        place.run({"messages": [{"role": "user", "content": "hi"}]})
+    assert len(calls.requests) == 2
+
+
+# ------------------------------------------------------------------ failures of the crew
+
+
+def test_a_crew_that_raises_is_recorded_with_class_and_message(place: Place) -> None:
+    answer = place.run({"x": "1"}, crew="failing")
+    assert answer == {"__error__": {"error": "ValueError", "message": "boom: 1"}}
+    run = place.last()
+    assert (run.status, run.error and run.error.wire()) == ("error", answer["__error__"])
+    row = place.thread_row()
+    assert (row["status"], row["error"]) == ("error", answer["__error__"])
+    assert row["values"] == {"x": "1", "good": True}
+    state = place.state()
+    assert state["next"] == ["boom"]
+    assert "boom: 1" in state["tasks"][0]["error"]
+
+
+def test_the_next_run_after_a_failure_is_accepted_and_clears_it(place: Place) -> None:
+    place.run({"x": "1"}, crew="failing")
+    place.run({"n": 0}, crew="steps")
+    assert (place.thread_row()["status"], place.thread_row()["error"]) == ("idle", None)
+
+
+def make_nothing() -> str:
+    return "text"
+
+
+def make_failing() -> Graph:
+    raise OSError("no key")
+
+
+def make_deep(state: Counting) -> dict[str, Any]:
+    value: Any = "bottom"
+    for _ in range(300):
+        value = [value]
+    return {"n": value}
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "message"),
+    [
+        (lambda: chain(a=raising(ValueError("x" * 50_000))), "ValueError", "x" * 10_000),
+        (lambda: chain(a=raising(ValueError("lone \ud800 surrogate"))), "ValueError", "surrogate"),
+        (lambda: chain(a=raising(Rude())), "", ""),
+        (lambda: chain(a=raising(asyncio.CancelledError("mine"))), "CancelledError", ""),
+        (lambda: chain(a=lambda state: {"n": object()}), "", ""),
+        (lambda: chain(a=lambda state: {"n": 2**70}), "", ""),
+        (lambda: chain(a=make_deep), "", ""),
+        (lambda: chain(a=lambda state: 5), "InvalidUpdateError", ""),
+        (lambda: make_failing, "OSError", "no key"),
+        (lambda: make_nothing, "CrewFailedToLoad", "not a graph"),
+    ],
+    ids=[
+        "a_long_message", "a_lone_surrogate", "an_error_without_text",
+        "a_cancel_of_its_own", "not_serialisable", "a_huge_number", "a_deep_state",
+        "no_state", "a_failing_factory", "a_factory_of_nothing",
+    ],
+)  # fmt: skip
+def test_whatever_a_crew_does_its_run_ends_as_an_error_and_the_thread_is_free(
+    place: Place, target: Callable[[], Any], name: str, message: str
+) -> None:
+    place.serve(target())
+    answer = place.run({"n": 0})
+    assert name in answer["__error__"]["error"]
+    assert message in answer["__error__"]["message"]
+    assert len(answer["__error__"]["message"]) <= executions.LONGEST_MESSAGE
+    assert place.last().status == "error"
+    assert place.thread_row()["status"] == "error"
+    assert place.run({"n": 0}, crew="steps")["n"] == 3
+
+
+def test_text_that_utf_8_cannot_spell_is_stored_and_answered_all_the_same(place: Place) -> None:
+    place.serve(chain(a=lambda state: {"log": ["lone \ud800 surrogate"]}))
+    answer = place.run({"n": 0})
+    assert len(orjson.loads(to_json(answer))["log"]) == 1
+    assert place.thread_row()["values"] == answer
+    assert len(to_json(place.history())) > 100
+
+
+def test_a_node_that_exits_does_not_take_the_loop_of_every_crew_with_it() -> None:
+    code = """
+import asyncio, sys
+from crewline.engine.loops import CrewLoop
+from langgraph.graph import START, MessagesState, StateGraph
+
+loop = CrewLoop()
+graph = StateGraph(MessagesState).add_node("a", lambda state: sys.exit(3)).add_edge(START, "a").compile()
+try:
+    loop.submit(graph.ainvoke({"messages": []})).result(5)
+except BaseException as exc:
+    print(type(exc).__name__)
+print(loop.submit(asyncio.sleep(0, "alive")).result(2))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout.split()[-1:] == ["alive"], done.stderr[-500:]
+
+
+def test_a_run_whose_crew_is_not_deployed_any_more_ends_as_an_error(place: Place) -> None:
+    started = place.start({"n": 0})
+    del place.crews["echo"]
+    answer = place.execute(started)
+    assert "not in this deployment" in answer["__error__"]["message"]
+    assert place.last().status == "error"
+
+
+def test_a_run_on_a_damaged_checkpoint_ends_as_an_error(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    head = place.world.lease(place.thread)["head"]
+    place.world.table.write(Put(key=keys.record(TENANT, place.thread, "", head), item={"body": b"?"}))
+    answer = place.run({"n": 1}, crew="steps")
+    assert answer["__error__"]["error"] == "CorruptRecord"
+    assert place.last().status == "error"
+
+
+def test_a_recursion_limit_is_an_error_of_the_run(place: Place) -> None:
+    answer = place.run({"n": 0}, crew="steps", config={"recursion_limit": 2})
+    assert answer["__error__"]["error"] == "GraphRecursionError"
+
+
+# ------------------------------------------------------------------ stops on the way
+
+
+def test_a_question_stops_the_run_and_the_answer_goes_on(place: Place) -> None:
+    asked = place.run({"topic": "tea"}, crew="approval")
+    assert asked["topic"] == "tea"
+    (question,) = asked["__interrupt__"]
+    assert question["value"] == {"question": "approve tea?"}
+    assert question["id"]
+    assert (place.last().status, place.thread_row()["status"]) == ("success", "interrupted")
+    assert [one["value"] for one in next(iter(place.thread_row()["interrupts"].values()))] == [
+        question["value"]
+    ]
+    assert place.world.runs.result(TENANT, place.last()) == {"__interrupt__": [question]}
+    answered = place.run(crew="approval", command={"resume": "yes"})
+    assert answered == {"topic": "tea", "answer": "yes", "log": ["ask", "done"]}
+    assert (place.thread_row()["status"], place.thread_row()["interrupts"]) == ("idle", {})
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+def test_a_second_question_of_the_same_node_stops_the_run_again(place: Place, durability: str) -> None:
+    place.serve(chain(a=step("a"), ask=ask_twice))
+    assert [one["value"] for one in place.run({"n": 0}, durability=durability)["__interrupt__"]] == ["first?"]
+    second = place.run(command={"resume": "1"}, durability=durability)
+    assert [one["value"] for one in second.get("__interrupt__", [])] == ["second?"]
+    assert place.thread_row()["status"] == "interrupted"
+    assert place.run(command={"resume": "2"}, durability=durability)["log"] == ["a", "1", "2"]
+    assert place.thread_row()["status"] == "idle"
+
+
+def test_a_breakpoint_stops_the_run_and_an_empty_input_goes_on(place: Place) -> None:
+    assert place.run({"n": 0}, crew="steps", interrupt_before=["b"])["log"] == ["a"]
+    assert (place.thread_row()["status"], place.state()["next"]) == ("interrupted", ["b"])
+    assert place.run(None, crew="steps", interrupt_after=["b"])["log"] == ["a", "b"]
+    assert place.run(None, crew="steps")["log"] == ["a", "b", "c"]
+    assert place.thread_row()["status"] == "idle"
+
+
+def test_a_command_may_update_and_go_somewhere(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    answer = place.run(crew="steps", command={"update": {"log": ["told"]}, "goto": "c"})
+    assert answer["log"] == ["a", "b", "c", "told", "c"]
+    answer = place.run(
+        crew="steps", command={"update": [["log", ["pair"]]], "goto": [{"node": "c", "input": {"n": 100}}]}
+    )
+    assert (answer["n"], answer["log"][-2:]) == (101, ["pair", "c"])
+
+
+def test_context_and_config_reach_the_nodes(place: Place) -> None:
+    class Context(TypedDict):
+        user: str
+
+    def look(state: Counting, config: RunnableConfig, runtime: Runtime[Any]) -> dict[str, Any]:
+        configurable = config["configurable"]
+        assert config["metadata"]["m"] == 1
+        return {
+            "log": [
+                str((runtime.context or {}).get("user")),
+                str(configurable.get("plan")),
+                configurable["run_id"],
+            ]
+        }
+
+    node: Any = look
+    graph = StateGraph(Counting, context_schema=Context).add_node("look", node).add_edge(START, "look")
+    place.serve(graph.compile())
+    with_context = place.run({"n": 0}, context={"user": "ada"}, metadata={"m": 1})
+    run_id = place.last().run_id
+    assert with_context["log"] == ["ada", "None", run_id]
+    with_config = place.run({"n": 0}, config={"configurable": {"plan": "gold"}, "metadata": {"m": 1}})
+    assert with_config["log"][3:5] == ["None", "gold"]
+
+
+# ------------------------------------------------------------------ forks, state, history
+
+
+def test_a_run_forks_from_an_older_checkpoint(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    after_a = place.history()[2]
+    assert after_a["values"]["log"] == ["a"]
+    assert place.run(None, crew="steps", checkpoint_id=after_a["checkpoint_id"])["log"] == ["a", "b", "c"]
+    assert len(place.history()) == 5 + 3  # LangGraph marks the fork with a checkpoint of its own
+    assert place.run({"n": 0}, crew="steps")["log"] == ["a", "b", "c"] * 2
+
+
+def test_a_state_is_what_the_api_answers(place: Place) -> None:
+    assert place.state()["values"] == {}
+    assert place.history() == []
+    place.run({"n": 0}, crew="steps", metadata={"m": 1})
+    state = place.state()
+    run = place.last()
+    assert (state["values"], state["next"], state["tasks"], state["interrupts"]) == (
+        {"n": 3, "log": ["a", "b", "c"]}, [], [], [],
+    )  # fmt: skip
+    assert state["checkpoint"] == {
+        "checkpoint_id": run.head, "thread_id": place.thread, "checkpoint_ns": "",
+    }  # fmt: skip
+    assert state["metadata"]["step"] == 3
+    wanted = {"run_id": run.run_id, "graph_id": "steps", "assistant_id": run.assistant_id, "m": 1}
+    assert {name: state["metadata"][name] for name in wanted} == wanted
+    assert state["parent_checkpoint_id"] == place.history()[1]["checkpoint_id"]
+
+
+def test_an_unknown_checkpoint_has_an_empty_state(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    state = place.state(CheckpointRef(checkpoint_id=uuid6(1)))
+    assert (state["values"], state["next"], state["checkpoint"]) == ({}, [], None)
+
+
+def test_history_is_newest_first_with_limit_before_and_filter(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    history = place.history()
+    assert [state["metadata"]["step"] for state in history] == [3, 2, 1, 0, -1]
+    assert [state["checkpoint_id"] for state in place.history(limit=2)] == [
+        state["checkpoint_id"] for state in history[:2]
+    ]
+    before = {"configurable": history[1]["checkpoint"]}
+    assert [state["metadata"]["step"] for state in place.history(before=before)] == [1, 0, -1]
+    assert [state["metadata"]["step"] for state in place.history(metadata={"step": 1})] == [1]
+
+
+# ------------------------------------------------------------------ resumption
+
+
+class Death:
+    """What a node calls when its worker is to die: nothing that it writes from then on lands."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._calls = Calls(place.world.cloud.dynamodb, "TransactWriteItems")
+        self._died = False
+
+    def __call__(self) -> None:
+        if not self._died:
+            self._died = True
+            self._calls.failures = [EndpointConnectionError(endpoint_url="http://db")] * 50
+
+    def execute(self, given: Any, **body: Any) -> Started:
+        started = self._place.start(given, durability="sync", **body)
+        with self._calls, pytest.raises(Unavailable):
+            self._place.execute(started)
+        return started
+
+
+def test_a_worker_that_takes_over_goes_on_from_the_head_and_feeds_the_input_once(place: Place) -> None:
+    ran: list[str] = []
+    die = Death(place)
+
+    def node(name: str) -> Callable[[Counting], dict[str, Any]]:
+        def run(state: Counting) -> dict[str, Any]:
+            ran.append(name)
+            if name == "b":
+                die()
+            return {"n": state["n"] + 1, "log": [name]}
+
+        return run
+
+    place.serve(chain(a=node("a"), b=node("b"), c=node("c")))
+    started = die.execute({"n": 0, "log": ["input"]})
+    assert place.world.lease(place.thread)["fed"] is True
+    assert place.row(started.run).status == "running"
+    answer = place.execute(place.take_over(started))
+    assert answer == {"n": 3, "log": ["input", "a", "b", "c"]}
+    assert ran == ["a", "b", "b", "c"]
+    assert place.last().status == "success"
+
+
+def test_a_run_that_was_never_fed_is_fed_by_the_worker_that_takes_over(place: Place) -> None:
+    started = place.start({"n": 0}, crew="steps")
+    assert place.execute(place.take_over(started)) == {"n": 3, "log": ["a", "b", "c"]}
+
+
+def test_an_answer_to_a_question_is_given_once_even_when_its_worker_dies(place: Place) -> None:
+    die = Death(place)
+
+    def two(state: Counting) -> dict[str, Any]:
+        die()
+        return {"log": [f"two: {interrupt('two?')}"]}
+
+    place.serve(chain(one=lambda state: {"log": [f"one: {interrupt('one?')}"]}, two=two))
+    place.run({"n": 0})
+    started = die.execute(None, command={"resume": "yes"})
+    answer = place.execute(place.take_over(started))
+    assert answer["log"] == ["one: yes"]
+    assert [one["value"] for one in answer["__interrupt__"]] == ["two?"]
+
+
+def test_a_worker_whose_claim_was_taken_stops_and_writes_nothing(place: Place) -> None:
+    ran: list[str] = []
+
+    def losing(state: Counting) -> dict[str, Any]:
+        ran.append("a")
+        place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"owner": "another"}))
+        return {"n": 1}
+
+    place.serve(chain(a=losing, b=noting(ran, "b")))
+    started = place.start({"n": 0}, durability="sync")
+    with pytest.raises(StaleOwner):
+        place.execute(started)
+    assert ran == ["a"]
+    assert place.row(started.run).status == "running"
+    assert place.world.lease(place.thread)["owner"] == "another"
+
+
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_claim_lost_during_the_last_superstep_does_not_finish(place: Place, durability: str) -> None:
+    def losing(state: Counting) -> dict[str, Any]:
+        place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"owner": "another"}))
+        return {"n": 1}
+
+    place.serve(chain(a=losing))
+    started = place.start({"n": 0}, durability=durability)
+    with pytest.raises(StaleOwner):
+        place.execute(started)
+    assert place.row(started.run).status == "running"
+
+
+def test_a_run_cancelled_while_it_runs_keeps_its_supersteps_and_ends_interrupted(place: Place) -> None:
+    def cancelling(state: Counting) -> dict[str, Any]:
+        place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"cancel": "interrupt"}))
+        return {"n": 1, "log": ["a"]}
+
+    place.serve(chain(a=cancelling, b=step("b"), c=step("c")))
+    place.run({"n": 0}, durability="sync")
+    assert place.last().status == "interrupted"
+    row = place.thread_row()
+    assert row["status"] == "interrupted"
+    assert row["values"]["log"][0] == "a"
+    assert place.world.lease(place.thread).get("run") is None
+    assert place.run(None)["log"] == ["a", "b", "c"]
+
+
+def test_a_table_that_does_not_answer_leaves_the_run_to_be_resumed(place: Place) -> None:
+    started = place.start({"n": 0}, crew="steps")
+    failure = EndpointConnectionError(endpoint_url="http://db")
+    with Calls(place.world.cloud.dynamodb, "TransactWriteItems") as calls:
+        calls.failures = [failure] * 50
+        with pytest.raises(Unavailable):
+            place.execute(started)
+    assert place.row(started.run).status == "running"
+    assert place.execute(place.take_over(started))["n"] == 3
+
+
+# ------------------------------------------------------------------ stateless
+
+
+def stateless(place: Place, given: Any, **body: Any) -> tuple[Run, Any]:
+    fields = {"assistant_id": "echo", "input": given, **body}
+    started = place.world.runs.start_stateless(TENANT, RunCreate.model_validate(fields))
+    return started.run, place.execute(started)
+
+
+def test_a_stateless_run_answers_and_leaves_nothing(place: Place) -> None:
+    before = place.world.items()
+    place.crews["echo"] = place.crews["steps"]
+    _, answer = stateless(place, {"n": 0})
+    assert answer == {"n": 3, "log": ["a", "b", "c"]}
+    assert place.world.items() == before
+
+
+@pytest.mark.parametrize("supersteps", [1, 120])
+def test_a_stateless_run_leaves_nothing_however_long_it_is(place: Place, supersteps: int) -> None:
+    before = place.world.items()
+    place.serve(chain(**{f"s{number}": step("x") for number in range(supersteps)}))
+    _, answer = stateless(place, {"n": 0, "log": [os.urandom(60_000).hex()]}, config={"recursion_limit": 500})
+    assert answer["n"] == supersteps
+    assert place.world.items() == before
+    assert place.world.objects() == []
+
+
+def test_a_stateless_run_that_fails_answers_its_error_and_leaves_nothing(place: Place) -> None:
+    before = place.world.items()
+    place.crews["echo"] = place.crews["failing"]
+    _, answer = stateless(place, {"x": "1"})
+    assert answer["__error__"]["message"] == "boom: 1"
+    assert place.world.items() == before
+
+
+def test_a_stateless_run_may_be_kept(place: Place) -> None:
+    place.crews["echo"] = place.crews["steps"]
+    run, answer = stateless(place, {"n": 0}, on_completion="keep")
+    assert place.world.threads.get(TENANT, run.thread_id)["values"] == answer
+    assert place.row(run).status == "success"
+
+
+# ------------------------------------------------------------------ stopping, the clock, heartbeats
+
+
+def test_an_execution_that_is_stopped_before_its_graph_begins_runs_no_node(place: Place) -> None:
+    ran: list[str] = []
+    place.serve(chain(a=noting(ran, "a")))
+    started = place.start({"n": 0})
+
+    async def drive() -> Any:
+        execution = Execution(
+            started.run,
+            started.claim,
+            Crews(place.crews),
+            storage=place.storage,
+            heartbeats=place.heartbeats,
+        )
+        execution.stop(StaleOwner("lost"))
+        return await execution.drive()
+
+    with pytest.raises(StaleOwner):
+        place.loop.submit(drive()).result(PATIENCE_S)
+    assert ran == []
+
+
+def test_an_execution_that_is_stopped_during_a_node_ends_at_once(place: Place) -> None:
+    begun = threading.Event()
+
+    async def forever(state: Counting) -> dict[str, Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        return {}
+
+    place.serve(chain(a=forever))
+    caught: list[Any] = []
+
+    def register(execution: Any) -> Callable[[], None]:
+        caught.append(execution)
+        return lambda: None
+
+    place.heartbeats.register = register  # type: ignore[method-assign]
+    for reason in (StaleOwner("lost"), "interrupt"):
+        begun.clear()
+        started = place.start({"n": 0})
+        future: Future[Any] = place.executor.execute(started.run, started.claim)
+        assert begun.wait(PATIENCE_S)
+        caught[-1].stop(reason)
+        if isinstance(reason, str):
+            future.result(PATIENCE_S)
+            assert place.row(started.run).status == "interrupted"
+        else:
+            with pytest.raises(StaleOwner):
+                future.result(PATIENCE_S)
+            place.world.leases.finish(
+                started.claim, Outcome(status="interrupted", thread_status="interrupted"), []
+            )
+
+
+def test_ids_go_up_past_a_head_from_a_machine_whose_clock_is_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(langgraph_ids, "_last_v6_timestamp", None)
+    ahead = str(langgraph_ids.uuid6())
+    ahead = str(UUID(int=UUID(ahead).int + (1 << 100)))  # years ahead
+    assert str(langgraph_ids.uuid6()) < ahead
+    move_clock_past(ahead)
+    first, second = str(langgraph_ids.uuid6()), str(langgraph_ids.uuid6())
+    assert ahead < first < second
+    move_clock_past("1ef00000-0000-6000-8000-000000000000")
+    move_clock_past(None)
+    assert str(langgraph_ids.uuid6()) > second
+
+
+def test_a_run_after_one_on_a_machine_whose_clock_is_ahead_is_the_newest(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(langgraph_ids, "_last_v6_timestamp", None)
+    place.run({"n": 0}, crew="steps")
+    ahead = langgraph_ids.UUID(hex=place.last().head or "").time + 10**10
+    monkeypatch.setattr(langgraph_ids, "_last_v6_timestamp", ahead)
+    place.run({"n": 10}, crew="steps")
+    monkeypatch.setattr(langgraph_ids, "_last_v6_timestamp", None)
+    place.run({"n": 20}, crew="steps")
+    assert place.thread_row()["values"]["n"] == 23
+    ids = [state["checkpoint_id"] for state in place.history(limit=100)]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 15
+
+
+class Beaten:
+    """What a heartbeat sees of an execution."""
+
+    def __init__(self, started: Started) -> None:
+        self.claim = started.claim
+        self.stopped: list[Any] = []
+
+    def stop(self, reason: Any) -> None:
+        self.stopped.append(reason)
+
+
+@pytest.fixture
+def beaten(place: Place) -> Iterator[tuple[Heartbeats, Beaten]]:
+    beats = Heartbeats(place.world.leases, place.clock, Logger(service="test"))
+    beats._thread = threading.Thread()  # it never starts: the test beats
+    one = Beaten(place.start({"n": 0}))
+    forget = beats.register(one)
+    yield beats, one
+    forget()
+    assert beats._pulses == {}
+
+
+def beat(beats: Heartbeats) -> None:
+    for pulse in list(beats._pulses.values()):
+        beats._renew(pulse)
+
+
+def test_a_claim_is_renewed_once_its_last_write_is_five_seconds_old(
+    place: Place, beaten: tuple[Heartbeats, Beaten]
+) -> None:
+    beats, one = beaten
+    for passed, until in ((4_999, 0), (1, 5_000), (4_999, 5_000), (1, 10_000)):
+        place.clock.pass_(passed)
+        beat(beats)
+        assert place.world.lease(place.thread)["until"] == one.claim.lease.until + until
+    assert one.stopped == []
+
+
+def test_a_commit_counts_as_a_heartbeat(place: Place, beaten: tuple[Heartbeats, Beaten]) -> None:
+    beats, one = beaten
+    place.clock.pass_(4_000)
+    one.claim = place.world.leases.commit(one.claim, [sealed(1)])
+    place.clock.pass_(4_000)
+    with Calls(place.world.cloud.dynamodb, "UpdateItem") as calls:
+        beat(beats)
+    assert calls.requests == []
+
+
+def test_a_lost_claim_stops_its_execution(place: Place, beaten: tuple[Heartbeats, Beaten]) -> None:
+    beats, one = beaten
+    place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"owner": "another"}))
+    place.clock.pass_(5_000)
+    beat(beats)
+    assert [type(reason) for reason in one.stopped] == [StaleOwner]
+
+
+def test_a_cancel_reaches_the_execution_with_its_heartbeat(
+    place: Place, beaten: tuple[Heartbeats, Beaten]
+) -> None:
+    beats, one = beaten
+    place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"cancel": "rollback"}))
+    place.clock.pass_(5_000)
+    beat(beats)
+    assert one.stopped == ["rollback"]
+
+
+def test_a_heartbeat_that_is_not_answered_is_tried_again(
+    place: Place, beaten: tuple[Heartbeats, Beaten]
+) -> None:
+    beats, one = beaten
+    place.clock.pass_(5_000)
+    with Calls(place.world.cloud.dynamodb, "UpdateItem") as calls:
+        calls.failures = [EndpointConnectionError(endpoint_url="http://db")]
+        beat(beats)
+        beat(beats)
+    assert len(calls.requests) == 2
+    assert one.stopped == []
+
+
+def test_a_crew_loop_runs_work_from_any_thread_and_ends(place: Place) -> None:
+    own = CrewLoop()
+
+    async def where() -> str:
+        return threading.current_thread().name
+
+    assert own.submit(where()).result(PATIENCE_S) == "crews"
+    pending = own.submit(asyncio.Event().wait())
+    own.close()
+    own.close()
+    assert pending.cancelled()
+
+
+def test_a_command_and_a_claim_are_what_they_say(place: Place) -> None:
+    assert executions._input({"command": {"resume": None}}) == Command(resume=None)
+    assert executions._input({"command": None, "input": {"n": 1}}) == {"n": 1}
+    started = place.start({"n": 0})
+    assert replace(started.claim, owner="x").owner == "x"

@@ -1,0 +1,235 @@
+"""An app: any number of requests at once, every error a reply, bodies that come when they are ready."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any
+
+import orjson
+import pytest
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+
+from crewline.errors import NotFound
+from crewline.http import waits
+from crewline.http.apps import App, empty_response, json_response
+from crewline.http.replies import Reply, buffered
+from crewline.http.resources import PROXY, RESOURCES, resource_for
+from crewline.http.waits import keep_alive
+from crewline.models.threads import Wire
+
+LOGGER = Logger(service="waits", level="CRITICAL")
+
+
+class Named(Wire):
+    name: str
+
+
+def event(method: str, path: str, body: str | None = None, **query: str) -> dict[str, Any]:
+    return {
+        "httpMethod": method,
+        "path": path,
+        "resource": path,
+        "headers": {},
+        "multiValueHeaders": {},
+        "queryStringParameters": query or None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()} or None,
+        "pathParameters": None,
+        "requestContext": {"stage": "api", "requestId": "r"},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def make_app(**options: Any) -> App:
+    router = Router()  # type: ignore[no-untyped-call]
+    barrier = threading.Barrier(8, timeout=10)
+
+    @router.get("/things/<name>")
+    def get(name: str, loud: Annotated[bool, Query()] = False) -> Response[Any]:
+        return json_response({"name": name.upper() if loud else name, "nan": float("nan"), 1: 2})
+
+    @router.post("/meet/<number>")
+    def meet(number: str, body: Annotated[Named, Body()]) -> Response[Any]:
+        barrier.wait()  # eight requests are in their routes at once
+        return json_response({"number": number, "name": body.name, "path": router.current_event.path})
+
+    @router.delete("/things/<name>")
+    def delete(name: str) -> Response[Any]:
+        if name == "none":
+            raise NotFound(f"{name} not found.")
+        if name == "bug":
+            raise RuntimeError("hunter2")
+        return empty_response()
+
+    return App(
+        router, **{"max_body_bytes": 100, "logger": Logger(service="apps", level="CRITICAL"), **options}
+    )
+
+
+@pytest.fixture(scope="module")
+def app() -> App:
+    return make_app()
+
+
+def read(reply: Reply) -> Any:
+    assert isinstance(reply.body, bytes)
+    return orjson.loads(reply.body)
+
+
+def test_a_route_answers_json_in_which_no_number_is_nan(app: App) -> None:
+    reply = app.answer(event("GET", "/things/a", loud="true"), None)
+    assert (reply.status, read(reply)) == (200, {"name": "A", "nan": None, "1": 2})
+    assert reply.headers["content-type"] == "application/json"
+
+
+def test_an_empty_answer_has_no_body(app: App) -> None:
+    reply = app.answer(event("DELETE", "/things/a"), None)
+    assert (reply.status, reply.body) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    ("one", "status"),
+    [
+        (event("DELETE", "/things/none"), 404),
+        (event("DELETE", "/things/bug"), 500),
+        (event("GET", "/nothing"), 404),
+        (event("GET", "/things/a", loud="perhaps"), 422),
+        (event("POST", "/meet/1", "{"), 422),
+        (event("POST", "/meet/1", '{"name": 5}'), 422),
+        (event("POST", "/meet/1", "x" * 101), 413),
+        ({}, 500),
+    ],
+)
+def test_whatever_goes_wrong_is_a_reply(app: App, one: dict[str, Any], status: int) -> None:
+    reply = app.answer(one, None)
+    body = read(reply)
+    assert reply.status == status
+    assert set(body) == {"detail", "code"}
+    assert "hunter2" not in body["detail"]
+
+
+def test_a_wrong_field_is_named(app: App) -> None:
+    detail = read(app.answer(event("POST", "/meet/1", '{"name": 5}'), None))["detail"]
+    assert detail == "Invalid request: name: input should be a valid string."
+
+
+def test_requests_at_once_each_get_their_own_answer(app: App) -> None:
+    def ask(number: int) -> Any:
+        one = event("POST", f"/meet/{number}", orjson.dumps({"name": f"n{number}"}).decode())
+        return read(app.answer(one, None))
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(160)))
+    assert answers == [
+        {"number": str(number), "name": f"n{number}", "path": f"/meet/{number}"} for number in range(160)
+    ]
+
+
+# ------------------------------------------------------------------ replies
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def test_a_reply_is_buffered_for_lambda() -> None:
+    assert await buffered(Reply(200, {"a": "b"}, chunks(b"\n", b'{"x":', b"1}"))) == {
+        "statusCode": 200,
+        "headers": {"a": "b"},
+        "body": '\n{"x":1}',
+        "isBase64Encoded": False,
+    }
+
+
+async def test_bytes_that_are_no_text_are_base64() -> None:
+    answer = await buffered(Reply(200, {}, b"\xff\x00"))
+    assert (base64.b64decode(answer["body"]), answer["isBase64Encoded"]) == (b"\xff\x00", True)
+
+
+async def test_an_answer_that_takes_a_while_keeps_the_line_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.001)
+    done = asyncio.Event()
+
+    async def work() -> bytes:
+        await done.wait()
+        return b"{}"
+
+    parts = []
+    async for part in keep_alive(work(), LOGGER):
+        parts.append(part)
+        if len(parts) == 3:
+            done.set()
+    assert parts[:3] == [b"\n"] * 3
+    assert orjson.loads(b"".join(parts)) == {}
+
+
+async def test_a_failure_after_the_status_is_told_in_the_body() -> None:
+    async def work() -> bytes:
+        raise NotFound("gone")
+
+    answer = b"".join([part async for part in keep_alive(work(), LOGGER)])
+    assert orjson.loads(answer) == {"__error__": {"error": "NotFound", "message": "gone"}}
+
+
+async def test_a_failure_of_ours_after_the_status_is_told_without_its_text() -> None:
+    async def work() -> bytes:
+        raise RuntimeError("hunter2")
+
+    answer = b"".join([part async for part in keep_alive(work(), LOGGER)])
+    assert set(orjson.loads(answer)) == {"__error__"}
+    assert b"hunter2" not in answer
+
+
+async def test_a_client_that_leaves_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.001)
+    done, finished = asyncio.Event(), asyncio.Event()
+
+    async def work() -> bytes:
+        await done.wait()
+        finished.set()
+        return b"{}"
+
+    body = keep_alive(work(), LOGGER)
+    assert await anext(body) == b"\n"
+    await body.aclose()  # type: ignore[attr-defined]
+    done.set()
+    async with asyncio.timeout(5):
+        await finished.wait()
+
+
+# ------------------------------------------------------------------ resources
+
+
+@pytest.mark.parametrize(
+    ("path", "function"),
+    [
+        ("/runs/wait", "crew"),
+        ("/threads/t/runs/wait", "crew"),
+        ("/threads/t/state", "crew"),
+        ("/threads/t/state/c", "crew"),
+        ("/threads/t/state/a/b", "crew"),
+        ("/threads/t/history", "crew"),
+        ("/threads", "api"),
+        ("/threads/t", "api"),
+        ("/threads/t/runs", "api"),
+        ("/threads/t/runs/r", "api"),
+        ("/threads/a/b/state", "api"),
+        ("/threads//state", "api"),
+        ("/", "api"),
+    ],
+)
+def test_a_path_goes_to_the_function_behind_its_resource(path: str, function: str) -> None:
+    resource, found = resource_for(path)
+    assert found == function
+    assert (resource == PROXY) == (function == "api")
+
+
+def test_a_path_that_needs_no_crew_is_no_resource_of_its_own() -> None:
+    assert {function for _, function in RESOURCES} == {"crew"}

@@ -1,0 +1,5 @@
+"""The properties of these tests."""
+
+from tests.unit.store import properties
+
+__all__ = ["properties"]

@@ -1,0 +1,151 @@
+"""A project's langgraph.json is read as LangGraph reads it, and what is wrong with it is one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crewline.errors import BadManifest
+from crewline.models.manifests import Manifest, project_environment, read_manifest
+
+
+def write(folder: Path, content: Any) -> Path:
+    (folder / "graphs.py").touch()
+    path = folder / "langgraph.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def read(folder: Path, **content: Any) -> Manifest:
+    return read_manifest(write(folder, {"graphs": {"crew": "./graphs.py:graph"}, **content}))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BadManifest) as caught:
+        read_manifest(path)
+    assert "\n" not in caught.value.message
+    assert caught.value.message.endswith(".")
+    return caught.value.message
+
+
+def test_a_graph_is_spelled_path_colon_name(tmp_path: Path) -> None:
+    crew = read(tmp_path).crews["crew"]
+    assert (crew.graph_id, crew.path, crew.attribute) == ("crew", tmp_path.resolve() / "graphs.py", "graph")
+    assert crew.description is None
+
+
+def test_a_graph_may_have_a_description(tmp_path: Path) -> None:
+    manifest = read(tmp_path, graphs={"crew": {"path": "graphs.py:make", "description": "Plans a trip"}})
+    assert manifest.crews["crew"].attribute == "make"
+    assert manifest.crews["crew"].description == "Plans a trip"
+
+
+def test_the_name_comes_after_the_last_colon_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "a:b.py").touch()
+    assert read(tmp_path, graphs={"crew": "a:b.py:graph"}).crews["crew"].path.name == "a:b.py"
+
+
+def test_paths_are_relative_to_the_manifest_and_not_to_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"graphs": {"crew": "graphs.py:graph"}})
+    monkeypatch.chdir(tmp_path)
+    manifest = read_manifest(Path("langgraph.json"))
+    assert manifest.crews["crew"].path.is_absolute()
+    assert manifest.folder == tmp_path.resolve()
+
+
+def test_local_dependencies_are_import_folders_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    manifest = read(tmp_path, dependencies=["./lib", "langchain_openai", ".", "requests==2"])
+    assert manifest.import_folders == (tmp_path.resolve() / "lib", tmp_path.resolve())
+
+
+def test_a_local_dependency_that_is_a_file_is_no_import_folder(tmp_path: Path) -> None:
+    (tmp_path / "lib.whl").touch()
+    assert read(tmp_path, dependencies=["./lib.whl"]).import_folders == ()
+
+
+def test_variables_may_stand_in_the_manifest(tmp_path: Path) -> None:
+    assert project_environment(read(tmp_path, env={"KEY": "value"})) == {"KEY": "value"}
+
+
+def test_variables_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# secrets\nKEY=value\nexport QUOTED='a b'\nPRICE=$5 ${HOME}\nEMPTY=\nBARE\n"
+    )
+    assert project_environment(read(tmp_path, env=".env")) == {
+        "KEY": "value",
+        "QUOTED": "a b",
+        "PRICE": "$5 ${HOME}",
+        "EMPTY": "",
+        "BARE": "",
+    }
+
+
+def test_the_file_of_variables_is_read_only_when_they_are_asked_for(tmp_path: Path) -> None:
+    manifest = read(tmp_path, env=".env")
+    with pytest.raises(BadManifest, match=r"env names \.env, which is not in"):
+        project_environment(manifest)
+
+
+def test_a_project_without_env_sets_no_variables(tmp_path: Path) -> None:
+    assert project_environment(read(tmp_path)) == {}
+
+
+def test_types_that_checkpoints_may_bring_back_are_named_by_langgraphs_own_setting(tmp_path: Path) -> None:
+    serde = {"allowed_msgpack_modules": [["shop.models", "Order"]]}
+    manifest = read(tmp_path, checkpointer={"serde": serde, "ttl": {}})
+    assert manifest.allowed_types == (("shop.models", "Order"),)
+
+
+def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
+    assert read(tmp_path, python_version="3.12", auth={"path": "x"}, http={}).crews
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "input should be"),
+        ({}, "graphs: field required"),
+        ({"graphs": {}}, "graphs: dictionary should have at least 1 item"),
+        ({"graphs": {"crew": "graphs.py"}}, "'crew' must be spelled 'path/to/file.py:name', not 'graphs.py'"),
+        ({"graphs": {"crew": ":graph"}}, "must be spelled"),
+        ({"graphs": {"crew": "graphs.py:"}}, "must be spelled"),
+        ({"graphs": {"crew": "./gone.py:graph"}}, "graph 'crew' names ./gone.py, which is not in"),
+        ({"graphs": {"crew": 5}}, "graphs.crew"),
+        ({"graphs": {"crew": {"description": "no path"}}}, "path: field required"),
+        ({"graphs": {"crew": "graphs.py:g"}, "dependencies": ["./gone"]}, "gone, which does not exist"),
+        (
+            {"graphs": {"crew": "graphs.py:g"}, "dependencies": "."},
+            "dependencies: input should be a valid list",
+        ),
+        ({"graphs": {"crew": "graphs.py:g"}, "env": 5}, "env"),
+        ({"graphs": {"crew": "graphs.py:g"}, "env": {"A": ["b"]}}, "env"),
+    ],
+)
+def test_what_is_wrong_with_a_manifest_is_one_sentence_that_names_the_file(
+    tmp_path: Path, content: Any, sentence: str
+) -> None:
+    path = write(tmp_path, content)
+    message = refusal(path)
+    assert sentence in message
+    assert str(tmp_path) in message
+
+
+def test_a_manifest_that_is_not_there_says_how_to_name_the_project(tmp_path: Path) -> None:
+    assert "--project" in refusal(tmp_path / "langgraph.json")
+
+
+def test_a_folder_is_no_manifest(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path)
+
+
+def test_a_manifest_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "langgraph.json"
+    path.write_bytes(b'{"graphs": "\xff"}')
+    assert "is not valid JSON" in refusal(path)

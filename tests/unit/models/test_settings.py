@@ -1,0 +1,61 @@
+"""What a process is told by its environment, and the one tree of what can go wrong."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from crewline import errors
+from crewline.errors import BadManifest, CrewlineError
+from crewline.settings import VARIABLES, Settings, environment, read_settings
+
+REQUIRED = {"table": "t", "bucket": "b", "run_queue_url": "https://q", "manifest": "/m/langgraph.json"}
+
+
+def test_settings_survive_the_environment() -> None:
+    settings = Settings(**REQUIRED, tenant="acme", log_level="DEBUG", max_body_bytes=5)
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    assert read_settings(environment(**values)) == settings
+
+
+def test_what_is_optional_has_a_default() -> None:
+    settings = read_settings(environment(**REQUIRED))
+    assert (settings.tenant, settings.log_level, settings.max_body_bytes) == ("default", "INFO", 6_000_000)
+
+
+def test_every_setting_has_a_variable() -> None:
+    assert set(VARIABLES) == {field.name for field in fields(Settings)}
+
+
+def test_missing_variables_are_named_all_at_once() -> None:
+    with pytest.raises(
+        BadManifest, match="CREWLINE_TABLE, CREWLINE_BUCKET, CREWLINE_RUN_QUEUE_URL, CREWLINE_MANI"
+    ):
+        read_settings({})
+
+
+def test_an_empty_variable_is_a_missing_one() -> None:
+    with pytest.raises(BadManifest, match="lacks CREWLINE_TABLE;"):
+        read_settings({**environment(**REQUIRED), "CREWLINE_TABLE": ""})
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "1.5", "²"])
+def test_a_number_must_be_one(text: str) -> None:
+    with pytest.raises(BadManifest, match="CREWLINE_MAX_BODY_BYTES must be a number"):
+        read_settings({**environment(**REQUIRED), "CREWLINE_MAX_BODY_BYTES": text})
+
+
+def test_a_misspelled_setting_fails_where_it_is_spelled() -> None:
+    with pytest.raises(KeyError):
+        environment(tabel="t")
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    tree = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, CrewlineError)]
+    codes = [one.code for one in tree]
+    assert len(codes) == len(set(codes))
+
+
+def test_a_stale_owner_is_marked_as_langgraph_looks_for_it() -> None:
+    assert errors.StaleOwner.is_stale_write_owner_error is True

@@ -1,0 +1,68 @@
+"""Messages of the run queue hold ids only, and what is not ours is no job."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from pydantic import ValidationError
+from tests.unit.store.worlds import Calls, World
+
+from crewline.errors import Unavailable
+from crewline.store.queues import PurgeJob, RunJob, parse_job
+
+RUN = RunJob(tenant="acme", thread_id="t", run_id="r")
+PURGE = PurgeJob(tenant="acme", thread_id="t")
+
+
+@pytest.mark.parametrize("job", [RUN, PURGE])
+def test_a_job_survives_its_message(job: RunJob | PurgeJob) -> None:
+    assert parse_job(job.model_dump_json()) == job
+
+
+def test_a_message_is_spelled_out(world: World) -> None:
+    world.queue.send(RUN)
+    world.queue.send(PURGE)
+    assert world.messages() == [
+        {"kind": "run", "tenant": "acme", "thread_id": "t", "run_id": "r"},
+        {"kind": "purge", "tenant": "acme", "thread_id": "t"},
+    ]
+
+
+def test_a_delayed_message_is_held_back_by_sqs(world: World) -> None:
+    with Calls(world.cloud.sqs, "SendMessage") as calls:
+        world.queue.send(RUN, delay_s=5)
+        world.queue.send(RUN)
+    assert calls.requests[0]["DelaySeconds"] == 5
+    assert "DelaySeconds" not in calls.requests[1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "x",
+        "null",
+        "[]",
+        "{}",
+        '{"kind":"launch"}',
+        '{"kind":"run","tenant":"a"}',
+        '{"kind":"run","tenant":5,"thread_id":"t","run_id":"r"}',
+    ],
+)
+def test_what_is_not_ours_is_no_job(body: str) -> None:
+    with pytest.raises(ValidationError):
+        parse_job(body)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ClientError({"Error": {"Code": "Throttling", "Message": "no"}}, "SendMessage"),
+        EndpointConnectionError(endpoint_url="sqs"),
+    ],
+)
+def test_a_queue_that_does_not_answer_is_unavailable(world: World, failure: Exception) -> None:
+    with Calls(world.cloud.sqs, "SendMessage") as calls:
+        calls.failures = [failure]
+        with pytest.raises(Unavailable):
+            world.queue.send(RUN)

@@ -1,0 +1,282 @@
+"""A world for one test: table, bucket and queue on moto, services over them, and a clock to set.
+
+moto is not atomic: the clients of a world let one call through at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import orjson
+import pytest
+from moto import mock_aws
+
+from crewline.checkpoints.codec import seal_record, seal_writes
+from crewline.checkpoints.records import LateWrites, Record, Sealed, Write
+from crewline.models.assistants import default_assistant_id
+from crewline.models.manifests import Manifest, read_manifest
+from crewline.services.assistants import Assistants
+from crewline.services.checkpoints import Checkpoints
+from crewline.services.leases import Leases
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+from crewline.store import keys
+from crewline.store.blobs import Blobs
+from crewline.store.clients import Credentials, client
+from crewline.store.items import Item, item_from_wire
+from crewline.store.queues import RunQueue
+from crewline.store.records import Records
+from crewline.store.table import Table
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+BASIC = Path(__file__).parents[2] / "projects" / "basic"
+REGION = "us-east-1"
+CREDENTIALS = Credentials("testing", "testing")
+NOW = 1_760_000_000_000
+TENANT = "acme"
+
+
+class FakeClock:
+    """A clock that moves only when a test moves it."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pass_(self, milliseconds: int) -> None:
+        self.now += milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Clients of a cloud in this process."""
+
+    dynamodb: DynamoDBClient
+    s3: S3Client
+    sqs: SQSClient
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with mock_aws():
+        clients = Cloud(
+            client("dynamodb", region=REGION, credentials=CREDENTIALS),
+            client("s3", region=REGION, credentials=CREDENTIALS),
+            client("sqs", region=REGION, credentials=CREDENTIALS),
+        )
+        lock = threading.RLock()
+        for one in (clients.dynamodb, clients.s3, clients.sqs):
+            one._make_api_call = _one_at_a_time(one._make_api_call, lock)  # type: ignore[union-attr]
+        yield clients
+
+
+def _one_at_a_time(call: Callable[..., Any], lock: threading.RLock) -> Callable[..., Any]:
+    def locked(*args: Any) -> Any:
+        with lock:
+            return call(*args)
+
+    return locked
+
+
+def make_table(dynamodb: DynamoDBClient, name: str) -> None:
+    """Make the table with the keys and indexes that the stack gives it."""
+    names = {keys.PARTITION, keys.SORT}
+    for index in keys.INDEXES:
+        names |= {index.partition, index.sort}
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": one, "AttributeType": "S"} for one in sorted(names)],
+        KeySchema=[
+            {"AttributeName": keys.PARTITION, "KeyType": "HASH"},
+            {"AttributeName": keys.SORT, "KeyType": "RANGE"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": index.name,
+                "KeySchema": [
+                    {"AttributeName": index.partition, "KeyType": "HASH"},
+                    {"AttributeName": index.sort, "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": index.projection},
+            }
+            for index in keys.INDEXES
+        ],
+    )
+
+
+@dataclass(slots=True)
+class World:
+    """Everything between the handlers and the cloud."""
+
+    cloud: Cloud
+    name: str
+    clock: FakeClock
+    queue_url: str
+    manifest: Manifest
+    table: Table = field(init=False)
+    blobs: Blobs = field(init=False)
+    queue: RunQueue = field(init=False)
+    records: Records = field(init=False)
+    checkpoints: Checkpoints = field(init=False)
+    leases: Leases = field(init=False)
+    threads: Threads = field(init=False)
+    assistants: Assistants = field(init=False)
+    runs: Runs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.table = Table(self.cloud.dynamodb, self.name)
+        self.blobs = Blobs(self.cloud.s3, self.name)
+        self.queue = RunQueue(self.cloud.sqs, self.queue_url)
+        self.records = Records(self.table, self.blobs, clock=self.clock)
+        self.checkpoints = Checkpoints(self.table, self.blobs, self.records)
+        self.leases = Leases(self.table, self.blobs, self.records, self.clock)
+        self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
+        self.assistants = Assistants(self.manifest)
+        self.runs = Runs(
+            self.table,
+            self.blobs,
+            self.records,
+            self.queue,
+            self.clock,
+            threads=self.threads,
+            assistants=self.assistants,
+        )
+
+    def items(self) -> dict[tuple[str, str], Item]:
+        """Everything in the table, by key."""
+        found: dict[tuple[str, str], Item] = {}
+        for page in self.cloud.dynamodb.get_paginator("scan").paginate(TableName=self.name):
+            for wire in page["Items"]:
+                item = item_from_wire(wire)
+                found[(item[keys.PARTITION], item[keys.SORT])] = item
+        return found
+
+    def objects(self) -> list[str]:
+        """Every key in the bucket."""
+        listed = self.cloud.s3.list_objects_v2(Bucket=self.name)
+        return [found["Key"] for found in listed.get("Contents", [])]
+
+    def messages(self) -> list[Any]:
+        """Every message that the queue can hand out now, and takes them out of it."""
+        bodies: list[Any] = []
+        while found := self.cloud.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in found:
+                bodies.append(orjson.loads(message["Body"]))
+                self.cloud.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+    def lease(self, thread_id: str) -> Item:
+        """The lease item of a thread as it is stored; empty when there is none."""
+        return self.table.get(keys.lease(TENANT, thread_id)) or {}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def basic_manifest() -> Manifest:
+    return read_manifest(BASIC / "langgraph.json")
+
+
+@pytest.fixture
+def world(cloud: Cloud, clock: FakeClock, basic_manifest: Manifest) -> World:
+    name = f"world-{uuid4().hex}"
+    make_table(cloud.dynamodb, name)
+    cloud.s3.create_bucket(Bucket=name)
+    url = cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
+    return World(cloud=cloud, name=name, clock=clock, queue_url=url, manifest=basic_manifest)
+
+
+def uuid6(number: int) -> str:
+    """Make a checkpoint id that sorts by number."""
+    return f"1f0f{number:04x}-0000-6000-8000-000000000000"
+
+
+def record(number: int, *, namespace: str = "", parent: int | None = None, **more: Any) -> Record:
+    """Make a small checkpoint record."""
+    fields: dict[str, Any] = {
+        "namespace": namespace,
+        "checkpoint_id": uuid6(number),
+        "parent_id": uuid6(parent) if parent is not None else None,
+        "envelope": {"v": 4, "ts": "2026-01-01T00:00:00+00:00", "channel_versions": {}, "versions_seen": {}},
+        "metadata": ("msgpack", b"\x80"),
+        "channels": {"n": ("bytes", number.to_bytes(2))},
+    }
+    return Record(**{**fields, **more})
+
+
+def sealed(number: int, **fields: Any) -> Sealed:
+    """Make a small checkpoint record as it is written: whole."""
+    return seal_record(record(number, **fields))[0]
+
+
+def late(number: int, *writes: Write, namespace: str = "") -> Sealed:
+    """Make late writes of a checkpoint as they are written."""
+    return seal_writes(LateWrites(namespace=namespace, checkpoint_id=uuid6(number), writes=writes))
+
+
+class Calls:
+    """What went through a client's operation, and how it goes wrong.
+
+    `failures` are raised instead of a call, `after` once it has been carried out; `before` is called
+    once, before the next call; `twice` sends every request a second time, as botocore does when the
+    first answer is lost.
+
+    Args:
+        one: A boto3 client.
+        operation: As the API names it: `TransactWriteItems`.
+    """
+
+    def __init__(self, one: Any, operation: str) -> None:
+        self.requests: list[Any] = []
+        self.failures: list[BaseException | None] = []
+        self.after: list[BaseException | None] = []
+        self.before: Callable[[], None] | None = None
+        self.twice = False
+        self._client = one
+        self._operation = operation
+        self._call = one._make_api_call
+
+    def __enter__(self) -> Self:
+        self._client._make_api_call = self._intercept
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client._make_api_call = self._call
+
+    def _intercept(self, operation: str, arguments: dict[str, Any]) -> Any:
+        if operation != self._operation:
+            return self._call(operation, arguments)
+        self.requests.append(orjson.loads(orjson.dumps(arguments, default=lambda value: value.hex())))
+        if before := self.before:
+            self.before = None
+            before()
+        failure = self.failures.pop(0) if self.failures else None
+        if failure:
+            raise failure
+        answer = self._call(operation, arguments)
+        if self.twice:
+            answer = self._call(operation, arguments)
+        failure = self.after.pop(0) if self.after else None
+        if failure:
+            raise failure
+        return answer
+
+
+ECHO = default_assistant_id("echo")
