@@ -4,10 +4,10 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format synth lock wheel clean
+.PHONY: help install demo test bench-checkpoints lint format synth lock wheel clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 install: ## make .venv in the checkout with every dependency, as locked
 	@$(PYTHON) .ci/install.py
@@ -17,6 +17,9 @@ demo: install ## run the example crews on the local cloud and show what came out
 
 test: install ## run every test, in parallel
 	@$(BIN)/pytest -q -n 2 --dist loadscope
+
+bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
+	@$(BIN)/python -m benchmarks.checkpoints
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }

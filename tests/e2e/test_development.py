@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.e2e.processes import eventually, gone
 
 from crewline.local import children, clouds, states
 from crewline.local.failures import LocalServiceError
 from crewline.store import clients
+from tests.e2e.processes import eventually, gone
 
 STUB = """
 import json, os

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from tests.e2e.processes import eventually, gone, is_alive
 
 from crewline.local import bundles, clouds, patches, stacks, states, templates
 from crewline.local.failures import LocalServiceError
 from crewline.store import clients, keys
+from tests.e2e.processes import eventually, gone, is_alive
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

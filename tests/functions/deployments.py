@@ -19,13 +19,13 @@ import botocore.client
 import orjson
 import pytest
 from moto import mock_aws
-from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
 
 from crewline.http.resources import resource_for
 from crewline.local.proxy_events import lambda_context
 from crewline.models.manifests import read_manifest
 from crewline.settings import environment
 from crewline.store import clients
+from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
 EVENTS = Path(__file__).parent / "events"

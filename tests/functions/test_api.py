@@ -7,10 +7,10 @@ import sys
 from uuid import UUID
 
 import pytest
-from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
-from tests.unit.store.worlds import BASIC, ECHO
 
 from crewline.settings import environment
+from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
+from tests.unit.store.worlds import BASIC, ECHO
 
 T = "0199c7a0-0000-7000-8000-00000000abcd"
 

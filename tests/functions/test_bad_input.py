@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from tests.functions.deployments import LIMIT, Deployment, recorded
 
 T = "0199c7a0-0000-7000-8000-00000000abcd"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tests.functions.deployments import Deployment, recorded
 
 T = "0199c7a0-0000-7000-8000-00000000abcd"

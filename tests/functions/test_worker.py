@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
-from tests.functions.deployments import TENANT, Deployment, recorded
 
 from crewline.errors import Unavailable
 from crewline.store import keys
 from crewline.store.changes import Update
+from tests.functions.deployments import TENANT, Deployment, recorded
 
 DONE: dict[str, list[Any]] = {"batchItemFailures": []}
 

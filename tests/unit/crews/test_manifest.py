@@ -8,6 +8,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
+
 from tests.unit.crews.conftest import CREWS
 
 MANIFEST = json.loads((CREWS / "langgraph.json").read_text())

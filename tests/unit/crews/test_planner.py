@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
-from tests.unit.crews.conftest import FakeModels
 
 from crews import plans
 from crews.planner import builder
+from tests.unit.crews.conftest import FakeModels
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 

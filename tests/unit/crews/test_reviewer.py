@@ -4,11 +4,11 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from tests.unit.crews.conftest import FakeModels
 
 from crews import documents
 from crews.findings import Decision, Finding, Measures
 from crews.reviewer import builder
+from tests.unit.crews.conftest import FakeModels
 
 THREAD: RunnableConfig = {"configurable": {"thread_id": "1"}}
 LIBRARY = {"document_name": "evening-library"}

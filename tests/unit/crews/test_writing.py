@@ -1,9 +1,9 @@
 import sys
 
 import pytest
-from tests.unit.crews.conftest import FakeModels
 
 from crews.writing import write
+from tests.unit.crews.conftest import FakeModels
 
 
 def test_without_a_model_the_fallback_is_the_answer() -> None:

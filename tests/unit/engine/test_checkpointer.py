@@ -16,7 +16,6 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, Send, StateSnapshot, interrupt
-from tests.unit.store.worlds import TENANT, World, uuid6
 from typing_extensions import TypedDict
 
 from crewline.checkpoints.records import Sealed
@@ -30,6 +29,7 @@ from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.leases import Outcome
 from crewline.store import leases
+from tests.unit.store.worlds import TENANT, World, uuid6
 
 SERIALIZER = JsonPlusSerializer(allowed_msgpack_modules=None)
 DURABILITIES = ["sync", "async", "exit"]
@@ -182,9 +182,9 @@ class Driver:
         try:
             return await invoke(graph, checkpointer, self.thread_id, given, **options)
         finally:
+            entries = await journal.close()  # moves the claim: a write may be under way
             assert self.claim is not None
-            outcome = Outcome(status="success", thread_status="idle")
-            self.world.leases.finish(self.claim, outcome, await journal.close())
+            self.world.leases.finish(self.claim, Outcome(status="success", thread_status="idle"), entries)
             self.claim = None
 
 

@@ -23,7 +23,6 @@ from langgraph.checkpoint.base import id as langgraph_ids
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
-from tests.unit.store.worlds import BASIC, TENANT, Calls, FakeClock, World, sealed, uuid6
 from typing_extensions import TypedDict
 
 from crewline.engine import executions
@@ -45,6 +44,7 @@ from crewline.services.leases import Outcome
 from crewline.services.runs import Started
 from crewline.store import keys, leases
 from crewline.store.changes import Put, Update
+from tests.unit.store.worlds import BASIC, TENANT, Calls, FakeClock, World, sealed, uuid6
 
 PATIENCE_S = 10
 

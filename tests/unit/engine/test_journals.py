@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.unit.store.worlds import record, uuid6
 
 from crewline.checkpoints.codec import Opened, open_writes
 from crewline.checkpoints.records import Link, Sealed, Snapshot, Write, merge_writes
 from crewline.engine.journals import Journal
 from crewline.errors import RunCancelled, StaleOwner, Unavailable
+from tests.unit.store.worlds import record, uuid6
 
 
 def write(task: str, index: int, text: str = "") -> Write:

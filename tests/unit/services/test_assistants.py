@@ -6,12 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.unit.store.worlds import ECHO
 
 from crewline.errors import InvalidRequest, NotFound
 from crewline.models.assistants import AssistantSearch
 from crewline.models.manifests import Manifest
 from crewline.services.assistants import Assistants
+from tests.unit.store.worlds import ECHO
 
 CREWS = ["approval", "echo", "failing", "large", "slow", "steps", "typed"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 import pytest
 from botocore.exceptions import ReadTimeoutError
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
 
 from crewline.checkpoints.records import Sealed, Write
 from crewline.errors import NotFound, RunCancelled, StaleOwner, Unavailable
@@ -20,6 +19,7 @@ from crewline.models.threads import ThreadCreate
 from crewline.services.leases import Outcome
 from crewline.store import keys, leases
 from crewline.store.changes import Update
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
 
 LOST = ReadTimeoutError(endpoint_url="http://db")
 SUCCESS = Outcome(status="success", thread_status="idle")

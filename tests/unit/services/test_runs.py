@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
 
 from crewline.checkpoints.records import Write
 from crewline.errors import BadRequest, InvalidRequest, NotFound, ThreadBusy, TooLarge, Unavailable
@@ -19,6 +18,7 @@ from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.leases import Outcome
 from crewline.services.runs import outcome_values
 from crewline.store import keys, leases
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
 
 dumps = JsonPlusSerializer(allowed_msgpack_modules=None).dumps_typed
 SUCCESS = Outcome(status="success", thread_status="idle")

@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
-from tests.unit.store.worlds import NOW, TENANT, Calls, World, late, sealed, uuid6
 
 from crewline.checkpoints.records import Write
 from crewline.errors import (
@@ -28,6 +27,7 @@ from crewline.services.runs import Started
 from crewline.store import keys
 from crewline.store.changes import Put
 from crewline.store.table import Refused
+from tests.unit.store.worlds import NOW, TENANT, Calls, World, late, sealed, uuid6
 
 ID = "0199c7a0-0000-7000-8000-00000000abcd"
 OTHER = "0199c7a0-0000-7000-8000-00000000beef"

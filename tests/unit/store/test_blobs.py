@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from tests.unit.store.worlds import TENANT, Calls, World
 
 from crewline.errors import CorruptRecord, Unavailable
 from crewline.store import keys
+from tests.unit.store.worlds import TENANT, Calls, World
 
 
 def error(code: str) -> ClientError:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.store.worlds import World
 
 from crewline.store.changes import ABSENT, EXISTS, Change, Delete, Put, Update
 from crewline.store.keys import Key
+from tests.unit.store.worlds import World
 
 KEY = Key("T#acme#t", "S")
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.store.worlds import NOW, TENANT, World
 
 from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
 from crewline.store import keys, leases
 from crewline.store.changes import Update
 from crewline.store.table import Refused
+from tests.unit.store.worlds import NOW, TENANT, World
 
 T = "t"
 FLIGHT = (keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import ValidationError
-from tests.unit.store.worlds import Calls, World
 
 from crewline.errors import Unavailable
 from crewline.store.queues import PurgeJob, RunJob, parse_job
+from tests.unit.store.worlds import Calls, World
 
 RUN = RunJob(tenant="acme", thread_id="t", run_id="r")
 PURGE = PurgeJob(tenant="acme", thread_id="t")

@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 import pytest
-from tests.unit.store.worlds import TENANT, Calls, World, late, record, sealed, uuid6
 
 from crewline.checkpoints.codec import Base, seal_record
 from crewline.checkpoints.records import Record, Sealed, Write
@@ -14,6 +13,7 @@ from crewline.errors import CorruptRecord
 from crewline.store import keys
 from crewline.store.changes import Put
 from crewline.store.records import LARGEST_DIFFERENCE, LARGEST_ROOT
+from tests.unit.store.worlds import TENANT, Calls, World, late, record, sealed, uuid6
 
 T = "t"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.store.worlds import TENANT, World
 
 from crewline.models.runs import Run, RunError
 from crewline.models.threads import Thread
 from crewline.store import keys, runs, threads
 from crewline.store.table import Refused
+from tests.unit.store.worlds import TENANT, World
 
 THREAD = Thread(
     thread_id="t",

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
-from tests.unit.store.worlds import Calls, World
 
 from crewline.errors import CrewlineError, TooLarge, Unavailable
 from crewline.store.changes import ABSENT, Delete, Put, Update
 from crewline.store.keys import Key
 from crewline.store.table import Refused
+from tests.unit.store.worlds import Calls, World
 
 PARTITION = "T#acme#t"
 
@@ -247,49 +247,3 @@ def test_a_request_that_dynamodb_calls_invalid_is_not_called_unavailable(world: 
         with pytest.raises((ClientError, CrewlineError)) as caught:
             world.table.get(key("a"))
     assert not isinstance(caught.value, Unavailable)
-
-
-# ------------------------------------------------------------------ deleting many
-
-
-def test_many_items_are_deleted_in_batches_of_25(world: World) -> None:
-    places = [key(f"{count:03}") for count in range(60)]
-    for place in places[:30]:
-        world.table.write(Put(key=place, item={}))
-    world.table.write(Put(key=key("stays"), item={}))
-    with Calls(world.cloud.dynamodb, "BatchWriteItem") as calls:
-        world.table.delete(places)
-    assert [len(next(iter(request["RequestItems"].values()))) for request in calls.requests] == [25, 25, 10]
-    assert list(world.items()) == [key("stays")]
-
-
-def test_what_a_batch_leaves_over_is_sent_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = [key(f"{count}") for count in range(4)]
-    for place in places:
-        world.table.write(Put(key=place, item={}))
-    left = iter([2, 1, 0])
-    call = world.cloud.dynamodb.batch_write_item
-    sizes: list[int] = []
-
-    def partly(**arguments: Any) -> Any:
-        requests = arguments["RequestItems"][world.name]
-        over = next(left)
-        sizes.append(len(requests))
-        done, rest = requests[: len(requests) - over], requests[len(requests) - over :]
-        call(RequestItems={world.name: done})
-        return {"UnprocessedItems": {world.name: rest} if rest else {}}
-
-    monkeypatch.setattr(world.cloud.dynamodb, "batch_write_item", partly)
-    world.table.delete(places)
-    assert sizes == [4, 2, 1]
-    assert world.items() == {}
-
-
-def test_a_batch_that_is_never_done_is_unavailable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        world.cloud.dynamodb,
-        "batch_write_item",
-        lambda **arguments: {"UnprocessedItems": arguments["RequestItems"]},
-    )
-    with pytest.raises(Unavailable, match="left 1 deletions undone"):
-        world.table.delete([key("a")])

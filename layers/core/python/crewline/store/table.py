@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 CONFLICT_RETRIES: Final = 8
 _CONFLICT_FLOOR_S: Final = 0.005
 _CONFLICT_CEILING_S: Final = 0.2
-_BATCH: Final = 25
 _ALL_OLD: Final = "ALL_OLD"
 _SERVER_FAULT: Final = 500
 _PASSING: Final = frozenset(
@@ -175,23 +174,6 @@ class Table:
             except ClientError as exc:
                 self._judge(exc, attempt)
         raise _still_conflicting()
-
-    def delete(self, keys: Sequence[Key]) -> None:
-        """Remove items without a condition; repeatable.
-
-        Raises:
-            Unavailable: DynamoDB did not answer, or left items over after several tries.
-        """
-        for start in range(0, len(keys), _BATCH):
-            requests = [{"DeleteRequest": {"Key": _wire_key(key)}} for key in keys[start : start + _BATCH]]
-            for attempt in range(CONFLICT_RETRIES + 1):
-                answer = self._call("batch_write_item", RequestItems={self.name: requests})
-                requests = answer.get("UnprocessedItems", {}).get(self.name, [])
-                if not requests:
-                    break
-                _pause(attempt)
-            else:
-                raise Unavailable(f"DynamoDB left {len(requests)} deletions undone; try again in a moment.")
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call DynamoDB and translate what every operation can raise.
