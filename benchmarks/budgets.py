@@ -45,8 +45,7 @@ def judge(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Verdic
         ),
         Verdict(f"unfenced: WCU ≤ {_WCU_ALONE}", alone.wcu <= _WCU_ALONE, _recently(alone, "wcu")),
     ]
-    for row in (alone, fenced):
-        verdicts.append(_storage(row, floor.stored.total))
+    verdicts += [_storage(row, floor.stored.total) for row in (alone, fenced)]
     verdicts += [_newest(row) for row in rows if row.saver in OURS and row.turn == last]
     verdicts += [
         Verdict(

@@ -18,7 +18,7 @@ from crewline.models.runs import RunCreate, RunError
 from crewline.models.threads import ThreadCreate
 from crewline.services.leases import Outcome
 from crewline.store import keys, leases
-from crewline.store.changes import Update
+from crewline.store.changes import Delete, Update
 from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
 
 LOST = ReadTimeoutError(endpoint_url="http://db")
@@ -103,7 +103,7 @@ def test_a_run_is_shown_as_running_unless_its_row_is_gone_or_it_has_ended(world:
     world.leases.finish(claim, SUCCESS, [])
     world.leases.show_running(claim)
     assert run_status(world, claim) == "success"
-    world.table.delete([keys.run(TENANT, claim.thread_id, claim.run_id)])
+    world.table.write(Delete(key=keys.run(TENANT, claim.thread_id, claim.run_id)))
     world.leases.show_running(claim)
     assert world.table.get(keys.run(TENANT, claim.thread_id, claim.run_id)) is None
 

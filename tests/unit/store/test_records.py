@@ -11,7 +11,7 @@ from crewline.checkpoints.codec import Base, seal_record
 from crewline.checkpoints.records import Record, Sealed, Write
 from crewline.errors import CorruptRecord
 from crewline.store import keys
-from crewline.store.changes import Put
+from crewline.store.changes import Delete, Put
 from crewline.store.records import LARGEST_DIFFERENCE, LARGEST_ROOT
 from tests.unit.store.worlds import TENANT, Calls, World, late, record, sealed, uuid6
 
@@ -203,7 +203,7 @@ def test_the_newest_state_of_a_long_thread_is_read_with_one_request(world: World
 
 def test_a_difference_that_lost_what_it_builds_on_is_corrupt(world: World) -> None:
     chained(world, 3)
-    world.table.delete([keys.record(TENANT, T, "", uuid6(1))])
+    world.table.write(Delete(key=keys.record(TENANT, T, "", uuid6(1))))
     with pytest.raises(CorruptRecord, match="missing"):
         world.records.latest(TENANT, T, "", head=uuid6(3))
 

@@ -207,16 +207,13 @@ def test_a_refusal_beside_a_conflict_is_a_refusal(world: World) -> None:
         ReadTimeoutError(endpoint_url="http://db"),
     ],
 )
-@pytest.mark.parametrize(
-    "operation", ["GetItem", "Query", "UpdateItem", "TransactWriteItems", "BatchWriteItem"]
-)
+@pytest.mark.parametrize("operation", ["GetItem", "Query", "UpdateItem", "TransactWriteItems"])
 def test_what_a_later_try_may_mend_is_unavailable(world: World, operation: str, error: Exception) -> None:
     actions: dict[str, Callable[[], object]] = {
         "GetItem": lambda: world.table.get(key("a")),
         "Query": lambda: list(world.table.query(PARTITION)),
         "UpdateItem": lambda: world.table.write(Update(key=key("a"), set={"n": 1})),
         "TransactWriteItems": lambda: world.table.transact([Put(key=key("a"), item={})]),
-        "BatchWriteItem": lambda: world.table.delete([key("a")]),
     }
     with Calls(world.cloud.dynamodb, operation) as calls:
         calls.failures = [error]
