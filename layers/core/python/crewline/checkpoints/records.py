@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+AFTER_CHILD: Final = "~"
+"""Ends the place of late writes that came after the checkpoint's child."""
 
 Blob = tuple[str, bytes]
 """A value as LangGraph's serialiser spells it: type name and bytes."""
@@ -95,12 +98,14 @@ class LateWrites:
     namespace: str
     checkpoint_id: str
     writes: tuple[Write, ...]
+    after_child: bool = False
+    """They came when the checkpoint was no longer the newest: after what rides in its child."""
 
     @property
     def place(self) -> str:
         """What tells this item from others of the same checkpoint; the same call gives the same."""
         first = min(self.writes, key=lambda write: write.index)
-        return f"{first.task_id}#{first.index}"
+        return f"{first.task_id}#{first.index}{AFTER_CHILD if self.after_child else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
@@ -432,11 +433,15 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
 
     def _snapshot(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Snapshot | None:
         journal = self._journal or self._reopened(thread_id, newest=checkpoint_id is None)
-        held = journal.read(namespace, checkpoint_id) if self._journal or checkpoint_id else None
+        held = journal.read(namespace, checkpoint_id) if self._journal else None
         if held:
             return held
         if checkpoint_id:
             snapshot = self._storage.records.get(self._tenant, thread_id, namespace, checkpoint_id)
+            if snapshot and self._journal is None:  # what follows may be a fork: it must come after all there is
+                last = self._storage.records.newest_id(self._tenant, thread_id, namespace)
+                move_clock_past(last)
+                journal.follow(namespace, last or checkpoint_id)
         else:
             snapshot = self._latest(thread_id, namespace)
             move_clock_past(snapshot.record.checkpoint_id if snapshot else None)
@@ -466,9 +471,13 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         else:
             namespaces = records.namespaces(self._tenant, thread_id)
         for one in namespaces:
-            for snapshot in records.newest_first(self._tenant, thread_id, one, upto=wanted, before=bound):
-                if wanted is None or snapshot.record.checkpoint_id == wanted:
-                    yield self._tuple(thread_id, snapshot)
+            if wanted:
+                found = records.get(self._tenant, thread_id, one, wanted)
+                if found and (bound is None or wanted < bound):
+                    yield self._tuple(thread_id, found)
+                continue
+            for snapshot in records.newest_first(self._tenant, thread_id, one, before=bound):
+                yield self._tuple(thread_id, snapshot)
 
     def _ancestors(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Iterator[Snapshot]:
         """Read a checkpoint and what is older, the journal's part of it first."""
@@ -512,7 +521,9 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             checkpoint_id=checkpoint["id"],
             parent_id=parent_id,
             envelope={
-                name: value for name, value in checkpoint.items() if name not in ("id", "channel_values")
+                name: deepcopy(value)
+                for name, value in checkpoint.items()
+                if name not in ("id", "channel_values")
             },
             metadata=serde.dumps_typed(stored),
             channels=channels,
@@ -595,7 +606,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
     def _tuple(self, thread_id: str, snapshot: Snapshot) -> CheckpointTuple:
         record, load = snapshot.record, self._plain.loads_typed
         checkpoint: Any = {
-            **record.envelope,
+            **deepcopy(dict(record.envelope)),  # LangGraph's loop changes it in place
             "id": record.checkpoint_id,
             "channel_values": {name: load(as_blob(value)) for name, value in record.channels.items()},
         }

@@ -82,12 +82,18 @@ class Journal:
         record = snapshot.record
         place = (record.namespace, record.checkpoint_id)
         with self._lock:
+            self._known[place] = merge_writes(snapshot.writes, self._known.get(place, ()))
             if self._newest.get(record.namespace) == record.checkpoint_id and place in self._bases:
                 return  # what this writer holds is newer than what it read
-            self._known[place] = merge_writes(snapshot.writes, self._known.get(place, ()))
             if newest:
                 self._advance(record.namespace, record.checkpoint_id)
                 self._bases[place] = (record, snapshot.link)
+
+    def follow(self, namespace: str, newest: str) -> None:
+        """Learn which checkpoint is the newest of a namespace: no other is built on, or has writes that ride."""
+        with self._lock:
+            if self._newest.get(namespace) != newest:
+                self._advance(namespace, newest)
 
     def read(self, namespace: str, checkpoint_id: str | None) -> Snapshot | None:
         """Find a checkpoint that this writer holds; the newest one without an id."""
@@ -267,10 +273,10 @@ class Journal:
         for place, opened in list(self._open.items()):
             stuck = self._newest.get(place[0], place[1]) > place[1]
             if stuck or which == "all" or (which == "aged" and opened.since <= expired):
-                late += self._seal_writes(place, self._open.pop(place).writes)
+                late += self._seal_writes(place, self._open.pop(place).writes, after_child=stuck)
         return late
 
-    def _seal_writes(self, place: Place, writes: Sequence[Write]) -> list[Sealed]:
+    def _seal_writes(self, place: Place, writes: Sequence[Write], *, after_child: bool) -> list[Sealed]:
         """Make items of the writes on a checkpoint: one a task, and one for each reserved channel."""
         groups: dict[tuple[str, int], list[Write]] = {}
         for write in writes:
@@ -278,7 +284,12 @@ class Journal:
         expires_s = self._bases[place][1].expires_s if place in self._bases else self._expires(None)
         return [
             seal_writes(
-                LateWrites(namespace=place[0], checkpoint_id=place[1], writes=merge_writes(group)),
+                LateWrites(
+                    namespace=place[0],
+                    checkpoint_id=place[1],
+                    writes=merge_writes(group),
+                    after_child=after_child,
+                ),
                 expires_s=expires_s,
             )
             for group in groups.values()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from crewline.checkpoints.codec import LONGEST_CHAIN, Base, Opened, open_writes
-from crewline.checkpoints.records import Sealed, Snapshot, Write, merge_writes
+from crewline.checkpoints.records import AFTER_CHILD, Sealed, Snapshot, Write, merge_writes
 from crewline.errors import CorruptRecord, TooLarge
 from crewline.models.clocks import Clock, system_clock
 from crewline.store import keys
@@ -104,11 +104,20 @@ class Records:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        found = next(self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id), None)
-        if found is None or found.record.checkpoint_id != checkpoint_id:
-            return None
         riding = self._child_writes(tenant, thread_id, namespace, checkpoint_id)
-        return Snapshot(record=found.record, writes=merge_writes(found.writes, riding), link=found.link)
+        found = next(
+            self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id, riding=riding), None
+        )
+        return found if found and found.record.checkpoint_id == checkpoint_id else None
+
+    def newest_id(self, tenant: str, thread_id: str, namespace: str) -> str | None:
+        """Find the highest checkpoint id of a namespace.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        found = self._descending(tenant, thread_id, namespace, None, page=_FAMILY)
+        return next((checkpoint_id for _, checkpoint_id, place in found if place is None), None)
 
     def newest_first(
         self,
@@ -118,6 +127,7 @@ class Records:
         *,
         upto: str | None = None,
         before: str | None = None,
+        riding: tuple[Write, ...] = (),
     ) -> Iterator[Snapshot]:
         """Read the checkpoints of a namespace, the newest first, as far as they are consumed.
 
@@ -127,27 +137,33 @@ class Records:
             namespace: The checkpoint namespace.
             upto: Begin at this checkpoint.
             before: Begin after this checkpoint.
+            riding: Writes of `upto` that ride in its child.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode, or a difference lacks its parent.
         """
-        riding: dict[str, tuple[Write, ...]] = {}
+        rode: dict[str, tuple[Write, ...]] = {upto: riding} if upto else {}
         late: dict[str, list[Write]] = {}
+        after: dict[str, list[Write]] = {}
         chain = _Chain()
+        given = False
         for item, checkpoint_id, place in self._descending(tenant, thread_id, namespace, upto or before):
             if place is not None:
                 body = self._body(tenant, thread_id, item)
-                late.setdefault(checkpoint_id, []).extend(open_writes(checkpoint_id, body))
+                group = after if place.endswith(AFTER_CHILD) else late
+                group.setdefault(checkpoint_id, []).extend(open_writes(checkpoint_id, body))
                 continue
             opened = Opened(checkpoint_id, self._body(tenant, thread_id, item), expires_s=item.get(keys.TTL))
             if opened.parent_id and opened.parent_writes:
-                riding[opened.parent_id] = opened.parent_writes
+                rode[opened.parent_id] = opened.parent_writes
             for record, link in chain.add(opened):
-                if record.checkpoint_id != before:
-                    writes = merge_writes(
-                        late.pop(record.checkpoint_id, ()), riding.pop(record.checkpoint_id, ())
-                    )
+                one = record.checkpoint_id
+                if one != before:
+                    if before and not given and one not in rode:  # its child is not below `before`
+                        rode[one] = self._child_writes(tenant, thread_id, namespace, one)
+                    given = True
+                    writes = merge_writes(late.pop(one, ()), rode.pop(one, ()), after.pop(one, ()))
                     yield Snapshot(record=record, writes=writes, link=link)
         chain.end()
 
@@ -169,10 +185,12 @@ class Records:
             prefix = (
                 keys.RECORD_PREFIX + item[keys.SORT].removeprefix(keys.RECORD_PREFIX).partition("#")[0] + "#"
             )
-            checkpoint_id, place = _parse(item, prefix)
-            if place is None:
-                opened = Opened(checkpoint_id, self._body(tenant, thread_id, item))
-                found.append(str(opened.namespace))
+            for first in self._table.query(partition, prefix=prefix, page=_FAMILY):
+                checkpoint_id, place = _parse(first, prefix)
+                if place is None:  # before it may be writes of a checkpoint that never came
+                    opened = Opened(checkpoint_id, self._body(tenant, thread_id, first))
+                    found.append(str(opened.namespace))
+                    break
             position = f"{prefix}\U0010ffff"
 
     def keys_of(self, tenant: str, thread_id: str) -> Iterator[Key]:
@@ -186,7 +204,7 @@ class Records:
             yield Key(partition, item[keys.SORT])
 
     def _descending(
-        self, tenant: str, thread_id: str, namespace: str, bound: str | None
+        self, tenant: str, thread_id: str, namespace: str, bound: str | None, *, page: int = _PAGE
     ) -> Iterator[tuple[Item, str, str | None]]:
         prefix = keys.namespace_prefix(namespace)
         items = self._table.query(
@@ -194,7 +212,7 @@ class Records:
             prefix=prefix,
             at_most=f"{prefix}{bound}{keys.LATE_INFIX}\U0010ffff" if bound else None,
             newest_first=True,
-            page=_PAGE,
+            page=page,
         )
         now = self._clock() // 1000
         for item in items:
