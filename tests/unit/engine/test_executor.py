@@ -791,6 +791,22 @@ def test_a_cancel_reaches_the_execution_with_its_heartbeat(
     assert one.stopped == ["rollback"]
 
 
+def test_an_execution_that_cannot_be_stopped_does_not_end_the_heartbeats_of_the_others(
+    place: Place, beaten: tuple[Heartbeats, Beaten], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats, one = beaten
+
+    def closed(reason: Any) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    monkeypatch.setattr(one, "stop", closed)
+    place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"owner": "another"}))
+    place.clock.pass_(5_000)
+    waits = iter((False, True))
+    monkeypatch.setattr(beats._wake, "wait", lambda _timeout: next(waits))
+    beats._beat()
+
+
 def test_a_heartbeat_that_is_not_answered_is_tried_again(
     place: Place, beaten: tuple[Heartbeats, Beaten]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -315,6 +316,30 @@ def test_a_finish_that_did_not_land_before_a_take_over_is_stale(world: World, cl
         with pytest.raises(StaleOwner):
             world.leases.finish(claim, SUCCESS, [sealed(1)])
     assert run_status(world, claim) == "running"
+
+
+def test_a_finish_that_did_not_land_is_not_taken_for_that_of_another_worker(
+    world: World, claim: Claim
+) -> None:
+    with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
+        calls.failures = [LOST]
+
+        def another_worker_finishes() -> None:
+            world.leases.finish(taken_over(world, claim), SUCCESS, [sealed(7)])
+
+        calls.before = lambda: setattr(calls, "before", another_worker_finishes)
+        with pytest.raises(StaleOwner):
+            world.leases.finish(claim, SUCCESS, [sealed(1)])
+    assert lease(world, claim).head == uuid6(7)
+
+
+def test_a_finish_that_does_not_know_of_a_commit_never_moves_the_head_back(
+    world: World, claim: Claim
+) -> None:
+    world.leases.commit(claim, [sealed(1), sealed(2, parent=1)])
+    with suppress(StaleOwner, Unavailable):
+        world.leases.finish(claim, SUCCESS, [])
+    assert lease(world, claim).head == uuid6(2)
 
 
 def test_a_finish_looks_again_when_a_run_was_queued_meanwhile(world: World, claim: Claim) -> None:

@@ -150,7 +150,8 @@ def test_a_delayed_run_is_held_back_by_sqs_and_not_claimed_before(world: World, 
     with Calls(world.cloud.sqs, "SendMessage") as calls:
         run = world.runs.create(TENANT, thread, body(after_seconds=4.2))
     assert calls.requests[0]["DelaySeconds"] == 5
-    assert world.leases.claim(TENANT, thread, run.run_id) is None
+    with pytest.raises(Unavailable, match="not due yet"):
+        world.leases.claim(TENANT, thread, run.run_id)
     world.clock.pass_(5000)
     assert world.leases.claim(TENANT, thread, run.run_id) is not None
 

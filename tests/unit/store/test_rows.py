@@ -74,7 +74,7 @@ def test_a_patch_moves_the_thread_in_the_list_by_time(world: World) -> None:
         threads.set_outcome(TENANT, "t", status="idle", error=None, updated_at="now"),
         threads.delete(TENANT, "t"),
         runs.set_running(TENANT, "t", "r1", updated_at="now"),
-        runs.set_ended(TENANT, "t", "r1", status="success", updated_at="now"),
+        runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", updated_at="now"),
     ],
 )
 def test_nothing_brings_a_row_back_that_is_gone(world: World, change: Any) -> None:
@@ -125,7 +125,7 @@ def test_a_run_that_has_ended_is_never_shown_as_running_again(world: World) -> N
     running = runs.set_running(TENANT, "t", "r1", updated_at="1")
     for _ in range(2):
         assert world.table.write(running)["status"] == "running"
-    world.table.write(runs.set_ended(TENANT, "t", "r1", status="success", updated_at="2"))
+    world.table.write(runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", updated_at="2"))
     with pytest.raises(Refused):
         world.table.write(running)
 
@@ -134,7 +134,7 @@ def test_an_end_keeps_its_error_and_its_head(world: World) -> None:
     world.table.write(runs.put(TENANT, run(), world.blobs))
     error = RunError(error="E", message="m")
     world.table.write(
-        runs.set_ended(TENANT, "t", "r1", status="error", updated_at="1", error=error, head="h")
+        runs.set_ended(TENANT, "t", "r1", owner="w1", status="error", updated_at="1", error=error, head="h")
     )
     found = runs.get(world.table, world.blobs, TENANT, "t", "r1")
     assert found is not None

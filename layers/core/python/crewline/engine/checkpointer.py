@@ -29,6 +29,7 @@ from crewline.checkpoints.records import Link, Record, Sealed, Snapshot, Value, 
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.journals import Journal
 from crewline.engine.serdes import dump_value, plain_serializer, strict_serializer
+from crewline.errors import StaleOwner
 from crewline.models.clocks import Clock, system_clock
 from crewline.models.leases import Claim
 from crewline.services.checkpoints import Checkpoints
@@ -119,6 +120,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         journal: Journal | None = None,
         defaults: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
+        read_only: bool = False,
     ) -> Self:
         """Make a checkpointer over stores that are there.
 
@@ -131,10 +133,12 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
                 under its lease. Without one the checkpointer writes by itself.
             defaults: Values of channels that nothing has written yet, kept in every record.
             ttl_seconds: How long a thread is kept after its last write.
+            read_only: Refuse every write: state changes need the lease of the thread.
         """
         self = cls.__new__(cls)
         BaseCheckpointSaver.__init__(self, serde=serde)
         self._setup(storage, tenant, head=head, journal=journal, defaults=defaults, ttl_seconds=ttl_seconds)
+        self._read_only = read_only
         return self
 
     def _setup(
@@ -148,6 +152,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         ttl_seconds: int | None = None,
     ) -> None:
         self._storage = storage
+        self._read_only = False
         self._tenant = tenant
         self._head = head
         self._journal = journal
@@ -438,7 +443,9 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             return held
         if checkpoint_id:
             snapshot = self._storage.records.get(self._tenant, thread_id, namespace, checkpoint_id)
-            if snapshot and self._journal is None:  # what follows may be a fork: it must come after all there is
+            if (
+                snapshot and self._journal is None
+            ):  # what follows may be a fork: it must come after all there is
                 last = self._storage.records.newest_id(self._tenant, thread_id, namespace)
                 move_clock_past(last)
                 journal.follow(namespace, last or checkpoint_id)
@@ -559,6 +566,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             journal.flush("aged")
 
     def _writer(self, config: RunnableConfig) -> Journal:
+        if self._read_only:
+            raise StaleOwner("This checkpointer only reads; state changes need the lease of the thread.")
         return self._journal or self._reopened(_address(config)[0], newest=False)
 
     def _reopened(self, thread_id: str, *, newest: bool) -> Journal:

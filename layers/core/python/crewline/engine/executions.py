@@ -154,6 +154,8 @@ class Execution:
             if isinstance(self._stopped, BaseException):
                 raise self._stopped from None
             self._raise_failure()
+            if self._stopped is None and self._journal.failure is None:  # the crew's code raised it
+                return RunError(error="CancelledError", message="The crew cancelled itself."), False
             return None, True
         except RunCancelled:
             return None, True

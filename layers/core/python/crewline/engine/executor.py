@@ -109,7 +109,7 @@ class Executor:
         async with crew.graph(config) as graph:
             serializer = crew.prepare(graph).serializer
             checkpointer = DynamoDBCheckpointer.over(
-                self._storage, tenant, serde=serializer, head=lambda _thread_id: head
+                self._storage, tenant, serde=serializer, head=lambda _thread_id: head, read_only=True
             )
             yield with_checkpointer(graph, checkpointer), serializer
 

@@ -70,7 +70,10 @@ class Heartbeats:
             with self._lock:
                 pulses = list(self._pulses.values())
             for pulse in pulses:
-                self._renew(pulse)
+                try:
+                    self._renew(pulse)
+                except Exception:
+                    self._logger.exception("heartbeat failed", run_id=pulse.execution.claim.run_id)
 
     def _renew(self, pulse: _Pulse) -> None:
         claim = pulse.execution.claim

@@ -15,7 +15,9 @@ from crewline.errors import BadManifest
 FILENAME = "langgraph.json"
 
 
-class _GraphEntry(BaseModel):
+class GraphEntry(BaseModel):
+    """A graph that is described."""
+
     path: str
     description: str | None = None
 
@@ -31,7 +33,7 @@ class _Checkpointer(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    graphs: dict[str, str | _GraphEntry] = Field(min_length=1)
+    graphs: dict[str, str | GraphEntry] = Field(min_length=1)
     dependencies: list[str] = Field(default_factory=list)
     env: dict[str, str] | str = Field(default_factory=dict)
     checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
@@ -76,7 +78,7 @@ def read_manifest(path: Path) -> Manifest:
         path: The file.
 
     Returns:
-        The manifest, with paths resolved against the file's folder and `env` read if it names a file.
+        The manifest, with paths resolved against the file's folder.
 
     Raises:
         BadManifest: The file is missing, is not JSON, lacks graphs, or names a file that is not there.
@@ -135,7 +137,7 @@ def describe(error: ValidationError) -> str:
     )
 
 
-def _entry(manifest: Path, name: str, graph: str | _GraphEntry) -> CrewEntry:
+def _entry(manifest: Path, name: str, graph: str | GraphEntry) -> CrewEntry:
     spec = graph if isinstance(graph, str) else graph.path
     file, colon, attribute = spec.rpartition(":")
     if not colon or not file or not attribute:

@@ -14,11 +14,15 @@ from crewline.checkpoints.records import LateWrites, Sealed, Snapshot
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change, Delete, Put
+from crewline.store.items import Item
 from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Table
 
 _GROUP: Final = 90
+_GROUP_BYTES: Final = 2_900_000
+"""Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
+_OVERHEAD: Final = 1_000
 
 
 class Checkpoints:
@@ -112,18 +116,17 @@ class Checkpoints:
             CorruptRecord: A large value is missing or was altered.
         """
         partition = keys.thread_partition(tenant, source)
-        group: list[Change] = []
-        for item in self._table.query(partition, prefix=keys.RECORD_PREFIX):
-            content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
-            if self._blobs and "blob" in content:
-                self._blobs.put(tenant, target, self._blobs.get(tenant, source, content["blob"]))
-            key = Key(keys.thread_partition(tenant, target), item[keys.SORT])
-            group.append(Put(key=key, item={**content, keys.TTL: expires_s if keys.TTL in item else None}))
-            if len(group) == _GROUP:
-                self._table.transact(group)
-                group = []
-        if group:
-            self._table.transact(group)
+        self._write(
+            self._copied(tenant, source, target, item, expires_s)
+            for item in self._table.query(partition, prefix=keys.RECORD_PREFIX)
+        )
+
+    def _copied(self, tenant: str, source: str, target: str, item: Item, expires_s: int | None) -> Put:
+        content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
+        if self._blobs and "blob" in content:
+            self._blobs.put(tenant, target, self._blobs.get(tenant, source, content["blob"]))
+        key = Key(keys.thread_partition(tenant, target), item[keys.SORT])
+        return Put(key=key, item={**content, keys.TTL: expires_s if keys.TTL in item else None})
 
     def _drop(self, tenant: str, thread_id: str, snapshots: Sequence[Snapshot], dropped: set[str]) -> None:
         if not dropped:
@@ -145,12 +148,22 @@ class Checkpoints:
         ]
         self._delete(reversed(gone))
 
-    def _write(self, changes: Sequence[Change]) -> None:
-        for start in range(0, len(changes), _GROUP):
-            self._table.transact(changes[start : start + _GROUP])
+    def _write(self, changes: Iterable[Change]) -> None:
+        """Carry out writes in order, as few transactions as their number and size allow."""
+        group: list[Change] = []
+        size = 0
+        for change in changes:
+            weight = len(change.item.get("body", b"")) + _OVERHEAD if isinstance(change, Put) else _OVERHEAD
+            if group and (len(group) == _GROUP or size + weight > _GROUP_BYTES):
+                self._table.transact(group)
+                group, size = [], 0
+            group.append(change)
+            size += weight
+        if group:
+            self._table.transact(group)
 
     def _delete(self, found: Iterable[Key]) -> None:
-        self._write([Delete(key=key) for key in found])
+        self._write(Delete(key=key) for key in found)
 
 
 def _with_ancestors(snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]) -> set[str]:

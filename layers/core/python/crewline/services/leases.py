@@ -24,7 +24,8 @@ from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
 _MAX_CHANGES: Final = 90
-_MAX_BYTES: Final = 3_500_000
+_MAX_BYTES: Final = 2_900_000
+"""Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
 _OVERHEAD: Final = 1_000
 """Bytes that an item's keys and request take beside its body."""
 _FINISH_TRIES: Final = 3
@@ -62,7 +63,8 @@ class Leases:
             or is not yet due: a message about it has nothing to do.
 
         Raises:
-            Unavailable: DynamoDB did not answer; the claim may have landed, and then expires.
+            Unavailable: DynamoDB did not answer; the claim may have landed, and then expires. Or the
+                run is due in a moment, by this machine's clock: its message must come again.
         """
         owner = uuid4().hex
         try:
@@ -71,6 +73,8 @@ class Leases:
             )
         except Refused as exc:
             item = exc.items.get(0) or {}
+            if item.get("run") == run_id and "owner" not in item and item.get("due", 0) > self._clock():
+                raise Unavailable(f"Run {run_id} is not due yet; its message comes again.") from exc
             if item.get("owner") != owner:
                 return None  # else it was our own: it landed, but the answer was lost on its way
         return Claim(
@@ -220,6 +224,7 @@ class Leases:
                 claim.run_id,
                 status=outcome.status,
                 updated_at=now,
+                owner=claim.owner,
                 error=error,
                 head=head,
             ),
@@ -233,8 +238,8 @@ class Leases:
         ]
 
     def _ended(self, claim: Claim, outcome: Outcome) -> bool:
-        run = runs.get(self._table, self._blobs, claim.tenant, claim.thread_id, claim.run_id)
-        return run.finished if run else outcome.forget
+        row = self._table.get(keys.run(claim.tenant, claim.thread_id, claim.run_id))
+        return row.get("ended_by") == claim.owner if row else outcome.forget
 
     def _still_mine(self, claim: Claim, refusal: Refused) -> Claim:
         """Take over what changed in the lease while it stayed ours; the finish is decided again from that."""
@@ -246,7 +251,15 @@ class Leases:
         if lease.owner != claim.owner:
             raise _stale(claim) from refusal
         return replace(
-            claim, lease=replace(claim.lease, seq=lease.seq, waiting=lease.waiting, cancel=lease.cancel)
+            claim,
+            lease=replace(
+                claim.lease,
+                seq=lease.seq,
+                waiting=lease.waiting,
+                cancel=lease.cancel,
+                head=lease.head,
+                newest=lease.newest,
+            ),
         )
 
     def _puts(self, claim: Claim, entries: Sequence[Sealed]) -> list[Put]:

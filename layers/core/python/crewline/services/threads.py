@@ -191,7 +191,11 @@ class Threads:
         snapshot = self._latest(tenant, thread.thread_id, lease)
         if snapshot is None:
             return thread.wire(None, {})
-        return thread.wire(project_values(snapshot.record), project_interrupts(snapshot.writes))
+        asked = {
+            task_id: [{"id": question["id"], "value": question["value"]} for question in questions]
+            for task_id, questions in project_interrupts(snapshot.writes).items()
+        }
+        return thread.wire(project_values(snapshot.record), asked)
 
     def _latest(self, tenant: str, thread_id: str, lease: Lease) -> Snapshot | None:
         return self._records.latest(tenant, thread_id, "", head=lease.head) if lease.head else None

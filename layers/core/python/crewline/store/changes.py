@@ -41,7 +41,7 @@ class Update:
 
     key: Key
     set: Mapping[str, Any] = field(default_factory=dict)
-    """Attribute → new value. A name may go into a map: `("metadata", "user")`."""
+    """Attribute → new value; None removes it."""
     entries: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """(map attribute, key in it) → new value; the map must be there."""
     add: Mapping[str, int] = field(default_factory=dict)

@@ -215,6 +215,7 @@ def finish(claim_: Claim, *, head: str | None, newest: str | None) -> tuple[Upda
     W1: finish ──▶ free
     W1: reads seq 7 ── B: queue ──▶ seq 8 ── W1: finish ──✗ seq moved: W1 reads again and hands over to B
     W1: stalls ── W2: claim ── W1: finish ──✗ owner is w2
+    W1: commit lands, its answer is lost ── W1: finish ──✗ head moved: W1 takes over the head that is there
     ```
 
     Args:
@@ -237,10 +238,17 @@ def finish(claim_: Claim, *, head: str | None, newest: str | None) -> tuple[Upda
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={"head": head, "newest": newest},
         remove=(*_RUN_FIELDS, keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort),
-        condition=f"{_MINE} AND #seq = :seq AND {_as_read('waiting', claim_.lease.waiting or None)}",
+        condition=" AND ".join(
+            (
+                _MINE,
+                "#seq = :seq",
+                _as_read("waiting", claim_.lease.waiting or None),
+                _as_read("head", claim_.lease.head),
+            )
+        ),
         parameters={
             "owner": claim_.owner,
-            **_given(seq=claim_.lease.seq, waiting=claim_.lease.waiting or None),
+            **_given(seq=claim_.lease.seq, waiting=claim_.lease.waiting or None, head=claim_.lease.head),
         },
     )
     return update, lease

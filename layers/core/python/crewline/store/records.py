@@ -105,9 +105,7 @@ class Records:
             CorruptRecord: A stored body does not decode.
         """
         riding = self._child_writes(tenant, thread_id, namespace, checkpoint_id)
-        found = next(
-            self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id, riding=riding), None
-        )
+        found = next(self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id, riding=riding), None)
         return found if found and found.record.checkpoint_id == checkpoint_id else None
 
     def newest_id(self, tenant: str, thread_id: str, namespace: str) -> str | None:

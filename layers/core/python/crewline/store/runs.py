@@ -82,6 +82,7 @@ def set_ended(
     *,
     status: RunStatus,
     updated_at: str,
+    owner: str,
     error: RunError | None = None,
     head: str | None = None,
 ) -> Update:
@@ -96,6 +97,7 @@ def set_ended(
         set={
             "status": status,
             "updated_at": updated_at,
+            "ended_by": owner,  # tells a worker whose answer was lost that it was its own finish
             **({"error": dump(error.wire())} if error else {}),
             **({"head": head} if head else {}),
         },
