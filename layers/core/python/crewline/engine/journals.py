@@ -241,7 +241,7 @@ class Journal:
 
     def _take(self, late: Late) -> list[Sealed]:
         with self._lock:
-            entries = [*self._ready, *self._late(late)]
+            entries = [*self._late(late), *self._ready]  # writes before the fork that they led to
             self._ready = []
             self._changed.notify_all()
             return entries

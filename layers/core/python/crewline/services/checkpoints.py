@@ -115,10 +115,9 @@ class Checkpoints:
             Unavailable: DynamoDB or S3 did not answer; what was copied stays, and copying again is harmless.
             CorruptRecord: A large value is missing or was altered.
         """
-        partition = keys.thread_partition(tenant, source)
         self._write(
             self._copied(tenant, source, target, item, expires_s)
-            for item in self._table.query(partition, prefix=keys.RECORD_PREFIX)
+            for item in self._records.living(tenant, source)
         )
 
     def _copied(self, tenant: str, source: str, target: str, item: Item, expires_s: int | None) -> Put:

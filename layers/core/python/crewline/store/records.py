@@ -201,6 +201,17 @@ class Records:
         for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, keys_only=True):
             yield Key(partition, item[keys.SORT])
 
+    def living(self, tenant: str, thread_id: str) -> Iterator[Item]:
+        """Read everything stored of a thread's checkpoints that has not expired, in order.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        now = self._clock() // 1000
+        for item in self._table.query(keys.thread_partition(tenant, thread_id), prefix=keys.RECORD_PREFIX):
+            if item.get(keys.TTL, now) >= now:
+                yield item
+
     def _descending(
         self, tenant: str, thread_id: str, namespace: str, bound: str | None, *, page: int = _PAGE
     ) -> Iterator[tuple[Item, str, str | None]]:
