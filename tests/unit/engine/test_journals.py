@@ -113,11 +113,11 @@ async def test_writes_without_a_record_that_follows_are_items_of_their_own(journ
     journal.put(record(1))
     journal.put_writes(place(1), [write("a", 0), write("b", 0), write("a", -3), write("a", -4)])
     assert spelled(await journal.close()) == [
-        ("record", uuid6(1), []),
         ("late", uuid6(1), [("a", 0)]),
         ("late", uuid6(1), [("b", 0)]),
         ("late", uuid6(1), [("a", -3)]),
         ("late", uuid6(1), [("a", -4)]),
+        ("record", uuid6(1), []),
     ]
 
 
@@ -136,7 +136,8 @@ async def test_writes_of_a_checkpoint_that_does_not_directly_precede_come_late(j
         journal.put(record(number, parent=number - 1 if number > 1 else None))
     journal.put_writes(place(1), [write("a", 0)])
     journal.put(record(4, parent=1))
-    assert spelled(await journal.close())[3:] == [("record", uuid6(4), []), ("late", uuid6(1), [("a", 0)])]
+    entries = spelled(await journal.close())
+    assert (entries[0], entries[-1]) == (("late", uuid6(1), [("a", 0)]), ("record", uuid6(4), []))
 
 
 async def test_the_writes_of_a_checkpoint_read_as_the_newest_ride_too(journal: Journal) -> None:
@@ -150,7 +151,7 @@ async def test_the_writes_of_an_older_checkpoint_that_was_read_come_late(journal
     journal.saw(Snapshot(link=LINK, record=record(1), writes=()), newest=False)
     journal.put_writes(place(1), [write("a", 0)])
     journal.put(record(9, parent=1))
-    assert spelled(await journal.close()) == [("record", uuid6(9), []), ("late", uuid6(1), [("a", 0)])]
+    assert spelled(await journal.close()) == [("late", uuid6(1), [("a", 0)]), ("record", uuid6(9), [])]
 
 
 async def test_namespaces_do_not_carry_each_others_writes(journal: Journal) -> None:
@@ -172,7 +173,7 @@ async def test_writes_that_were_flushed_do_not_ride_again(journal: Journal, comm
     journal.flush("all")
     journal.put_writes(place(1), [write("b", 0)])
     journal.put(record(2, parent=1))
-    assert spelled(commits.entries) == [("record", uuid6(1), []), ("late", uuid6(1), [("a", 0)])]
+    assert spelled(commits.entries) == [("late", uuid6(1), [("a", 0)]), ("record", uuid6(1), [])]
     assert spelled(await journal.close()) == [("record", uuid6(2), [("b", 0)])]
 
 
@@ -326,7 +327,7 @@ async def test_a_cancelled_run_keeps_its_entries_for_the_finish_in_their_order(
     journal.put_writes(place(1), [write("a", 0)])
     journal.schedule()
     await until(lambda: commits.failed > 0)
-    assert spelled(await journal.close()) == [("record", uuid6(1), []), ("late", uuid6(1), [("a", 0)])]
+    assert spelled(await journal.close()) == [("late", uuid6(1), [("a", 0)]), ("record", uuid6(1), [])]
     assert commits.groups == []
 
 

@@ -395,6 +395,10 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             CorruptRecord: A large value is missing or was altered.
         """
         self._own.pop(target_thread_id, None)
+        for run_id in self._runs_of(source_thread_id):
+            self._storage.checkpoints.remember_run(
+                self._tenant, run_id, target_thread_id, expires_s=self._expires(None)
+            )
         self._storage.checkpoints.copy(
             self._tenant, source_thread_id, target_thread_id, expires_s=self._expires(None)
         )
@@ -514,6 +518,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         parent_id = get_checkpoint_id(config)
         journal = self._writer(config)
         parent = journal.read(namespace, parent_id) if parent_id else None
+        if parent and self._journal is None:
+            self._renew(thread_id, namespace, parent)
         kept: Mapping[str, Value] = parent.record.channels if parent else {}
         serde = self._plain
         channels = {
@@ -603,6 +609,28 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         if link and link.expires_s and link.expires_s >= full - self._ttl_seconds // _ENDS_EARLY:
             return link.expires_s
         return full
+
+    def _runs_of(self, thread_id: str) -> set[str]:
+        records = self._storage.records
+        return {
+            str(run_id)
+            for namespace in records.namespaces(self._tenant, thread_id)
+            for one in records.newest_first(self._tenant, thread_id, namespace)
+            if (run_id := self._metadata(one.record).get("run_id"))
+        }
+
+    def _renew(self, thread_id: str, namespace: str, parent: Snapshot) -> None:
+        """Before a chain begins that ends later, see to what the state of a DeltaChannel lives in."""
+        expires = self._expires(parent.link)
+        if expires and expires != parent.link.expires_s and self._missing_channels(parent):
+            self._storage.checkpoints.renew(
+                self._tenant,
+                thread_id,
+                namespace,
+                upto=parent.record.checkpoint_id,
+                missing=self._missing_channels,
+                expires_s=expires,
+            )
 
     def _missing_channels(self, snapshot: Snapshot) -> frozenset[str]:
         delta = self._metadata(snapshot.record).get("counters_since_delta_snapshot") or {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from crewline.checkpoints.codec import seal_record, seal_writes
-from crewline.checkpoints.records import LateWrites, Sealed, Snapshot
+from crewline.checkpoints.records import LateWrites, Sealed, Snapshot, Write
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change, Delete, Put
@@ -120,6 +120,32 @@ class Checkpoints:
             for item in self._records.living(tenant, source)
         )
 
+    def renew(
+        self,
+        tenant: str,
+        thread_id: str,
+        namespace: str,
+        *,
+        upto: str,
+        missing: Callable[[Snapshot], frozenset[str]],
+        expires_s: int,
+    ) -> None:
+        """Let a checkpoint, and the ancestors that its state lives in, end later.
+
+        Each is written again whole, with its writes as items of their own; doing it twice is harmless.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; nothing was lost, call it again.
+            CorruptRecord: A stored body does not decode.
+        """
+        snapshots = list(self._records.newest_first(tenant, thread_id, namespace, upto=upto))
+        kept = _with_ancestors(snapshots, missing)
+        entries: list[Sealed] = []
+        for one in reversed([one for one in snapshots if one.record.checkpoint_id in kept]):
+            entries.append(seal_record(one.record, expires_s=expires_s)[0])
+            entries += _as_late(one, one.writes, expires_s)
+        self._write(self._records.put(tenant, thread_id, entry) for entry in entries)
+
     def _copied(self, tenant: str, source: str, target: str, item: Item, expires_s: int | None) -> Put:
         content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
         if self._blobs and "blob" in content:
@@ -136,7 +162,8 @@ class Checkpoints:
             record = one.record
             if record.checkpoint_id in dropped:
                 if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
-                    entries += _as_late(by_id[record.parent_id], one)
+                    parent = by_id[record.parent_id]
+                    entries += _as_late(parent, record.parent_writes, parent.link.expires_s)
             elif _builds_on(one, by_id, dropped):
                 entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
         self._write([self._records.put(tenant, thread_id, entry) for entry in entries])
@@ -190,19 +217,19 @@ def _builds_on(one: Snapshot, by_id: dict[str, Snapshot], dropped: set[str]) -> 
     return False
 
 
-def _as_late(parent: Snapshot, child: Snapshot) -> list[Sealed]:
-    """Make items of their own of the writes that ride in a record that goes."""
-    groups: dict[tuple[str, int], list[Any]] = {}
-    for write in child.record.parent_writes:
+def _as_late(one: Snapshot, writes: Sequence[Write], expires_s: int | None) -> list[Sealed]:
+    """Make items of their own of the writes of a checkpoint."""
+    groups: dict[tuple[str, int], list[Write]] = {}
+    for write in writes:
         groups.setdefault((write.task_id, min(write.index, 0)), []).append(write)
     return [
         seal_writes(
             LateWrites(
-                namespace=parent.record.namespace,
-                checkpoint_id=parent.record.checkpoint_id,
+                namespace=one.record.namespace,
+                checkpoint_id=one.record.checkpoint_id,
                 writes=tuple(group),
             ),
-            expires_s=parent.link.expires_s,
+            expires_s=expires_s,
         )
         for group in groups.values()
     ]
