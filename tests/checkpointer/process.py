@@ -45,10 +45,12 @@ def main(tenant: str, skew_s: float) -> None:
         kind, text = json.loads(line)
         if kind == "turn":
             graph.invoke({"said": [text]}, config)
-        elif kind == "fork by id":
-            graph.update_state(
-                {"configurable": {**config["configurable"], "checkpoint_id": text}}, {"said": [kind]}
-            )
+        elif kind in ("edit", "run"):
+            older: Any = {"configurable": {**config["configurable"], "checkpoint_id": text}}
+            if kind == "edit":
+                graph.update_state(older, {"said": ["forked"]})
+            else:
+                graph.invoke({"said": ["forked"]}, older)
         state = graph.get_state(config)
         oldest = [*graph.get_state_history(config)][-2].config["configurable"]["checkpoint_id"]
         sys.stdout.write(json.dumps([state.values["said"], oldest]) + "\n")

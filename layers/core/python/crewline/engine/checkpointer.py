@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -84,7 +85,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
 
     Args:
         table: Name of the table.
-        bucket: Name of the S3 bucket for large values; without one, a value over 400 KB is refused.
+        bucket: Name of the S3 bucket for large values; without one, what does not fit an item of
+            400 KB is refused, which can be a value of 190 KB: a record also holds the write that made it.
         tenant: Begins every key; `[a-z0-9-]{1,36}`.
         serde: The serialiser; an `EncryptedSerializer` encrypts whole records.
         allowed_types: Types (module, name) that may come back as objects, for the default serialiser.
@@ -157,6 +159,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         self._head = head
         self._journal = journal
         self._own: OrderedDict[str, Journal] = OrderedDict()
+        self._own_lock = threading.Lock()
         self._claims: dict[str, Claim] = {}
         self._seen_runs: set[tuple[str, str]] = set()
         self._defaults = {name: self._plain.dumps_typed(value) for name, value in (defaults or {}).items()}
@@ -578,15 +581,16 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
 
     def _reopened(self, thread_id: str, *, newest: bool) -> Journal:
         """Give the journal of a thread; a new one when the last writer failed and a run begins anew."""
-        journal = self._own.get(thread_id)
-        if journal is None or (newest and journal.failure):
-            journal = self._own[thread_id] = Journal(
-                lambda entries: self._commit(thread_id, entries), expires=self._expires
-            )
-        self._own.move_to_end(thread_id)
-        if len(self._own) > _KEPT_JOURNALS:
-            self._own.popitem(last=False)
-        return journal
+        with self._own_lock:
+            journal = self._own.get(thread_id)
+            if journal is None or (newest and journal.failure):
+                journal = self._own[thread_id] = Journal(
+                    lambda entries: self._commit(thread_id, entries), expires=self._expires
+                )
+            self._own.move_to_end(thread_id)
+            if len(self._own) > _KEPT_JOURNALS:
+                self._own.popitem(last=False)
+            return journal
 
     def _commit(self, thread_id: str, entries: Sequence[Sealed]) -> None:
         """Write entries by ourselves: fenced when we own the thread, else one after the other."""
