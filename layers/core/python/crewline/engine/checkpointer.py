@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -45,13 +45,6 @@ _DEFAULT_TENANT: Final = "default"
 _KEPT_JOURNALS: Final = 1_000
 _ENDS_EARLY: Final = 10
 """A chain is begun anew when less than nine tenths of the time to live are left to its root."""
-
-
-class Ttl(Protocol):
-    """When what is written now ends; None never."""
-
-    def __call__(self, link: Link | None) -> int | None:
-        """Say it for a record that builds on a chain, or begins one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -116,6 +116,8 @@ class Execution:
         bound = with_checkpointer(graph, checkpointer)
         move_clock_past(self.claim.lease.newest)
         self._graph_task = asyncio.create_task(self._stream(bound, config))
+        if self._stopped is not None:  # while a factory was making the graph
+            self._cancel_graph()
         error, cancelled = await self._settle(self._graph_task)
         thread_config: RunnableConfig = {"configurable": {"thread_id": self._run.thread_id}}
         snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)

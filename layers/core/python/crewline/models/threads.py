@@ -18,15 +18,6 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
-class ThreadTtl(Wire):
-    """How long a thread lives after its last update."""
-
-    ttl: Annotated[float, Field(gt=0, le=5_256_000)]
-    """Minutes."""
-    strategy: Literal["delete", "keep_latest"] = "delete"
-    """What expiry does."""
-
-
 class ThreadCreate(Wire):
     """Body of `POST /threads`."""
 
