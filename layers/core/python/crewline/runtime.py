@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,22 @@ from crewline.http import threads as thread_routes
 from crewline.http.apps import App
 from crewline.models.clocks import system_clock
 from crewline.models.manifests import Manifest, read_manifest
+from crewline.models.webhooks import check_url
 from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
+from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.endings import Endings
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
+from crewline.services.outbox import Outbox
+from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
 from crewline.settings import Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
-from crewline.store.queues import RunQueue
+from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 
@@ -49,9 +55,13 @@ class Core:
     records: Records
     checkpoints: Checkpoints
     leases: Leases
+    endings: Endings
+    recents: Recents
     threads: Threads
     runs: Runs
+    cancellations: Cancellations
     assistants: Assistants
+    queue: RunQueue
 
 
 def make_core(environ: Mapping[str, str], *, service: str) -> Core:
@@ -70,19 +80,40 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     table = Table(client("dynamodb"), settings.table)
     blobs = Blobs(client("s3"), settings.bucket)
     queue = RunQueue(client("sqs"), settings.run_queue_url)
+    webhooks = WebhookQueue(client("sqs"), settings.webhook_queue_url)
     records = Records(table, blobs)
+    leases = Leases(table, records, system_clock)
+    outbox = Outbox(table, webhooks)
+    recents = Recents()
     threads = Threads(table, blobs, records, queue, system_clock)
     assistants = Assistants(manifest)
-    runs = Runs(table, blobs, records, queue, system_clock, threads=threads, assistants=assistants)
+    endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
+    runs = Runs(
+        table,
+        blobs,
+        records,
+        queue,
+        system_clock,
+        threads=threads,
+        assistants=assistants,
+        endings=endings,
+        recents=recents,
+        check_webhook=partial(check_url, policy=manifest.webhooks),
+        logger=logger,
+    )
     return Core(
         settings=settings,
         manifest=manifest,
         logger=logger,
+        queue=queue,
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
-        leases=Leases(table, blobs, records, system_clock),
+        leases=leases,
+        endings=endings,
+        recents=recents,
         threads=threads,
         runs=runs,
+        cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
     )
 
@@ -99,7 +130,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         system_routes.routes(),
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, tenant),
-        run_routes.routes(core.runs, tenant, core.logger),
+        run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -116,6 +147,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
     return App(
         execution_routes.routes(
             core.runs,
+            core.cancellations,
             core.threads,
             _make_executor(core),
             tenant=core.settings.tenant,
@@ -136,9 +168,12 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
     core = make_core(environ, service="worker")
     jobs = Jobs(
         leases=core.leases,
+        endings=core.endings,
         runs=core.runs,
         threads=core.threads,
+        queue=core.queue,
         executor=_make_executor(core),
+        clock=system_clock,
         logger=core.logger,
     )
     return jobs, core.logger
@@ -147,13 +182,17 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
 def _make_executor(core: Core) -> Executor:
     from crewline.engine.checkpointer import Storage
     from crewline.engine.crews import load_crews
+    from crewline.engine.executions import Surroundings
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
     from crewline.engine.loops import CrewLoop
 
-    return Executor(
-        load_crews(core.manifest),
+    around = Surroundings(
+        crews=load_crews(core.manifest),
         storage=Storage(records=core.records, checkpoints=core.checkpoints, leases=core.leases),
+        endings=core.endings,
+        recents=core.recents,
         heartbeats=Heartbeats(core.leases, system_clock, core.logger),
-        loop=CrewLoop(),
+        longest_s=core.settings.longest_run_s,
     )
+    return Executor(around, CrewLoop())

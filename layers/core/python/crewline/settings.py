@@ -16,10 +16,13 @@ VARIABLES: Final[Mapping[str, str]] = {
     "table": "CREWLINE_TABLE",
     "bucket": "CREWLINE_BUCKET",
     "run_queue_url": "CREWLINE_RUN_QUEUE_URL",
+    "dead_letter_url": "CREWLINE_DEAD_LETTER_URL",
+    "webhook_queue_url": "CREWLINE_WEBHOOK_QUEUE_URL",
     "manifest": "CREWLINE_MANIFEST",
     "tenant": "CREWLINE_TENANT",
     "log_level": "CREWLINE_LOG_LEVEL",
     "max_body_bytes": "CREWLINE_MAX_BODY_BYTES",
+    "longest_run_s": "CREWLINE_LONGEST_RUN_SECONDS",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
 
@@ -36,12 +39,18 @@ class Settings:
     """URL of the SQS queue through which background runs reach the worker."""
     manifest: str
     """Path of the project's langgraph.json."""
+    dead_letter_url: str = ""
+    """URL of the SQS queue for messages that the worker could not handle; only the sweeper needs it."""
+    webhook_queue_url: str = ""
+    """URL of the SQS queue for webhooks to deliver; without it none is sent."""
     tenant: str = "default"
     """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
     log_level: str = "INFO"
     """Level of the structured logs."""
     max_body_bytes: int = 6_000_000
     """A larger request body is answered with 413; below what a Lambda invocation can carry."""
+    longest_run_s: int = 3_600
+    """A run that takes longer, from its first claim on, ends with status `timeout`."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

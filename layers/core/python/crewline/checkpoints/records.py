@@ -121,6 +121,8 @@ class Sealed:
     """The body is a whole checkpoint, not a difference."""
     expires_s: int | None = None
     """When the item ends by TTL."""
+    superstep: bool = False
+    """The record of a superstep, not of an input, an edit or a fork."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,8 @@ class Snapshot:
     record: Record
     writes: tuple[Write, ...]
     link: Link
+    asked_in: int = 0
+    """The turn of the run that wrote the newest interrupt among the writes."""
 
 
 def merge_writes(*groups: Iterable[Write]) -> tuple[Write, ...]:

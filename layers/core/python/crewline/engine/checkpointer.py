@@ -539,7 +539,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             defaults={} if namespace else self._defaults,
         )
         self._remember_run(thread_id, stored)
-        journal.put(record)
+        journal.put(record, superstep=metadata.get("source") == "loop")
         return _config(thread_id, namespace, checkpoint["id"])
 
     def _take_writes(
@@ -674,7 +674,7 @@ def _make_storage(
     return Storage(
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
-        leases=Leases(table, blobs, records, system_clock),
+        leases=Leases(table, records, system_clock),
     )
 
 

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.types import Command, Send
+from langgraph.errors import GraphRecursionError
+from langgraph.types import Command, Send, StateSnapshot
 
-from crewline.checkpoints.projection import INTERRUPT
+from crewline.checkpoints.projection import INTERRUPT, project
 from crewline.checkpoints.records import Sealed, Snapshot
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.journals import Journal
+from crewline.engine.usages import TokenCounter
 from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
+from crewline.models.clocks import Clock, system_clock
 from crewline.models.leases import Cancel, Claim
-from crewline.models.runs import Run, RunError
-from crewline.services.leases import Outcome
+from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.services.endings import Ended, Endings, Outcome
+from crewline.services.recents import Recents
 from crewline.services.runs import outcome_values
 
 _NOT_THE_RUNS_FAULT = (StaleOwner, Unavailable)
@@ -32,30 +37,60 @@ LONGEST_MESSAGE = 10_000
 """Characters of a crew's exception that the run keeps."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every execution of this process shares."""
+
+    crews: Crews
+    """The crews; one of them executes the run."""
+    storage: Storage
+    """The stores, and what commits under the claim."""
+    endings: Endings
+    """Finishes runs."""
+    recents: Recents
+    """Threads that this process knows."""
+    heartbeats: Heartbeats
+    """Renew claims during long nodes."""
+    longest_s: int
+    """How long a run may take from its first claim on."""
+    clock: Clock = system_clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stopped:
+    """Where the graph stopped."""
+
+    snapshot: Snapshot | None
+    status: RunStatus
+    error: RunError | None = None
+    open_steps: bool = False
+    answer: Any = None
+    """What the caller is answered, if it is not what the snapshot says."""
+
+
 class Execution:
     """A claimed run on its way to a terminal status; lives on the crew loop.
 
     Args:
         run: The run row.
         claim: The claim on it.
-        crews: The crews of this process; one of them executes it.
-        storage: The stores, and what commits and finishes under the claim.
-        heartbeats: Renew the claim during long nodes.
+        around: What it shares with the other executions of this process.
     """
 
-    def __init__(
-        self, run: Run, claim: Claim, crews: Crews, *, storage: Storage, heartbeats: Heartbeats
-    ) -> None:
+    def __init__(self, run: Run, claim: Claim, around: Surroundings) -> None:
         self.claim = claim
         self._run = run
-        self._crews = crews
-        self._storage = storage
-        self._heartbeats = heartbeats
-        self._temporary = bool(run.kwargs.get("temporary"))
-        self._journal = Journal(None if self._temporary else self._commit, on_failure=self._cancel_graph)
+        self._around = around
+        lease = claim.lease
+        # A stateless run that nobody can ask for later leaves nothing, so nothing of it is written.
+        self._in_memory = lease.private and not lease.keep_s
+        self._journal = Journal(None if self._in_memory else self._commit, on_failure=self._cancel_graph)
+        self._tokens = TokenCounter(Usage(input_tokens=lease.input_tokens, output_tokens=lease.output_tokens))
+        self._first: Any = None
+        self._last: Any = None
         self._loop = asyncio.get_running_loop()
         self._graph_task: asyncio.Task[None] | None = None
-        self._stopped: BaseException | Cancel | None = None
+        self._stopped: BaseException | Cancel | None = lease.cancel
 
     def stop(self, reason: BaseException | Cancel) -> None:
         """End the execution: its claim is lost, or somebody asked for it. For any thread."""
@@ -72,16 +107,17 @@ class Execution:
             StaleOwner: Another worker has taken the run over; this one wrote nothing more.
             Unavailable: DynamoDB or S3 could not be reached; the lease expires and the run is resumed.
         """
-        unregister = self._heartbeats.register(self)
+        unregister = self._around.heartbeats.register(self)
         try:
-            snapshot, outcome = await self._execute()
+            stopped = await self._execute()
             entries = await self._last_entries()
-            self.claim = await asyncio.to_thread(self._storage.leases.finish, self.claim, outcome, entries)
+            ended = await asyncio.to_thread(
+                self._around.endings.finish, self.claim, self._outcome(stopped), entries
+            )
         finally:
             unregister()
-        if outcome.error:
-            return {"__error__": outcome.error.wire()}
-        return outcome_values(snapshot) if snapshot else {}
+        self._remember(ended, stopped.snapshot)
+        return self._answer(ended, stopped)
 
     async def _last_entries(self) -> Sequence[Sealed]:
         try:
@@ -91,22 +127,20 @@ class Execution:
         except CrewlineError:
             return ()  # it cannot be stored, which is the error that the run ends with
 
-    async def _execute(self) -> tuple[Snapshot | None, Outcome]:
-        config = _run_config(self._run)
+    async def _execute(self) -> _Stopped:
+        config = _run_config(self._run, self._tokens)
         try:
-            crew = self._crews.get(self._run.graph_id)
+            crew = self._around.crews.get(self._run.graph_id)
             async with crew.graph(config) as graph:
                 return await self._execute_graph(graph, crew.prepare(graph), config)
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (whatever else there is, is the run's error)
-            return None, self._outcome("error", error=_run_error(exc))
+            return _Stopped(snapshot=None, status="error", error=_run_error(exc))
 
-    async def _execute_graph(
-        self, graph: Graph, prepared: Prepared, config: RunnableConfig
-    ) -> tuple[Snapshot | None, Outcome]:
+    async def _execute_graph(self, graph: Graph, prepared: Prepared, config: RunnableConfig) -> _Stopped:
         checkpointer = DynamoDBCheckpointer.over(
-            self._storage,
+            self._around.storage,
             self.claim.tenant,
             serde=prepared.serializer,
             head=lambda _thread_id: self.claim.lease.head,
@@ -115,38 +149,116 @@ class Execution:
         )
         bound = with_checkpointer(graph, checkpointer)
         move_clock_past(self.claim.lease.newest)
+        self._recall()
+        if self.claim.lease.fed and self._stopped is None:
+            if at_rest := await self._at_rest(bound, checkpointer):
+                return at_rest
+            config = self._continued(bound, config)
         self._graph_task = asyncio.create_task(self._stream(bound, config))
-        if self._stopped is not None:  # while a factory was making the graph
+        if self._stopped is not None:  # asked for before, or while a factory was making the graph
             self._cancel_graph()
-        error, cancelled = await self._settle(self._graph_task)
-        thread_config: RunnableConfig = {"configurable": {"thread_id": self._run.thread_id}}
+        status, error = await self._settle(self._graph_task)
         snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)
         if error:
-            return snapshot, self._outcome("error", error=error)
+            return _Stopped(snapshot=snapshot, status=status, error=error)
         open_steps = False
-        if cancelled or _may_have_stopped(graph, self._run.kwargs, snapshot):
-            open_steps = bool((await bound.aget_state(thread_config)).next)
-        return snapshot, self._outcome("interrupted" if cancelled else "success", open_steps=open_steps)
+        if status == "interrupted" or _may_have_stopped(graph, self._run.kwargs, snapshot):
+            open_steps = bool((await bound.aget_state(self._thread_config)).next)
+        answer = None
+        if snapshot and self._only_updated(snapshot):
+            answer = project(prepared.serializer.dumps_typed(self._last))
+        return _Stopped(snapshot=snapshot, status=status, open_steps=open_steps, answer=answer)
 
     async def _stream(self, graph: Graph, config: RunnableConfig) -> None:
-        kwargs = self._run.kwargs
+        kwargs, lease = self._run.kwargs, self.claim.lease
         options: dict[str, Any] = {
             name: kwargs[name]
             for name in ("context", "interrupt_before", "interrupt_after")
             if kwargs.get(name)
         }
-        # The input is fed once: a claim that finds it taken in goes on from the head.
-        fed = self.claim.lease.fed
-        given = None if fed else _input(kwargs)
-        if not fed and kwargs.get("checkpoint_id"):
+        # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
+        # written nothing but answers of its first tasks has not moved the head yet.
+        given = None if lease.fed else _input(kwargs)
+        if kwargs.get("checkpoint_id") and (not lease.fed or lease.head == lease.base):
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
-        async for _ in graph.astream(
+        async for values in graph.astream(
             given, config, stream_mode="values", durability=kwargs["durability"], **options
         ):
-            pass
+            self._first = values if self._last is None else self._first
+            self._last = values
 
-    async def _settle(self, task: asyncio.Task[None]) -> tuple[RunError | None, bool]:
+    # ------------------------------------------------------------------ going on where another worker died
+
+    async def _at_rest(self, graph: Graph, checkpointer: DynamoDBCheckpointer) -> _Stopped | None:
+        """Tell whether the run had already come to its stop, and only its finish is missing.
+
+        LangGraph takes every invoke without input as "the breakpoint was passed", and the answer to
+        one question as the answer to the next: a run that had stopped must not be invoked again.
+        """
+        state = await graph.aget_state(self._thread_config)
+        snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)
+        if not state.next:
+            return _Stopped(snapshot=snapshot, status="success")
+        asked = bool(snapshot and snapshot.asked_in == self.claim.lease.turn and state.interrupts)
+        if asked or await self._at_breakpoint(graph, state):
+            return _Stopped(snapshot=snapshot, status="success", open_steps=True)
+        return None
+
+    async def _at_breakpoint(self, graph: Graph, state: StateSnapshot) -> bool:
+        if self.claim.lease.head == self.claim.lease.base:
+            return False  # it began there: this breakpoint is the one that it has passed
+        before = self._run.kwargs.get("interrupt_before") or graph.interrupt_before_nodes
+        after = self._run.kwargs.get("interrupt_after") or graph.interrupt_after_nodes
+        if _hits(before, state.next):
+            return True
+        if not after or not state.parent_config or (state.metadata or {}).get("source") != "loop":
+            return False
+        return _hits(after, (await graph.aget_state(state.parent_config)).next)
+
+    def _continued(self, graph: Graph, config: RunnableConfig) -> RunnableConfig:
+        """Count the supersteps of earlier claims against the recursion limit.
+
+        Raises:
+            GraphRecursionError: They have used it up.
+        """
+        limit = config.get("recursion_limit") or (graph.config or {}).get("recursion_limit")
+        if not limit or not self.claim.lease.steps:
+            return config
+        left = limit - self.claim.lease.steps
+        if left < 1:
+            raise GraphRecursionError(
+                f"Recursion limit of {limit} reached without hitting a stop condition. "
+                "You can increase the limit by setting the `recursion_limit` config key."
+            )
+        return {**config, "recursion_limit": left}
+
+    def _recall(self) -> None:
+        """Take the newest checkpoint from memory, if nobody has written to the thread since.
+
+        Every run that is accepted has a turn, every edit moves the head: this run is the next one.
+        """
+        lease = self.claim.lease
+        known = self._around.recents.get(self.claim.tenant, self.claim.thread_id)
+        if known is None or known.snapshot is None or lease.fed or lease.attempt != 1:
+            return
+        following = known.lease.run == self.claim.run_id or (
+            known.lease.free and lease.turn == known.lease.seq + 1
+        )
+        if following and known.lease.head == lease.head:
+            self._journal.saw(known.snapshot, newest=True)
+
+    def _remember(self, ended: Ended, snapshot: Snapshot | None) -> None:
+        recents, claim = self._around.recents, self.claim
+        if ended.lease.seq and not ended.undone:
+            recents.keep(claim.tenant, claim.thread_id, ended.lease, ended.rest, snapshot)
+        else:
+            recents.drop(claim.tenant, claim.thread_id)
+
+    # ------------------------------------------------------------------ how it stopped
+
+    async def _settle(self, task: asyncio.Task[None]) -> tuple[RunStatus, RunError | None]:
         """Wait for the graph; tell a failure of the crew from one of ours, and from a cancel."""
+        timed_out = not await self._in_time(task)
         try:
             await task
         except asyncio.CancelledError:
@@ -156,30 +268,84 @@ class Execution:
             if isinstance(self._stopped, BaseException):
                 raise self._stopped from None
             self._raise_failure()
+            if timed_out:
+                return "timeout", self._timeout()
             if self._stopped is None and self._journal.failure is None:  # the crew's code raised it
-                return RunError(error="CancelledError", message="The crew cancelled itself."), False
-            return None, True
+                return "error", RunError(error="CancelledError", message="The crew cancelled itself.")
+            return "interrupted", None
         except RunCancelled:
-            return None, True
+            return "interrupted", None
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
             self._raise_failure()
-            return _run_error(exc), False
+            return ("timeout", self._timeout()) if timed_out else ("error", _run_error(exc))
         self._raise_failure()
-        return None, isinstance(self._journal.failure, RunCancelled)
+        return ("interrupted" if isinstance(self._journal.failure, RunCancelled) else "success"), None
+
+    async def _in_time(self, task: asyncio.Task[None]) -> bool:
+        """Wait until the graph is done, or its time is over and it was told to stop."""
+        left_ms = self.claim.lease.started + self._around.longest_s * 1000 - self._around.clock()
+        try:
+            done, _ = await asyncio.wait({task}, timeout=max(0, left_ms) / 1000)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+        return bool(done)
+
+    def _timeout(self) -> RunError:
+        return RunError(
+            error="RunTimeout",
+            message=(
+                f"Run {self._run.run_id} was stopped after {self._around.longest_s} seconds, the longest a run may "
+                "take here; what it had done is kept, and a run with input null goes on from there."
+            ),
+        )
 
     def _raise_failure(self) -> None:
         failure = self._journal.failure
         if failure and not isinstance(failure, RunCancelled):
             raise failure
 
-    def _outcome(self, status: Any, *, error: RunError | None = None, open_steps: bool = False) -> Outcome:
-        thread_status: Any = "error" if error else ("interrupted" if open_steps else "idle")
-        return Outcome(status=status, thread_status=thread_status, error=error, forget=self._temporary)
+    def _outcome(self, stopped: _Stopped) -> Outcome:
+        if self._stopped in ("interrupt", "rollback"):
+            self._know_cancel(self._stopped)
+        elif isinstance(self._journal.failure, RunCancelled):
+            self._know_cancel(self._journal.failure.details["action"])
+        return Outcome(
+            status=stopped.status,
+            thread_status="error" if stopped.error else ("interrupted" if stopped.open_steps else "idle"),
+            error=stopped.error,
+            usage=self._tokens.total(self._first, self._last),
+            heard=bool(self._run.kwargs.get("webhook")),
+        )
+
+    def _know_cancel(self, action: Cancel) -> None:
+        self.claim = replace(self.claim, lease=replace(self.claim.lease, cancel=action))
+
+    def _answer(self, ended: Ended, stopped: _Stopped) -> Any:
+        if ended.undone:
+            message = f"Run {self._run.run_id} was rolled back; nothing of it is left."
+            return {"__error__": RunError(error="RunCancelled", message=message).wire()}
+        if stopped.error:
+            return {"__error__": stopped.error.wire()}
+        if stopped.answer is not None:
+            return stopped.answer
+        return outcome_values(stopped.snapshot) if stopped.snapshot else {}
+
+    def _only_updated(self, snapshot: Snapshot) -> bool:
+        """Tell whether a command changed the state and led to no superstep: the change waits for the next."""
+        command = self._run.kwargs.get("command") or {}
+        return "update" in command and snapshot.record.checkpoint_id == self.claim.lease.base
+
+    @property
+    def _thread_config(self) -> RunnableConfig:
+        return {"configurable": {"thread_id": self._run.thread_id}}
 
     def _commit(self, entries: Sequence[Sealed]) -> None:
-        self.claim = self._storage.leases.commit(self.claim, entries)
+        self.claim = self._around.storage.leases.commit(self.claim, entries, usage=self._tokens.committed)
 
     def _cancel_graph(self) -> None:
         if self._graph_task:
@@ -196,7 +362,7 @@ def with_checkpointer(graph: Graph, checkpointer: BaseCheckpointSaver[Any]) -> G
     return bound
 
 
-def _run_config(run: Run) -> RunnableConfig:
+def _run_config(run: Run, tokens: TokenCounter) -> RunnableConfig:
     """Make the config of a run: what the caller sent, and what names the run and its place."""
     sent: Mapping[str, Any] = run.kwargs["config"]
     names = {"run_id": run.run_id, "graph_id": run.graph_id, "assistant_id": run.assistant_id}
@@ -208,6 +374,7 @@ def _run_config(run: Run) -> RunnableConfig:
         "metadata": {**sent.get("metadata", {}), **run.metadata, **names},
         "run_id": UUID(run.run_id),
         "tags": list(sent.get("tags", [])),
+        "callbacks": [tokens],
     }
     if limit := sent.get("recursion_limit"):
         config["recursion_limit"] = limit
@@ -240,6 +407,10 @@ def _may_have_stopped(graph: Graph, kwargs: Mapping[str, Any], snapshot: Snapsho
         graph.interrupt_after_nodes,
     )
     return asked or any(breakpoints)
+
+
+def _hits(wanted: Any, nodes: Sequence[str]) -> bool:
+    return bool(nodes) if wanted == "*" else any(node in (wanted or ()) for node in nodes)
 
 
 def _run_error(error: BaseException) -> RunError:

@@ -10,10 +10,9 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
-from crewline.engine.crews import Crews, Graph
-from crewline.engine.executions import Execution, with_checkpointer
-from crewline.engine.heartbeats import Heartbeats
+from crewline.engine.checkpointer import DynamoDBCheckpointer
+from crewline.engine.crews import Graph
+from crewline.engine.executions import Execution, Surroundings, with_checkpointer
 from crewline.engine.loops import CrewLoop
 from crewline.engine.states import EMPTY, render
 from crewline.models.leases import Claim
@@ -25,10 +24,10 @@ from crewline.models.threads import Thread
 class Executor:
     """Drives the crews of this process on its crew loop; safe for many threads."""
 
-    def __init__(self, crews: Crews, *, storage: Storage, heartbeats: Heartbeats, loop: CrewLoop) -> None:
-        self._crews = crews
-        self._storage = storage
-        self._heartbeats = heartbeats
+    def __init__(self, around: Surroundings, loop: CrewLoop) -> None:
+        self._around = around
+        self._crews = around.crews
+        self._storage = around.storage
         self._loop = loop
 
     def execute(self, run: Run, claim: Claim) -> Future[Any]:
@@ -72,14 +71,7 @@ class Executor:
         return self._loop.submit(self._history(tenant, thread, head, query)).result()
 
     async def _execute(self, run: Run, claim: Claim) -> Any:
-        execution = Execution(
-            run,
-            claim,
-            self._crews,
-            storage=self._storage,
-            heartbeats=self._heartbeats,
-        )
-        return await execution.drive()
+        return await Execution(run, claim, self._around).drive()
 
     async def _state(
         self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool

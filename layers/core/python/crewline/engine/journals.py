@@ -106,8 +106,12 @@ class Journal:
 
     # ------------------------------------------------------------------ what is new
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record, *, superstep: bool = False) -> None:
         """Take a new checkpoint; its parent's open writes ride in it when it directly follows.
+
+        Args:
+            record: The checkpoint.
+            superstep: Whether a superstep made it, not an input, an edit or a fork.
 
         Raises:
             BaseException: What a commit in the background failed with.
@@ -121,7 +125,7 @@ class Journal:
                 record = replace(record, parent_writes=merge_writes(riding.writes if riding else ()))
                 base = self._bases.get(place)
             sealed, link = self._seal(record, base)
-            self._ready.append(sealed)
+            self._ready.append(replace(sealed, superstep=superstep))
             self._advance(record.namespace, record.checkpoint_id)
             self._bases[(record.namespace, record.checkpoint_id)] = (record, link)
             self._changed.notify_all()

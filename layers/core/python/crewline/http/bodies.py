@@ -28,11 +28,11 @@ def read_body(event: Mapping[str, Any], *, most: int) -> Any:
         most: Bytes that a body may have.
 
     Returns:
-        An object; None when there is no body.
+        An object or a list; None when there is no body.
 
     Raises:
         TooLarge: The body has more bytes.
-        InvalidRequest: It is not UTF-8, is not JSON, is no object, is nested too deeply, or has a
+        InvalidRequest: It is not UTF-8, is not JSON, is neither object nor list, is nested too deeply, or has a
             number that nothing can store.
     """
     content = _bytes(event)
@@ -47,7 +47,7 @@ def read_body(event: Mapping[str, Any], *, most: int) -> Any:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list):
         raise InvalidRequest(f"The body must be a JSON object, not a {type(value).__name__}.")
     _check_numbers(content)
     if content.count(b"[") + content.count(b"{") > DEEPEST and any(

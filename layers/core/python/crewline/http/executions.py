@@ -11,14 +11,16 @@ from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import JSON, json_response, to_json
-from crewline.http.runs import location
+from crewline.http.preferences import once
+from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.waits import keep_alive
 from crewline.models.clocks import parse_id
 from crewline.models.leases import Claim
 from crewline.models.runs import CheckpointRef, Run, RunCreate
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
-from crewline.services.runs import Runs, Started
+from crewline.services.cancellations import Cancellations
+from crewline.services.runs import Admitted, Runs
 from crewline.services.threads import Threads
 
 
@@ -37,17 +39,37 @@ class Executor(Protocol):
         """Read states, the newest first."""
 
 
-def routes(runs: Runs, threads: Threads, executor: Executor, *, tenant: str, logger: Logger) -> Router:
+def routes(
+    runs: Runs,
+    cancellations: Cancellations,
+    threads: Threads,
+    executor: Executor,
+    *,
+    tenant: str,
+    logger: Logger,
+) -> Router:
     """Make the routes that need the crews themselves."""
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.post("/threads/<thread_id>/runs/wait")
     def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        return _execute(executor, runs.start(tenant, thread_id, body), logger)
+        key = once(router.current_event.headers, f"POST /threads/{thread_id}/runs/wait", body.model_dump())
+        return _answered(runs.start(tenant, thread_id, body, once=key))
 
     @router.post("/runs/wait")
     def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        return _execute(executor, runs.start_stateless(tenant, body), logger)
+        key = once(router.current_event.headers, "POST /runs/wait", body.model_dump())
+        return _answered(runs.start_stateless(tenant, body, once=key))
+
+    def _answered(admitted: Admitted) -> Response[Any]:
+        run = admitted.run
+        if admitted.claim:
+            work = _executed(executor.execute(run, admitted.claim))
+        else:
+            work = followed(runs, tenant, run, runs.outcome)
+        leaves = run.kwargs.get("on_disconnect") == "cancel"
+        left = canceller(cancellations, tenant, run, logger) if leaves else None
+        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
 
     @router.get("/threads/<thread_id>/state")
     def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:
@@ -77,12 +99,5 @@ def routes(runs: Runs, threads: Threads, executor: Executor, *, tenant: str, log
     return router
 
 
-def _execute(executor: Executor, started: Started, logger: Logger) -> Response[Any]:
-    run = started.run
-    future = executor.execute(run, started.claim)
-    headers = {"content-location": location(run), "location": f"{location(run)}/join"}
-    return Response(200, JSON, keep_alive(_answer(future), logger), headers)
-
-
-async def _answer(future: Future[Any]) -> bytes:
+async def _executed(future: Future[Any]) -> bytes:
     return to_json(await asyncio.shield(asyncio.wrap_future(future)))

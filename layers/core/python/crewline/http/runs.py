@@ -1,31 +1,60 @@
-"""`/threads/{thread_id}/runs`: start in the background, read, join."""
+"""`/threads/{thread_id}/runs` and `/runs`: start in the background, read, join, cancel, delete."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
-from crewline.http.apps import JSON, json_response, to_json
+from crewline.errors import CrewlineError, NotFound
+from crewline.http.apps import JSON, empty_response, json_response, to_json
+from crewline.http.preferences import once, wait_s
 from crewline.http.waits import keep_alive
-from crewline.models.runs import Run, RunCreate, RunStatus
+from crewline.models.leases import Cancel
+from crewline.models.runs import Run, RunBatch, RunCreate, RunsCancel, RunStatus
+from crewline.services.cancellations import Cancellations
 from crewline.services.runs import Runs
 
 _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 1.0
 
 
-def routes(runs: Runs, tenant: str, logger: Logger) -> Router:
+def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger) -> Router:
     """Make the routes of runs that the control plane serves."""
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.post("/threads/<thread_id>/runs")
     def create(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        run = runs.create(tenant, thread_id, body)
-        return json_response(run.wire(), headers={"content-location": location(run)})
+        headers = router.current_event.headers
+        key = once(headers, f"POST /threads/{thread_id}/runs", body.model_dump())
+        run = runs.create(tenant, thread_id, body, once=key)
+        return _created(runs, tenant, run, wait_s(headers))
+
+    @router.post("/runs")
+    def create_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
+        headers = router.current_event.headers
+        run = runs.create_stateless(tenant, body, once=once(headers, "POST /runs", body.model_dump()))
+        return _created(runs, tenant, run, wait_s(headers))
+
+    @router.post("/runs/batch")
+    def create_batch(body: Annotated[RunBatch, Body()]) -> Response[Any]:
+        key = once(router.current_event.headers, "POST /runs/batch", body.model_dump())
+        return json_response([run.wire() for run in runs.create_batch(tenant, body.root, once=key)])
+
+    @router.post("/runs/cancel")
+    def cancel_many(
+        body: Annotated[RunsCancel, Body()], action: Annotated[Cancel, Query()] = "interrupt"
+    ) -> Response[Any]:
+        if body.status:
+            cancellations.cancel_all(tenant, body.status, action)
+        else:
+            cancellations.cancel_many(tenant, body.thread_id or "", body.run_ids or [], action)
+        return empty_response()
 
     @router.get("/threads/<thread_id>/runs")
     def list_(
@@ -44,11 +73,32 @@ def routes(runs: Runs, tenant: str, logger: Logger) -> Router:
     def get(thread_id: str, run_id: str) -> Response[Any]:
         return json_response(runs.get(tenant, thread_id, run_id).wire())
 
+    @router.delete("/threads/<thread_id>/runs/<run_id>")
+    def delete(thread_id: str, run_id: str) -> Response[Any]:
+        cancellations.delete(tenant, thread_id, run_id)
+        return empty_response()
+
+    @router.post("/threads/<thread_id>/runs/<run_id>/cancel")
+    def cancel(
+        thread_id: str,
+        run_id: str,
+        wait: Annotated[bool, Query()] = False,
+        action: Annotated[Cancel, Query()] = "interrupt",
+    ) -> Response[Any]:
+        cancellations.cancel(tenant, thread_id, run_id, action)
+        if not wait:
+            return empty_response(202)
+        work = _ended(runs, tenant, thread_id, run_id)
+        return Response(200, JSON, keep_alive(work, logger))
+
     @router.get("/threads/<thread_id>/runs/<run_id>/join")
-    def join(thread_id: str, run_id: str) -> Response[Any]:
+    def join(
+        thread_id: str, run_id: str, cancel_on_disconnect: Annotated[bool, Query()] = False
+    ) -> Response[Any]:
         run = runs.get(tenant, thread_id, run_id)
-        headers = {"content-location": location(run), "location": f"{location(run)}/join"}
-        return Response(200, JSON, keep_alive(_joined(runs, tenant, run), logger), headers)
+        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
+        work = followed(runs, tenant, run, runs.result)
+        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
 
     return router
 
@@ -58,13 +108,68 @@ def location(run: Run) -> str:
     return f"/threads/{run.thread_id}/runs/{run.run_id}"
 
 
-async def _joined(runs: Runs, tenant: str, run: Run) -> bytes:
+def waiting_headers(run: Run) -> dict[str, str]:
+    """Name a run, and where to go on waiting for it when the line drops."""
+    return {"content-location": location(run), "location": f"{location(run)}/join"}
+
+
+async def followed(runs: Runs, tenant: str, run: Run, answer: Callable[[str, Run], Any]) -> bytes:
+    """Wait until a run that executes elsewhere has ended, and give its answer.
+
+    Raises:
+        NotFound: It was rolled back or deleted meanwhile.
+    """
+    run = await _finished(runs, tenant, run)
+    return to_json(await asyncio.to_thread(answer, tenant, run))
+
+
+def canceller(cancellations: Cancellations, tenant: str, run: Run, logger: Logger) -> Callable[[], None]:
+    """Make what interrupts a run whose client has left."""
+
+    def cancel() -> None:
+        try:
+            cancellations.cancel(tenant, run.thread_id, run.run_id)
+        except NotFound:
+            return  # it has ended meanwhile
+        except CrewlineError as exc:
+            logger.warning("run of a client that left not cancelled", run_id=run.run_id, reason=exc.message)
+
+    return cancel
+
+
+async def _finished(runs: Runs, tenant: str, run: Run) -> Run:
     pause = _FIRST_POLL_S
     while not run.finished:
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LAST_POLL_S)
         run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
-    return to_json(await asyncio.to_thread(runs.result, tenant, run))
+    return run
+
+
+async def _ended(runs: Runs, tenant: str, thread_id: str, run_id: str) -> bytes:
+    """Wait until a cancelled run has ended; one that is rolled back is gone then."""
+    try:
+        await _finished(runs, tenant, await asyncio.to_thread(runs.get, tenant, thread_id, run_id))
+    except NotFound:
+        return b"{}"
+    return b"{}"
+
+
+def _created(runs: Runs, tenant: str, run: Run, wait: float | None) -> Response[Any]:
+    """Answer a new run: at once, or when it has ended, if that is soon enough for the caller."""
+    headers = {"content-location": location(run)}
+    if wait is None:
+        return json_response(run.wire(), headers=headers)
+    headers["preference-applied"] = "wait"
+    deadline, pause = time.monotonic() + wait, _FIRST_POLL_S
+    while not run.finished and time.monotonic() < deadline:
+        time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+        pause = min(pause * 1.5, _LAST_POLL_S)
+        run = runs.get(tenant, run.thread_id, run.run_id)
+    if not run.finished:
+        return json_response(run.wire(), 202, headers)
+    used = run.usage.total_tokens if run.usage else 0
+    return json_response(run.wire(), headers={**headers, "x-tokens-used": str(used)})
 
 
 def _select(row: dict[str, Any], names: list[str] | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import empty_response, json_response
+from crewline.http.preferences import once
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.threads import Threads
 
@@ -18,7 +19,8 @@ def routes(threads: Threads, tenant: str) -> Router:
 
     @router.post("/threads")
     def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
-        return json_response(threads.create(tenant, body))
+        key = once(router.current_event.headers, "POST /threads", body.model_dump())
+        return json_response(threads.create(tenant, body, once=key))
 
     @router.get("/threads/<thread_id>")
     def get(thread_id: str) -> Response[Any]:

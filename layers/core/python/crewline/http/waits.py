@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 from uuid import uuid4
 
@@ -15,7 +15,9 @@ from crewline.http.apps import to_json
 KEEP_ALIVE_S: Final = 5.0
 
 
-async def keep_alive(work: Awaitable[bytes], logger: Logger) -> AsyncIterator[bytes]:
+async def keep_alive(
+    work: Awaitable[bytes], logger: Logger, *, left: Callable[[], None] | None = None
+) -> AsyncIterator[bytes]:
     """Send a newline every few seconds until the work is done, then its result.
 
     The status has been sent by then, so a failure is told as the LangGraph API tells that of a
@@ -24,6 +26,7 @@ async def keep_alive(work: Awaitable[bytes], logger: Logger) -> AsyncIterator[by
     Args:
         work: Gives the body.
         logger: Where a failure of ours is logged.
+        left: Called in a thread when the client leaves before the work is done.
 
     Yields:
         Newlines, then the body.
@@ -42,3 +45,6 @@ async def keep_alive(work: Awaitable[bytes], logger: Logger) -> AsyncIterator[by
         logger.exception("answer failed", incident=incident)
         message = f"Internal error; look for incident {incident} in the logs."
         yield to_json({"__error__": {"error": "InternalError", "message": message}})
+    finally:
+        if left and not task.done():
+            asyncio.get_running_loop().run_in_executor(None, left)

@@ -11,9 +11,15 @@ HEARTBEAT_MS: Final = 5_000
 """How old the last write of a lease may be before a heartbeat renews it."""
 GRACE_MS: Final = 15_000
 """How long a run that was started or handed over may stay unclaimed."""
+MOST_WAITING: Final = 32
+"""Runs that may wait on one thread."""
+MOST_ATTEMPTS: Final = 3
+"""Claims without progress, after which a run is given up."""
 
 Cancel = Literal["interrupt", "rollback"]
 Channel = Literal["queue", "workflow"]
+Rest = Literal["idle", "interrupted", "error"]
+"""What a thread is while no run is in flight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,8 @@ class Lease:
 
     run: str | None = None
     """The run in flight; None means that the thread is free."""
+    turn: int = 0
+    """Its number: the `seq` of its acceptance. Everything it writes carries it."""
     owner: str | None = None
     """Random token of the claim that executes it; None means unclaimed. Fences every write."""
     epoch: int = 0
@@ -36,7 +44,7 @@ class Lease:
     cancel: Cancel | None = None
     """Set by whoever wants the run in flight to stop."""
     upto: int | None = None
-    """Queued runs with a smaller `seq` are superseded."""
+    """Queued runs with a smaller turn are superseded."""
     drop: Cancel | None = None
     """What becomes of superseded runs."""
     waiting: int = 0
@@ -47,10 +55,23 @@ class Lease:
     """Claims without progress."""
     base: str | None = None
     """The head before the run: where a rollback returns to."""
+    was: Rest = "idle"
+    """The thread's status before the run: what a rollback returns to."""
     fed: bool = False
     """The run's input has been taken in."""
     steps: int = 0
     """Supersteps that the run has committed."""
+    undoing: bool = False
+    """The run is being rolled back: `head` is `base` again, and what it wrote is being removed."""
+    started: int = 0
+    """When the run was first claimed."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    """What the run's model calls have used, as far as it has committed."""
+    private: bool = False
+    """The thread was made for this one run, which takes it along when it ends."""
+    keep_s: int = 0
+    """How long the rows of such a run stay readable after its end."""
     execution: int = 0
     """Counts the Step Functions executions of the run."""
     channel: Channel = "queue"
@@ -68,6 +89,10 @@ class Lease:
     def free(self) -> bool:
         """Whether no run is in flight."""
         return self.run is None
+
+    def unclaimed(self, now: int) -> bool:
+        """Whether nobody has the right to execute the run in flight."""
+        return self.run is not None and (self.owner is None or self.until < now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
+from crewline.models.webhooks import WebhookPolicy
 
 FILENAME = "langgraph.json"
 
@@ -37,6 +38,7 @@ class _File(BaseModel):
     dependencies: list[str] = Field(default_factory=list)
     env: dict[str, str] | str = Field(default_factory=dict)
     checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
+    webhooks: WebhookPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Manifest:
     """Variables for the crews' process, or the file that lists them; see `project_environment`."""
     allowed_types: tuple[tuple[str, ...], ...] = ()
     """Types (module, name) that checkpoints may bring back as objects, beside the state schemas'."""
+    webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    """Where webhooks may go, and what is sent along."""
 
     @property
     def folder(self) -> Path:
@@ -103,6 +107,7 @@ def read_manifest(path: Path) -> Manifest:
         import_folders=tuple(_import_folders(path.parent, parsed.dependencies)),
         env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
         allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
+        webhooks=parsed.webhooks or WebhookPolicy(),
     )
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, RootModel, field_validator, model_validator
 
-from crewline.errors import BadRequest, InvalidRequest
+from crewline.errors import BadRequest
 from crewline.models.threads import Metadata, Wire
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
 TERMINAL: frozenset[RunStatus] = frozenset(("success", "error", "timeout", "interrupted"))
+LARGEST_BATCH = 1_000
+"""Runs of one `POST /runs/batch`."""
 StreamMode = Literal[
     "values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"
 ]
 MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]
 Nodes = list[str] | Literal["*"]
-MAX_DELAY_SECONDS = 900
-"""What SQS can hold a message back."""
+MAX_DELAY_SECONDS = 30 * 86_400
+"""How far ahead a run can be put: a thread with a run ahead is busy."""
 
 
 class CheckpointRef(Wire):
@@ -107,6 +109,7 @@ class RunCreate(Wire):
     checkpoint_during: bool | None = None
     """Older spelling of durability: False means `exit`."""
     webhook: str | None = None
+    """Where the run's end is posted."""
 
     @field_validator(
         "metadata", "config", "stream_mode", "multitask_strategy", "if_not_exists", mode="before"
@@ -128,12 +131,9 @@ class RunCreate(Wire):
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: A webhook is given.
         """
         if self.context and self.config.configurable:
             raise BadRequest("Give either config.configurable or context, not both.")
-        if self.webhook:
-            raise InvalidRequest("This version does not send webhooks yet; leave the field webhook out.")
         durability = self.durability or ("exit" if self.checkpoint_during is False else "async")
         modes = [self.stream_mode] if isinstance(self.stream_mode, str) else list(self.stream_mode)
         return {
@@ -144,15 +144,36 @@ class RunCreate(Wire):
             "stream_mode": modes or ["values"],
             "interrupt_before": self.interrupt_before,
             "interrupt_after": self.interrupt_after,
-            "webhook": None,
+            "webhook": self.webhook,
             "feedback_keys": self.feedback_keys,
             "temporary": False,
+            "on_disconnect": self.on_disconnect,
+            "after_seconds": self.after_seconds,
             "subgraphs": self.stream_subgraphs,
             "resumable": self.stream_resumable,
             "checkpoint_during": self.checkpoint_during,
             "durability": durability,
             "checkpoint_id": self.fork,
         }
+
+
+class RunBatch(RootModel[Annotated[list[RunCreate], Field(min_length=1, max_length=LARGEST_BATCH)]]):
+    """Body of `POST /runs/batch`: runs that have nothing to do with one another."""
+
+
+class RunsCancel(Wire):
+    """Body of `POST /runs/cancel`: some runs of a thread, or all that have a status."""
+
+    thread_id: str | None = None
+    run_ids: list[str] | None = None
+    status: Literal["pending", "running", "all"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        by_id = self.thread_id is not None and self.run_ids is not None
+        if by_id == (self.status is not None) or (self.status and (self.thread_id or self.run_ids)):
+            raise ValueError("give thread_id and run_ids, or status, and not both")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +186,27 @@ class RunError:
     def wire(self) -> dict[str, str]:
         """Spell the error as streams, joins and run rows show it."""
         return {"error": self.error, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens that a run's model calls have used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def wire(self) -> dict[str, int]:
+        """Spell the usage as run rows and streams show it."""
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.total_tokens,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +227,13 @@ class Run:
     error: RunError | None = None
     head: str | None = None
     """The checkpoint at which a finished run left the thread."""
+    turn: int = 0
+    """Its place in the order in which the thread accepted runs."""
+    started_at: str | None = None
+    """When it was first claimed."""
+    ended_at: str | None = None
+    usage: Usage | None = None
+    """What its model calls used; None until it has ended."""
 
     @property
     def finished(self) -> bool:
@@ -202,6 +251,7 @@ class Run:
             "kwargs": dict(self.kwargs),
             "multitask_strategy": self.multitask_strategy,
             "error": self.error.wire() if self.error else None,
+            "usage": self.usage.wire() if self.usage else None,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
         }

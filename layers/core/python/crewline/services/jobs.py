@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 
 from crewline.errors import StaleOwner
-from crewline.models.leases import Claim
+from crewline.models.clocks import Clock
+from crewline.models.leases import MOST_ATTEMPTS, Claim, Lease
 from crewline.models.runs import Run
 from crewline.observability import run_fields
+from crewline.services.endings import Endings
 from crewline.services.leases import Leases
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
-from crewline.store.queues import PurgeJob, RunJob, parse_job
+from crewline.store.queues import PurgeJob, RunJob, RunQueue, delay_until, parse_job
+
+NO_PROGRESS: Final = (
+    f"{MOST_ATTEMPTS} workers in a row ended before its next superstep was done; look for their logs, and for "
+    "a node that uses more time or memory than a worker has."
+)
 
 
 class Executor(Protocol):
@@ -28,9 +35,21 @@ class Jobs:
     """Does the jobs of the run queue; every job may come twice."""
 
     def __init__(
-        self, *, leases: Leases, runs: Runs, threads: Threads, executor: Executor, logger: Logger
+        self,
+        *,
+        leases: Leases,
+        endings: Endings,
+        runs: Runs,
+        threads: Threads,
+        queue: RunQueue,
+        executor: Executor,
+        clock: Clock,
+        logger: Logger,
     ) -> None:
         self._leases = leases
+        self._endings = endings
+        self._queue = queue
+        self._clock = clock
         self._runs = runs
         self._threads = threads
         self._executor = executor
@@ -54,10 +73,13 @@ class Jobs:
 
     def _run(self, job: RunJob) -> None:
         claim = self._leases.claim(job.tenant, job.thread_id, job.run_id)
-        if claim is None:
-            self._logger.info("nothing to do for this message", **job.model_dump())
+        if isinstance(claim, Lease):
+            self._put_off(job, claim)
             return
         with self._logger.append_context_keys(**run_fields(claim)):
+            if claim.lease.attempt > MOST_ATTEMPTS:
+                self._endings.give_up_claimed(claim, NO_PROGRESS)
+                return
             self._leases.show_running(claim)
             run = self._runs.get(job.tenant, job.thread_id, job.run_id)
             self._logger.info("run claimed", attempt=claim.lease.attempt)
@@ -67,3 +89,10 @@ class Jobs:
                 self._logger.warning("run taken over", reason=exc.message)
                 return
             self._logger.info("run finished")
+
+    def _put_off(self, job: RunJob, lease: Lease) -> None:
+        """Send the message of a run again that is due later than any message can wait."""
+        if lease.run == job.run_id and lease.owner is None and lease.due > self._clock():
+            self._queue.send(job, delay_s=delay_until(lease.due, self._clock()))
+            return
+        self._logger.info("nothing to do for this message", **job.model_dump())

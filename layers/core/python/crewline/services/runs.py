@@ -3,43 +3,85 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import uuid4
+
+from aws_lambda_powertools import Logger
 
 from crewline.checkpoints.projection import INTERRUPT, project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
-from crewline.errors import BadRequest, NotFound, ThreadBusy, ThreadExists, Unavailable
+from crewline.errors import (
+    BadRequest,
+    Conflict,
+    LimitExceeded,
+    NotFound,
+    ThreadBusy,
+    ThreadExists,
+    Unavailable,
+)
 from crewline.models.assistants import Assistant
 from crewline.models.clocks import Clock, iso, new_id, parse_id
-from crewline.models.leases import Claim, Lease
+from crewline.models.leases import MOST_WAITING, Claim, Lease, Rest
 from crewline.models.runs import Run, RunCreate, RunStatus
 from crewline.models.threads import Thread, ThreadCreate
 from crewline.services.assistants import Assistants
+from crewline.services.endings import KEEP_S, Endings
+from crewline.services.recents import Recents
 from crewline.services.threads import Threads, not_found
-from crewline.store import keys, leases, runs, threads
+from crewline.store import idempotency, keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change
-from crewline.store.queues import RunJob, RunQueue
+from crewline.store.idempotency import Made, Once
+from crewline.store.markers import Marker
+from crewline.store.queues import RunJob, RunQueue, delay_until
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
-_START_TRIES: Final = 5
+_TRIES: Final = 10
+_KEEP_REPEATABLE_S: Final = 86_400
+"""How long a stateless run stays readable for a caller who may repeat the request."""
+_BATCH_THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A run in flight, and the claim when this process executes it."""
+class Admitted:
+    """A run that was accepted."""
 
     run: Run
-    claim: Claim
+    claim: Claim | None = None
+    """Its claim, when this process is to execute it; otherwise it waits, or somebody else does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A thread as a run finds it."""
+
+    lease: Lease
+    rest: Rest
+    remembered: bool = False
 
 
 class Runs:
-    """The runs of all tenants; safe for many threads."""
+    """The runs of all tenants; safe for many threads.
+
+    Args:
+        table: The table.
+        blobs: The bucket for large inputs.
+        records: The checkpoints.
+        queue: How background runs reach a worker.
+        clock: Tells the time.
+        threads: The threads they run on.
+        assistants: What they may execute.
+        endings: Ends runs that nobody executes.
+        recents: Threads that this process knows.
+        check_webhook: Refuses an address that nothing will be posted to.
+        logger: Where a message that was not sent is noted.
+    """
 
     def __init__(
         self,
@@ -51,6 +93,10 @@ class Runs:
         *,
         threads: Threads,
         assistants: Assistants,
+        endings: Endings,
+        recents: Recents,
+        check_webhook: Callable[[str], object],
+        logger: Logger,
     ) -> None:
         self._table = table
         self._blobs = blobs
@@ -59,57 +105,228 @@ class Runs:
         self._clock = clock
         self._threads = threads
         self._assistants = assistants
+        self._endings = endings
+        self._recents = recents
+        self._check_webhook = check_webhook
+        self._logger = logger
 
-    def create(self, tenant: str, thread_id: str, body: RunCreate) -> Run:
-        """Start a run that a worker will execute.
+    # ------------------------------------------------------------------ starting
 
-        The run is in flight before its message is sent: a message that is lost delays it, the
-        sweeper sends another.
+    def create(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Run:
+        """Start a run that a worker will execute; on a busy thread, do what its strategy says.
+
+        The run is in flight or in the queue before any message is sent: one that is lost delays it,
+        the sweeper sends another.
+
+        Args:
+            tenant: Whose thread.
+            thread_id: The thread.
+            body: What to run.
+            once: Names the request, so that a repetition gives the same run.
 
         Returns:
             The run, pending.
 
         Raises:
-            InvalidRequest: The assistant is unknown, or fields contradict each other.
-            NotFound: The thread or the assistant does not exist.
-            ThreadBusy: Another run is in flight.
-            Unavailable: DynamoDB, S3 or SQS did not answer.
-        """
-        delay_s = math.ceil(body.after_seconds or 0)
-        run, _ = self._start(tenant, thread_id, body, owner=None, delay_s=delay_s)
-        self._queue.send(RunJob(tenant=tenant, thread_id=run.thread_id, run_id=run.run_id), delay_s=delay_s)
-        return run
-
-    def start(self, tenant: str, thread_id: str, body: RunCreate) -> Started:
-        """Start a run and claim it in the same write, to execute it in place.
-
-        Raises:
-            InvalidRequest: The assistant is unknown, or fields contradict each other.
-            NotFound: The thread or the assistant does not exist.
-            ThreadBusy: Another run is in flight.
+            BadRequest: Fields contradict each other, or there is nothing to resume.
+            InvalidRequest: The assistant is unknown, or the webhook's address is refused.
+            NotFound: The thread, the assistant or the checkpoint does not exist.
+            ThreadBusy: Another run is in flight, and the strategy is `reject`.
+            Conflict: The same key came with another body.
+            LimitExceeded: Too many runs wait on the thread.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        owner = uuid4().hex
-        run, lease = self._start(tenant, thread_id, body, owner=owner, delay_s=0)
-        return _started(tenant, run, owner, lease)
+        return self._admit(tenant, thread_id, body, owner=None, once=once).run
 
-    def start_stateless(self, tenant: str, body: RunCreate) -> Started:
+    def start(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Admitted:
+        """Start a run and claim it in the same write, to execute it in place; on a busy thread, queue it.
+
+        Args and errors are those of `create`.
+        """
+        return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once)
+
+    def create_stateless(self, tenant: str, body: RunCreate, *, once: Once | None = None) -> Run:
+        """Start a run on a private thread, that a worker will execute.
+
+        Raises:
+            BadRequest: The run resumes or forks, which needs a thread.
+            InvalidRequest: The assistant is unknown, or the webhook's address is refused.
+            NotFound: The assistant does not exist.
+            Conflict: The same key came with another body.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        admitted = self._admit_stateless(tenant, body, owner=None, once=once)
+        return admitted.run
+
+    def start_stateless(self, tenant: str, body: RunCreate, *, once: Once | None = None) -> Admitted:
         """Start and claim a run on a private thread that is made in the same write.
 
-        Raises:
-            BadRequest: The run resumes, which needs a thread that asked.
-            InvalidRequest: The assistant is unknown, or fields contradict each other.
-            NotFound: The assistant does not exist.
-            Unavailable: DynamoDB or S3 did not answer.
+        Errors are those of `create_stateless`.
         """
-        if body.command is not None and "resume" in body.command.model_fields_set:
-            raise BadRequest("You must provide a thread_id when resuming.")
-        if body.fork:
-            raise BadRequest("You must provide a thread_id to start from a checkpoint.")
-        assistant = self._assistants.resolve(body.assistant_id)
-        owner, now = uuid4().hex, self._clock()
-        run = self._make(assistant, new_id(), body, status="running", now=now)
-        run = replace(run, kwargs={**run.kwargs, "temporary": body.on_completion == "delete"})
+        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once)
+
+    def create_batch(
+        self, tenant: str, bodies: Sequence[RunCreate], *, once: Once | None = None
+    ) -> list[Run]:
+        """Start many stateless runs; all are checked before the first one starts.
+
+        Raises:
+            BadRequest: A run resumes or forks, which needs a thread.
+            InvalidRequest: An assistant is unknown, or a webhook's address is refused.
+            NotFound: An assistant does not exist.
+            Conflict: The same key came with another body.
+            Unavailable: DynamoDB or S3 did not answer; some of the runs may have started.
+        """
+        for body in bodies:
+            self._check_stateless(body)
+        each = [replace(once, key=f"{once.key}#{place}") if once else None for place in range(len(bodies))]
+        with ThreadPoolExecutor(min(_BATCH_THREADS, max(1, len(bodies)))) as pool:
+            return list(
+                pool.map(
+                    lambda pair: self.create_stateless(tenant, pair[0], once=pair[1]),
+                    zip(bodies, each, strict=True),
+                )
+            )
+
+    def _admit(
+        self, tenant: str, thread_id: str, body: RunCreate, *, owner: str | None, once: Once | None
+    ) -> Admitted:
+        """Put a run in flight, or behind the one that is.
+
+        ```
+        A: read (free) ── start ──✗ busy since: read ── queue ──✗ free since: read ── start …: bounded, then 503
+        ```
+        """
+        thread_id = parse_id(thread_id, "thread")
+        assistant = self._check(body)
+        run = self._make(assistant, thread_id, body)
+        fork = run.kwargs["checkpoint_id"]
+        if fork and self._records.get(tenant, thread_id, "", fork) is None:
+            self._threads.read(tenant, thread_id)  # an unknown thread is said first
+            raise NotFound(
+                f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
+            )
+        for _ in range(_TRIES):
+            place = self._look(tenant, thread_id, body, remember=not _resumes(run))
+            if not place.lease.free:
+                admitted = self._queue_up(tenant, run, place.lease, once)
+            else:
+                admitted = self._start(tenant, run, place, assistant, owner, once)
+            if admitted:
+                return admitted
+        raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
+
+    def _start(
+        self,
+        tenant: str,
+        run: Run,
+        place: _Place,
+        assistant: Assistant,
+        owner: str | None,
+        once: Once | None,
+    ) -> Admitted | None:
+        """Start a run on a free thread; None when somebody was there since it was read."""
+        if _resumes(run) and place.rest == "idle":
+            raise BadRequest(
+                f"Thread {run.thread_id} has nothing to resume: no question is open. Send an input instead."
+            )
+        now = self._clock()
+        due = _due(run, now)
+        start, lease = leases.start(
+            tenant,
+            run.thread_id,
+            place.lease,
+            run_id=run.run_id,
+            now=now,
+            owner=None if due else owner,
+            due=due,
+            was=place.rest,
+        )
+        run = replace(
+            run,
+            turn=lease.turn,
+            status="running" if lease.owner else "pending",
+            started_at=iso(now) if lease.owner else None,
+        )
+        busy = threads.set_busy(
+            tenant,
+            run.thread_id,
+            metadata=_thread_metadata(assistant),
+            config=run.kwargs["config"],
+            updated_at=iso(now),
+        )
+        if (repeated := self._write(tenant, [start, busy], run, once)) is not None:
+            if place.remembered:
+                self._recents.drop(tenant, run.thread_id)
+            return repeated or None
+        return self._begun(tenant, run, lease)
+
+    def _queue_up(self, tenant: str, run: Run, lease: Lease, once: Once | None) -> Admitted | None:
+        """Queue a run on a busy thread; None when it is free since, or somebody else was faster."""
+        thread_id = run.thread_id
+        if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
+            if once and (item := self._table.get(keys.idempotency(tenant, once.scope, once.key))):
+                return self._repeated(tenant, run, once, idempotency.from_item(item))
+            if lease.private:
+                raise Conflict(
+                    f"Thread {thread_id} belongs to stateless run {lease.run}; make a thread of your own with POST /threads."
+                )
+            if run.multitask_strategy == "reject":
+                raise ThreadBusy(
+                    f"Thread {thread_id} is already running a task: run {lease.run}. "
+                    "Wait for it to finish or choose a different multitask strategy."
+                )
+            raise LimitExceeded(
+                f"{lease.waiting} runs wait on thread {thread_id} already; try again when some have ended.",
+                details={"retry_after": 5},
+            )
+        change = leases.queue(tenant, thread_id, lease, strategy=run.multitask_strategy)
+        run = replace(run, turn=lease.seq + 1)
+        marker = Marker(
+            run_id=run.run_id,
+            turn=run.turn,
+            due=_due(run, self._clock()),
+            heard=bool(run.kwargs["webhook"]),
+        )
+        changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
+        if (repeated := self._write(tenant, changes, run, once)) is not None:
+            return repeated or None
+        if run.multitask_strategy in ("interrupt", "rollback"):
+            self._stop_unclaimed(tenant, thread_id)
+        return Admitted(run=run)
+
+    def _stop_unclaimed(self, tenant: str, thread_id: str) -> None:
+        lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
+        if lease.cancel:
+            with suppress(Conflict, Unavailable):  # somebody else ends it, or the sweeper will
+                self._endings.stop_unclaimed(tenant, thread_id, lease)
+
+    def _admit_stateless(
+        self, tenant: str, body: RunCreate, *, owner: str | None, once: Once | None
+    ) -> Admitted:
+        assistant = self._check_stateless(body)
+        run, now = self._make(assistant, new_id(), body), self._clock()
+        due = _due(run, now)
+        private = body.on_completion == "delete"
+        # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
+        unheard = owner and not once and not body.webhook
+        keep_s = 0 if not private or unheard else (_KEEP_REPEATABLE_S if once else KEEP_S)
+        start, lease = leases.start(
+            tenant,
+            run.thread_id,
+            Lease(private=private, keep_s=keep_s),
+            run_id=run.run_id,
+            now=now,
+            owner=None if due else owner,
+            due=due,
+        )
+        run = replace(
+            run,
+            kwargs={**run.kwargs, "temporary": private},
+            turn=lease.turn,
+            status="running" if lease.owner else "pending",
+            started_at=iso(now) if lease.owner else None,
+        )
         thread = Thread(
             thread_id=run.thread_id,
             created_at=run.created_at,
@@ -119,11 +336,119 @@ class Runs:
             metadata=_thread_metadata(assistant),
             config=run.kwargs["config"],
         )
-        start, lease = leases.start(tenant, run.thread_id, Lease(), run_id=run.run_id, now=now, owner=owner)
-        self._table.transact(
-            [start, threads.create(tenant, thread, token=run.run_id), *self._rows(tenant, run)]
+        changes: list[Change] = [start, threads.create(tenant, thread, token=run.run_id)]
+        if repeated := self._write(tenant, changes, run, once):
+            return repeated
+        return self._begun(tenant, run, lease)
+
+    def _begun(self, tenant: str, run: Run, lease: Lease) -> Admitted:
+        """Hand a run in flight to whoever executes it."""
+        if lease.owner:
+            return Admitted(
+                run=run,
+                claim=Claim(
+                    tenant=tenant, thread_id=run.thread_id, run_id=run.run_id, owner=lease.owner, lease=lease
+                ),
+            )
+        job = RunJob(tenant=tenant, thread_id=run.thread_id, run_id=run.run_id)
+        try:
+            self._queue.send(job, delay_s=delay_until(lease.due, self._clock()))
+        except Unavailable as exc:  # it is in flight, and found by the sweeper
+            self._logger.warning("message not sent, the sweeper will", reason=exc.message, **job.model_dump())
+        return Admitted(run=run)
+
+    def _write(
+        self, tenant: str, changes: Sequence[Change], run: Run, once: Once | None
+    ) -> Admitted | Literal[False] | None:
+        """Carry out an admission.
+
+        Returns:
+            None when it is done; the earlier run when the request is a repetition; False when the
+            thread is not as it was read.
+        """
+        rows = [*changes, runs.put(tenant, run, self._blobs), runs.put_pointer(tenant, run)]
+        if once:
+            made = Made(
+                thread_id=run.thread_id, run_id=run.run_id, digest=once.digest, created_at=run.created_at
+            )
+            rows.append(idempotency.put(tenant, once, made, now=self._clock()))
+        try:
+            self._table.transact(rows)
+        except Refused as exc:
+            if once and (item := exc.items.get(len(rows) - 1)):
+                return self._repeated(tenant, run, once, idempotency.from_item(item))
+            return False
+        except Unavailable:
+            # An unclear end: if it has landed, the run is accepted, and must not be started again.
+            if self._table.get(keys.run(tenant, run.thread_id, run.run_id)) is None:
+                raise
+        return None
+
+    def _repeated(self, tenant: str, run: Run, once: Once, made: Made) -> Admitted:
+        """Answer a repeated request with the run that the first one made."""
+        if made.digest != once.digest:
+            raise Conflict(
+                f"Idempotency-Key {once.key[:100]!r} was used for run {made.run_id} with another body; send a new key."
+            )
+        run_id = made.run_id or ""
+        found = runs.get(self._table, self._blobs, tenant, made.thread_id, run_id)
+        # One that was rolled back or removed since is shown as it was asked for, and not started again.
+        return Admitted(
+            run=found
+            or replace(
+                run,
+                run_id=run_id,
+                thread_id=made.thread_id,
+                created_at=made.created_at,
+                status="interrupted",
+            )
         )
-        return _started(tenant, run, owner, lease)
+
+    def _look(self, tenant: str, thread_id: str, body: RunCreate, *, remember: bool) -> _Place:
+        """Find out how a thread is; from memory when this process was the last one on it."""
+        known = self._recents.get(tenant, thread_id) if remember else None
+        if known and known.lease.free:
+            return _Place(known.lease, known.rest, remembered=True)
+        thread, lease = threads.read(self._table, tenant, thread_id)
+        if thread is None:
+            if body.if_not_exists != "create":
+                raise not_found(thread_id)
+            with suppress(ThreadExists):  # another request made it in between, which is as good
+                self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
+            lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
+        rest: Rest = "idle" if thread is None or thread.status == "busy" else thread.status
+        return _Place(lease, rest)
+
+    def _check(self, body: RunCreate) -> Assistant:
+        if body.webhook:
+            self._check_webhook(body.webhook)
+        if body.fork:
+            parse_id(body.fork, "checkpoint")
+        return self._assistants.resolve(body.assistant_id)
+
+    def _check_stateless(self, body: RunCreate) -> Assistant:
+        if body.command is not None and "resume" in body.command.model_fields_set:
+            raise BadRequest("You must provide a thread_id when resuming.")
+        if body.fork:
+            raise BadRequest("You must provide a thread_id to start from a checkpoint.")
+        return self._check(body)
+
+    def _make(self, assistant: Assistant, thread_id: str, body: RunCreate) -> Run:
+        now = iso(self._clock())
+        return Run(
+            run_id=new_id(),
+            thread_id=thread_id,
+            assistant_id=assistant.assistant_id,
+            graph_id=assistant.graph_id,
+            status="pending",
+            created_at=now,
+            updated_at=now,
+            kwargs=body.kwargs(),
+            metadata=body.metadata,
+            multitask_strategy=body.multitask_strategy,
+        )
+
+    # ------------------------------------------------------------------ reading
 
     def get(self, tenant: str, thread_id: str, run_id: str) -> Run:
         """Read a run.
@@ -151,79 +476,26 @@ class Runs:
         """
         if run.error:
             return {"__error__": run.error.wire()}
-        if not run.head:
-            return {}
-        snapshot = self._records.get(tenant, run.thread_id, "", run.head)
+        snapshot = self._left(tenant, run)
         if snapshot is None:
             return {}
         questions = _questions(snapshot)
         return {INTERRUPT: questions} if questions else project_values(snapshot.record)
 
-    def _start(
-        self, tenant: str, thread_id: str, body: RunCreate, *, owner: str | None, delay_s: int
-    ) -> tuple[Run, Lease]:
-        thread_id = parse_id(thread_id, "thread")
-        assistant = self._assistants.resolve(body.assistant_id)
-        fork = parse_id(body.fork, "checkpoint") if body.fork else None
-        run = self._make(
-            assistant, thread_id, body, status="running" if owner else "pending", now=self._clock()
-        )
-        for _ in range(_START_TRIES):
-            if fork and self._records.get(tenant, thread_id, "", fork) is None:
-                self._threads.read(tenant, thread_id)  # an unknown thread is said first
-                raise NotFound(f"Checkpoint {fork} not found on thread {thread_id}.")
-            lease = self._free_lease(tenant, thread_id, body)
-            now = self._clock()
-            due = now + delay_s * 1000 if delay_s else 0
-            start, after = leases.start(
-                tenant, thread_id, lease, run_id=run.run_id, now=now, owner=owner, due=due
-            )
-            busy = threads.set_busy(
-                tenant,
-                thread_id,
-                metadata=_thread_metadata(assistant),
-                config=run.kwargs["config"],
-                updated_at=iso(now),
-            )
-            try:
-                self._table.transact([start, busy, *self._rows(tenant, run)])
-            except Refused:
-                continue  # somebody was between read and write: look again
-            return run, after
-        raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
+    def outcome(self, tenant: str, run: Run) -> Any:
+        """Show what a finished run answers to those who waited for it: its values, with its questions.
 
-    def _free_lease(self, tenant: str, thread_id: str, body: RunCreate) -> Lease:
-        thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None:
-            if body.if_not_exists != "create":
-                raise not_found(thread_id)
-            with suppress(ThreadExists):  # another request made it in between, which is as good
-                self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
-            lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
-        if not lease.free:
-            raise ThreadBusy(
-                f"Thread {thread_id} is already running a task: run {lease.run}. Wait for it to finish, then try again."
-            )
-        return lease
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: Its last checkpoint does not decode.
+        """
+        if run.error:
+            return {"__error__": run.error.wire()}
+        snapshot = self._left(tenant, run)
+        return outcome_values(snapshot) if snapshot else {}
 
-    def _make(
-        self, assistant: Assistant, thread_id: str, body: RunCreate, *, status: RunStatus, now: int
-    ) -> Run:
-        return Run(
-            run_id=new_id(),
-            thread_id=thread_id,
-            assistant_id=assistant.assistant_id,
-            graph_id=assistant.graph_id,
-            status=status,
-            created_at=iso(now),
-            updated_at=iso(now),
-            kwargs=body.kwargs(),
-            metadata=body.metadata,
-            multitask_strategy=body.multitask_strategy,
-        )
-
-    def _rows(self, tenant: str, run: Run) -> list[Change]:
-        return [runs.put(tenant, run, self._blobs), runs.put_pointer(tenant, run)]
+    def _left(self, tenant: str, run: Run) -> Snapshot | None:
+        return self._records.get(tenant, run.thread_id, "", run.head) if run.head else None
 
     def list(
         self, tenant: str, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
@@ -258,6 +530,10 @@ def _thread_metadata(assistant: Assistant) -> dict[str, str]:
     return {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
 
 
-def _started(tenant: str, run: Run, owner: str, lease: Lease) -> Started:
-    claim = Claim(tenant=tenant, thread_id=run.thread_id, run_id=run.run_id, owner=owner, lease=lease)
-    return Started(run=run, claim=claim)
+def _due(run: Run, now: int) -> int:
+    delay_s = run.kwargs["after_seconds"] or 0
+    return now + math.ceil(delay_s * 1000) if delay_s else 0
+
+
+def _resumes(run: Run) -> bool:
+    return "resume" in (run.kwargs["command"] or {})

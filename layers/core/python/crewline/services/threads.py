@@ -13,9 +13,10 @@ from crewline.errors import Conflict, NotFound, ThreadExists
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
-from crewline.store import keys, leases, threads
+from crewline.store import idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Delete
+from crewline.store.changes import Change, Delete
+from crewline.store.idempotency import Made, Once
 from crewline.store.keys import Key
 from crewline.store.queues import PurgeJob, RunQueue
 from crewline.store.records import Records
@@ -37,8 +38,13 @@ class Threads:
         self._queue = queue
         self._clock = clock
 
-    def create(self, tenant: str, body: ThreadCreate) -> dict[str, Any]:
+    def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> dict[str, Any]:
         """Make a thread.
+
+        Args:
+            tenant: Whose thread.
+            body: What it is to be.
+            once: Names the request, so that a repetition gives the same thread.
 
         Returns:
             The thread as the API answers it; the one that is there when the id is taken and the
@@ -47,7 +53,9 @@ class Threads:
         Raises:
             InvalidRequest: The id is no UUID.
             ThreadExists: The id is taken.
-            Conflict: A thread with this id was deleted and is still being purged.
+            Conflict: A thread with this id was deleted and is still being purged, or the same key
+                came with another body.
+            NotFound: The thread that the first such request made has been deleted.
             Unavailable: DynamoDB did not answer; the thread may or may not be there.
         """
         now = iso(self._clock())
@@ -64,13 +72,20 @@ class Threads:
             metadata=metadata,
         )
         token = uuid4().hex
-        creation = threads.create(tenant, thread, token=token)
+        changes: list[Change] = [threads.create(tenant, thread, token=token)]
+        if body.thread_id:
+            changes.append(leases.unearth(tenant, thread_id))
+        if once:
+            made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=now)
+            changes.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
-            if body.thread_id:
-                self._table.transact([creation, leases.unearth(tenant, thread_id)])
+            if len(changes) == 1:
+                self._table.write(threads.create(tenant, thread, token=token))  # half the cost
             else:
-                self._table.write(creation)
+                self._table.transact(changes)
         except Refused as exc:
+            if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
+                return self._repeated(tenant, once, idempotency.from_item(item))
             if 0 not in exc.items:
                 raise Conflict(
                     f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
@@ -186,6 +201,13 @@ class Threads:
         events = keys.event(tenant, run_id, 0, 0).partition
         for item in self._table.query(events, keys_only=True):
             yield Key(events, item[keys.SORT])
+
+    def _repeated(self, tenant: str, once: Once, made: Made) -> dict[str, Any]:
+        if made.digest != once.digest:
+            raise Conflict(
+                f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."
+            )
+        return self.get(tenant, made.thread_id)
 
     def _show(self, tenant: str, thread: Thread, lease: Lease) -> dict[str, Any]:
         snapshot = self._latest(tenant, thread.thread_id, lease)

@@ -42,6 +42,8 @@ class Update:
     key: Key
     set: Mapping[str, Any] = field(default_factory=dict)
     """Attribute → new value; None removes it."""
+    once: Mapping[str, Any] = field(default_factory=dict)
+    """Attribute → value that it gets only if it has none."""
     entries: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """(map attribute, key in it) → new value; the map must be there."""
     add: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +63,10 @@ class Update:
                 continue
             values[f":set{count}"] = to_wire(value)
             settings.append(f"#{name} = :set{count}")
+        for count, (name, value) in enumerate(self.once.items()):
+            names[f"#{name}"] = name
+            values[f":once{count}"] = to_wire(value)
+            settings.append(f"#{name} = if_not_exists(#{name}, :once{count})")
         for count, ((name, key), value) in enumerate(self.entries.items()):
             names |= {f"#{name}": name, f"#key{count}": key}
             values[f":key{count}"] = to_wire(value)

@@ -203,6 +203,11 @@ def webhook_token(tenant: str, digest: str) -> Key:
     return Key(_partition("W", tenant, digest), "!")
 
 
+def webhook_secret(tenant: str) -> Key:
+    """Locate the secret that signs a tenant's outgoing webhooks."""
+    return Key(_partition("W", tenant), "!SECRET")
+
+
 def deployed_version(tenant: str, number: int) -> Key:
     """Locate the record of one deploy."""
     return Key(_partition("V", tenant), f"{number:08d}")
@@ -236,7 +241,31 @@ def in_flight(thread_id: str, claimed_ms: int) -> dict[str, str]:
     would cost two writes of the index at each superstep. Not by tenant: one sweeper serves all.
     """
     index = LEASES_IN_FLIGHT
-    return {index.partition: f"F#{_shard(thread_id)}", index.sort: f"{claimed_ms:015d}"}
+    return {index.partition: f"F#{_shard(thread_id)}", index.sort: flight_time(claimed_ms)}
+
+
+def flight_shards() -> tuple[str, ...]:
+    """Name every partition of the index of leases in flight, for the sweeper to read one after another."""
+    return tuple(f"F#{shard}" for shard in range(SHARDS))
+
+
+def flight_time(milliseconds: int) -> str:
+    """Spell a time as it sorts in the index of leases in flight."""
+    return f"{milliseconds:015d}"
+
+
+def lease_of(key: Key) -> tuple[str, str] | None:
+    """Tell whose lease a key locates: tenant and thread; None when it locates something else."""
+    kind, _, rest = key.partition.partition("#")
+    if kind != "T" or key.sort != LEASE_SORT:
+        return None
+    tenant, _, thread_id = rest.partition("#")
+    return tenant, thread_id
+
+
+def is_outbox(key: Key) -> bool:
+    """Tell whether a key locates what is not yet published."""
+    return key.partition.startswith("O#")
 
 
 def expiring(thread_id: str, expires_ms: int) -> dict[str, str]:

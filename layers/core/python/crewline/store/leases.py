@@ -11,35 +11,31 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
+from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, Cancel, Claim, Lease, Rest
+from crewline.models.runs import MultitaskStrategy
 from crewline.store import keys
 from crewline.store.changes import Check, Update
 from crewline.store.items import Item
+from crewline.store.markers import Marker
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
-_RUN_FIELDS: Final = (
-    "run",
-    "owner",
-    "until",
-    "due",
-    "cancel",
-    "upto",
-    "drop",
-    "attempt",
-    "base",
-    "fed",
-    "steps",
-    "execution",
-    "channel",
+_THREAD_FIELDS: Final = frozenset(
+    ("epoch", "seq", "waiting", "head", "newest", "deleted", "purged", "private", "keep_s")
 )
+_RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELDS)
 """What the lease says of the run in flight; gone when the thread is free."""
+_IN_FLIGHT: Final = (keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort)
 
+_NEW: Final = Lease()
 _MINE: Final = "#owner = :owner"
 
 
 def from_item(item: Mapping[str, Any] | None) -> Lease:
     """Read a lease item; None is the lease of a thread that never ran."""
     return Lease(**{name: item[name] for name in _FIELDS if name in item}) if item else Lease()
+
+
+# ------------------------------------------------------------------ how a run comes to be in flight
 
 
 def start(
@@ -51,6 +47,7 @@ def start(
     now: int,
     owner: str | None = None,
     due: int = 0,
+    was: Rest = "idle",
 ) -> tuple[Update, Lease]:
     """Put a run in flight on a free thread; with an owner, claim it in the same write.
 
@@ -69,27 +66,24 @@ def start(
         now: The time.
         owner: The token of the claim, for a run that executes in place.
         due: When a delayed run may begin.
+        was: The thread's status before.
 
     Returns:
         The write, and the lease as it leaves it.
     """
     after = replace(
-        lease,
+        _freed(lease),
         run=run_id,
+        turn=lease.seq + 1,
         owner=owner,
         epoch=lease.epoch + 1,
         until=now + LEASE_MS if owner else max(now, due) + GRACE_MS,
         due=due,
-        cancel=None,
-        upto=None,
-        drop=None,
         seq=lease.seq + 1,
         attempt=1 if owner else 0,
         base=lease.head,
-        fed=False,
-        steps=0,
-        execution=0,
-        channel="queue",
+        was=was,
+        started=now if owner else 0,
     )
     update = Update(
         key=keys.lease(tenant, thread_id),
@@ -107,6 +101,64 @@ def start(
     return update, after
 
 
+def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrategy) -> Update:
+    """Accept a run on a busy thread: its marker has the turn `lease.seq + 1`.
+
+    ```
+    A: read (run r, seq 7) ── queue ──▶ seq 8, waiting 1        r: finish ──✗ seq moved: r reads again, and hands over
+    B: read (run r, seq 7) ─────── queue ──✗ seq moved: B reads again     C: read ─ r: finish ─ queue ──✗ free: C starts
+    D: queue, interrupt ──▶ cancel set ── r: commit ──✗ cancelled: r finishes, and those before D are superseded
+    ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        lease: The lease as it was read; a run is in flight.
+        strategy: `interrupt` and `rollback` also stop the run in flight and supersede those that wait.
+
+    Returns:
+        The write.
+    """
+    turn = lease.seq + 1
+    change: dict[str, Any] = {"seq": turn}
+    once: dict[str, Any] = {}
+    if strategy == "interrupt":
+        once = {"cancel": "interrupt"}  # a rollback that somebody has asked for stays one
+        change |= {"upto": turn, "drop": "interrupt"}
+    elif strategy == "rollback":
+        change |= {"cancel": "rollback", "upto": turn, "drop": "rollback"}
+    return Update(
+        key=keys.lease(tenant, thread_id),
+        set=change,
+        once=once,
+        add={"waiting": 1},
+        condition=(
+            "attribute_exists(#run) AND attribute_not_exists(#private) AND #seq = :seq"
+            " AND (attribute_not_exists(#waiting) OR #waiting < :most)"
+        ),
+        parameters={"seq": lease.seq, "most": MOST_WAITING},
+    )
+
+
+def unqueue(tenant: str, thread_id: str) -> Update:
+    """Count one marker less, in the transaction that removes it.
+
+    ```
+    C: cancel queued q ──▶ marker gone, waiting-1 ── r: finish ──✗ waiting moved: r reads the markers again
+    r: finish, hands over to q ──▶ marker gone ── C: cancel queued q ──✗ no marker: q is in flight, C cancels that
+    ```
+    """
+    return Update(
+        key=keys.lease(tenant, thread_id),
+        add={"waiting": -1},
+        condition="attribute_exists(#run) AND #waiting > :none",
+        parameters={"none": 0},
+    )
+
+
+# ------------------------------------------------------------------ what its owner does
+
+
 def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> Update:
     """Take the right to execute a run that nobody executes.
 
@@ -115,6 +167,7 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
     W2: ── claim ──✗ owner present and not expired          (a duplicate message)
     W1: dies ············ until passes
     W2: ──────────────────────────── claim ──▶ owner w2, epoch+1; every later write of W1 is refused
+    W3: (run is due at t+60) claim ──✗ not due      C: cancel ──▶ cancel set ── claim ──▶ to end it, due or not
     ```
 
     Args:
@@ -130,9 +183,11 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"owner": owner, "until": now + LEASE_MS},
+        once={"started": now},
         add={"epoch": 1, "attempt": 1},
         condition=(
-            "#run = :run AND (attribute_not_exists(#owner) OR #until < :now) AND (attribute_not_exists(#due) OR #due <= :now)"
+            "#run = :run AND (attribute_not_exists(#owner) OR #until < :now)"
+            " AND (attribute_not_exists(#due) OR #due <= :now OR attribute_exists(#cancel))"
         ),
         parameters={"run": run_id, "now": now},
     )
@@ -155,7 +210,14 @@ def own(tenant: str, thread_id: str, *, owner: str) -> Update:
 
 
 def commit(
-    claim_: Claim, *, head: str | None, newest: str | None, steps: int, now: int, ending: bool = False
+    claim_: Claim,
+    *,
+    head: str | None,
+    newest: str | None,
+    steps: int,
+    now: int,
+    tokens: tuple[int, int] = (0, 0),
+    ending: bool = False,
 ) -> tuple[Update, Lease]:
     """Fence a group of checkpoint records, move the head to them and renew the lease.
 
@@ -172,13 +234,22 @@ def commit(
         newest: The highest checkpoint id of any namespace, with these records.
         steps: Supersteps of the run, with these records.
         now: The time.
+        tokens: Input and output tokens that the run has used so far.
         ending: The run is being finished, and a cancel changes nothing any more.
 
     Returns:
         The write, and the lease as it leaves it.
     """
     lease = replace(
-        claim_.lease, head=head, newest=newest, until=now + LEASE_MS, fed=True, steps=steps, attempt=0
+        claim_.lease,
+        head=head,
+        newest=newest,
+        until=now + LEASE_MS,
+        fed=True,
+        steps=steps,
+        attempt=0,
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
     )
     changed = {name: value for name, value in _spell(lease).items() if name in _COMMITTED}
     update = Update(
@@ -190,7 +261,9 @@ def commit(
     return update, lease
 
 
-_COMMITTED: Final = frozenset(("head", "newest", "until", "fed", "steps", "attempt"))
+_COMMITTED: Final = frozenset(
+    ("head", "newest", "until", "fed", "steps", "attempt", "input_tokens", "output_tokens")
+)
 
 
 def heartbeat(claim_: Claim, *, now: int) -> Update:
@@ -208,50 +281,191 @@ def heartbeat(claim_: Claim, *, now: int) -> Update:
     )
 
 
-def finish(claim_: Claim, *, head: str | None, newest: str | None) -> tuple[Update, Lease]:
-    """Free the thread, in the transaction that ends its run.
+def end_slice(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
+    """Give a run back that is to go on elsewhere: an orderly end of a slice is progress.
+
+    ```
+    W1: commit ── end slice ──▶ unclaimed, attempt 0 ── sends the message ── W2: claim, at head
+    W1: end slice ──▶ ── dies before the message ··· until passes ── sweeper sends it
+    W1: stalls ── W2: claim ── W1: end slice ──✗ owner is w2
+    ```
+    """
+    workflow = claim_.lease.channel == "workflow"
+    lease = replace(
+        claim_.lease,
+        owner=None,
+        until=now + GRACE_MS,
+        attempt=0,
+        execution=claim_.lease.execution + workflow,
+    )
+    update = Update(
+        key=keys.lease(claim_.tenant, claim_.thread_id),
+        set={"until": lease.until},
+        add={"execution": 1} if workflow else {},
+        remove=("owner", "attempt"),
+        condition=_MINE,
+        parameters={"owner": claim_.owner},
+    )
+    return update, lease
+
+
+# ------------------------------------------------------------------ how it ends
+
+
+def cancel(tenant: str, thread_id: str, *, run_id: str, action: Cancel) -> Update:
+    """Ask the run in flight to stop; the answer is the whole lease, which tells who must end it.
+
+    ```
+    C: cancel ──▶ cancel set ── W1: commit ──✗ · heartbeat brings it · finish ──✗ cancel moved: W1 decides again
+    C: cancel ──▶ unclaimed and not fed: C claims it and finishes it itself
+    W1: finish ──▶ ── C: cancel ──✗ another run, or none: C looks again
+    ```
+    """
+    asked = {"cancel": action}
+    return Update(
+        key=keys.lease(tenant, thread_id),
+        set=asked if action == "rollback" else {},
+        once=asked if action == "interrupt" else {},
+        condition="#run = :run",
+        parameters={"run": run_id},
+    )
+
+
+def undo(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
+    """Return the head to where it was before the run; what the run wrote is removed after this.
+
+    ```
+    W1: undo ──▶ head base ── removes a record ── dies ··· W2: claim ── undo ──▶ again ── removes the rest ── finish
+    W1: stalls ── W2: claim, undo, finish, next run commits ── W1: removes: only what that run had written
+    ```
+    """
+    lease = replace(claim_.lease, head=claim_.lease.base, undoing=True, until=now + LEASE_MS)
+    update = Update(
+        key=keys.lease(claim_.tenant, claim_.thread_id),
+        set={"head": lease.head, "undoing": True, "until": lease.until},
+        condition=f"{_MINE} AND #cancel = :rollback",
+        parameters={"owner": claim_.owner, "rollback": "rollback"},
+    )
+    return update, lease
+
+
+def finish(
+    claim_: Claim,
+    *,
+    head: str | None,
+    newest: str | None,
+    rest: Rest,
+    now: int,
+    waiting: int = 0,
+    following: Marker | None = None,
+) -> tuple[Update, Lease]:
+    """Free the thread, or hand it over to the run that waits longest, in the transaction that ends a run.
 
     ```
     W1: finish ──▶ free
     W1: reads seq 7 ── B: queue ──▶ seq 8 ── W1: finish ──✗ seq moved: W1 reads again and hands over to B
     W1: stalls ── W2: claim ── W1: finish ──✗ owner is w2
     W1: commit lands, its answer is lost ── W1: finish ──✗ head moved: W1 takes over the head that is there
+    W1: reads no cancel ── C: cancel, rollback ── W1: finish ──✗ cancel moved: W1 rolls back instead
+    W1: hands over to B ── dies before the message ··· until passes ── sweeper sends it
     ```
 
     Args:
         claim_: The claim, with the lease as this owner last knew it.
         head: The newest checkpoint of the root namespace, last records included.
         newest: The highest checkpoint id of any namespace, last records included.
+        rest: What the run leaves the thread as.
+        now: The time.
+        waiting: Markers that are left.
+        following: The marker of the run that is next.
 
     Returns:
         The write, and the lease as it leaves it.
     """
-    lease = replace(
-        Lease(),
-        epoch=claim_.lease.epoch,
-        waiting=claim_.lease.waiting,
-        seq=claim_.lease.seq,
-        head=head,
-        newest=newest,
-    )
+    before = claim_.lease
+    lease = replace(_freed(before), head=head, newest=newest, waiting=waiting)
+    index: dict[str, str | None] = dict.fromkeys(_IN_FLIGHT)
+    if following:
+        lease = replace(
+            lease,
+            run=following.run_id,
+            turn=following.turn,
+            epoch=before.epoch + 1,
+            until=max(now, following.due) + GRACE_MS,
+            due=following.due,
+            base=head,
+            was=rest,
+        )
+        index |= keys.in_flight(claim_.thread_id, max(now, following.due))
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
-        set={"head": head, "newest": newest},
-        remove=(*_RUN_FIELDS, keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort),
-        condition=" AND ".join(
-            (
-                _MINE,
-                "#seq = :seq",
-                _as_read("waiting", claim_.lease.waiting or None),
-                _as_read("head", claim_.lease.head),
-            )
-        ),
-        parameters={
-            "owner": claim_.owner,
-            **_given(seq=claim_.lease.seq, waiting=claim_.lease.waiting or None, head=claim_.lease.head),
-        },
+        set={**_spell(lease), **index},
+        condition=_unmoved(before),
+        parameters=_unmoved_values(claim_),
     )
     return update, lease
+
+
+def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
+    """Turn the lease of a private thread into its tombstone, in the transaction that ends its run.
+
+    ```
+    W1: entomb ──▶ no thread any more; its rows answer until the purge ── C: cancel ──✗ no run
+    W1: reads no cancel ── C: cancel ── W1: entomb ──✗ cancel moved: W1 decides again
+    ```
+    """
+    return Update(
+        key=keys.lease(claim_.tenant, claim_.thread_id),
+        set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
+        add={"epoch": 1},
+        remove=(*_RUN_FIELDS, "head", "newest", "waiting", "private", "keep_s"),
+        condition=_unmoved(claim_.lease),
+        parameters=_unmoved_values(claim_),
+    )
+
+
+def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
+    """Let a run's row be deleted only while nobody executes it.
+
+    ```
+    D: reads that r has ended ── D: delete row ──▶        r can never be in flight again
+    D: (r waits, its marker is handed over) ── D: delete row ──✗ in flight: 409, cancel it first
+    ```
+    """
+    return Check(
+        key=keys.lease(tenant, thread_id),
+        condition="attribute_not_exists(#run) OR #run <> :run",
+        parameters={"run": run_id},
+    )
+
+
+# ------------------------------------------------------------------ the state without a run
+
+
+def edit(tenant: str, thread_id: str, lease: Lease, *, head: str, newest: str) -> tuple[Update, Lease]:
+    """Move the head of a free thread to records that the same transaction writes.
+
+    ```
+    A: read (free, head h1) ── edit ──▶ head h2      B: read (free, head h1) ── edit ──✗ head moved: B reads again
+    A: read (free, head h1) ─ R: start ── edit ──✗ a run is in flight: 409
+    R: read (free, head h1) ─ A: edit ── R: start ──✗ head moved: R reads again
+    ```
+    """
+    after = replace(lease, head=head, newest=newest, epoch=lease.epoch + 1)
+    update = Update(
+        key=keys.lease(tenant, thread_id),
+        set={"head": head, "newest": newest, "epoch": after.epoch},
+        condition=" AND ".join(
+            (
+                "attribute_not_exists(#run)",
+                "attribute_not_exists(#deleted)",
+                _as_read("epoch", lease.epoch or None),
+                _as_read("head", lease.head),
+            )
+        ),
+        parameters=_given(epoch=lease.epoch or None, head=lease.head),
+    )
+    return update, after
 
 
 def bury(tenant: str, thread_id: str, *, now: int) -> Update:
@@ -266,7 +480,7 @@ def bury(tenant: str, thread_id: str, *, now: int) -> Update:
         key=keys.lease(tenant, thread_id),
         set={"deleted": now, **keys.in_flight(thread_id, now)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "newest", "waiting"),
+        remove=(*_RUN_FIELDS, "head", "newest", "waiting", "private", "keep_s"),
         condition="attribute_not_exists(#deleted)",
     )
 
@@ -296,7 +510,7 @@ def lay_to_rest(tenant: str, thread_id: str, *, deleted: int, ends_at_s: int) ->
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"purged": True, keys.TTL: ends_at_s},
-        remove=(keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort),
+        remove=_IN_FLIGHT,
         condition="#deleted = :deleted AND attribute_not_exists(#purged)",
         parameters={"deleted": deleted},
     )
@@ -317,9 +531,37 @@ def unearth(tenant: str, thread_id: str) -> Update:
     )
 
 
+def _freed(lease: Lease) -> Lease:
+    """Forget what the lease says of a run."""
+    return replace(Lease(), **{name: getattr(lease, name) for name in _THREAD_FIELDS})
+
+
+def _unmoved(lease: Lease) -> str:
+    """Spell that the claim still holds and that nobody has asked for anything since it was read."""
+    return " AND ".join(
+        (
+            _MINE,
+            "#seq = :seq",
+            "#waiting = :waiting"
+            if lease.waiting
+            else "(attribute_not_exists(#waiting) OR #waiting = :waiting)",
+            _as_read("head", lease.head),
+            _as_read("cancel", lease.cancel),
+        )
+    )
+
+
+def _unmoved_values(claim_: Claim) -> dict[str, str | int]:
+    lease = claim_.lease
+    given = _given(seq=lease.seq, head=lease.head, cancel=lease.cancel)
+    return {"owner": claim_.owner, "waiting": lease.waiting, **given}
+
+
 def _spell(lease: Lease) -> Item:
-    """Spell a lease as attributes; what is absent, zero or false is None and so removed."""
-    return {name: getattr(lease, name) or None for name in _FIELDS}
+    """Spell a lease as attributes; what is as in a new lease is None and so removed."""
+    return {name: getattr(lease, name) for name in _FIELDS} | {
+        name: None for name in _FIELDS if getattr(lease, name) == getattr(_NEW, name)
+    }
 
 
 def _as_read(name: str, value: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from crewline.checkpoints.codec import LONGEST_CHAIN, Base, Opened, open_writes
+from crewline.checkpoints.projection import INTERRUPT
 from crewline.checkpoints.records import AFTER_CHILD, Sealed, Snapshot, Write, merge_writes
 from crewline.errors import CorruptRecord, TooLarge
 from crewline.models.clocks import Clock, system_clock
@@ -29,6 +30,9 @@ _PAGE: Final = LONGEST_CHAIN + 4
 """Items of one request: a whole chain and a few late writes."""
 _FAMILY: Final = 4
 """Items around one checkpoint: itself, a few late writes, its child."""
+
+_TURN: Final = "turn"
+"""Attribute that tells which run wrote an item."""
 
 Transform = Callable[[bytes], bytes]
 
@@ -59,10 +63,11 @@ class Records:
         self._decrypt = decrypt
         self._clock = clock
 
-    def put(self, tenant: str, thread_id: str, entry: Sealed) -> Put:
+    def put(self, tenant: str, thread_id: str, entry: Sealed, *, turn: int = 0) -> Put:
         """Make the write of a record or of late writes; a large body goes to S3 first.
 
         Unconditional: it is part of a transaction that the lease fences, or its thread has one writer.
+        What a run writes carries its turn, and overwrites nothing of another: so it can be undone.
 
         Raises:
             TooLarge: There is no bucket, and the body is over the item limit.
@@ -78,7 +83,8 @@ class Records:
                 f"A checkpoint of thread {thread_id} has {len(body):,} bytes, and an item holds "
                 f"{_LARGEST_ITEM:,}; give the checkpointer a bucket for large values."
             )
-        return Put(key=_key(tenant, thread_id, entry), item={**content, keys.TTL: entry.expires_s})
+        item = {**content, keys.TTL: entry.expires_s, _TURN: turn or None}
+        return Put(key=_key(tenant, thread_id, entry, turn), item=item)
 
     def latest(
         self, tenant: str, thread_id: str, namespace: str, *, head: str | None = None
@@ -144,13 +150,16 @@ class Records:
         rode: dict[str, tuple[Write, ...]] = {upto: riding} if upto else {}
         late: dict[str, list[Write]] = {}
         after: dict[str, list[Write]] = {}
+        asked: dict[str, int] = {}
         chain = _Chain()
         given = False
         for item, checkpoint_id, place in self._descending(tenant, thread_id, namespace, upto or before):
             if place is not None:
-                body = self._body(tenant, thread_id, item)
+                writes = open_writes(checkpoint_id, self._body(tenant, thread_id, item))
                 group = after if place.endswith(AFTER_CHILD) else late
-                group.setdefault(checkpoint_id, []).extend(open_writes(checkpoint_id, body))
+                group.setdefault(checkpoint_id, [])[:0] = writes  # items come newest first
+                if any(write.channel == INTERRUPT for write in writes):
+                    asked[checkpoint_id] = max(asked.get(checkpoint_id, 0), item.get(_TURN, 0))
                 continue
             opened = Opened(checkpoint_id, self._body(tenant, thread_id, item), expires_s=item.get(keys.TTL))
             if opened.parent_id and opened.parent_writes:
@@ -161,8 +170,8 @@ class Records:
                     if before and not given and one not in rode:  # its child is not below `before`
                         rode[one] = self._child_writes(tenant, thread_id, namespace, one)
                     given = True
-                    writes = merge_writes(late.pop(one, ()), rode.pop(one, ()), after.pop(one, ()))
-                    yield Snapshot(record=record, writes=writes, link=link)
+                    merged = merge_writes(late.pop(one, ()), rode.pop(one, ()), after.pop(one, ()))
+                    yield Snapshot(record=record, writes=merged, link=link, asked_in=asked.pop(one, 0))
         chain.end()
 
     def namespaces(self, tenant: str, thread_id: str) -> list[str]:
@@ -200,6 +209,20 @@ class Records:
         partition = keys.thread_partition(tenant, thread_id)
         for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, keys_only=True):
             yield Key(partition, item[keys.SORT])
+
+    def keys_of_turn(self, tenant: str, thread_id: str, turn: int) -> Iterator[Key]:
+        """List the keys of what one run wrote, the newest first; reads the whole thread.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        partition = keys.thread_partition(tenant, thread_id)
+        found = self._table.query(
+            partition, prefix=keys.RECORD_PREFIX, newest_first=True, only=(keys.SORT, _TURN)
+        )
+        for item in found:
+            if item.get(_TURN) == turn:
+                yield Key(partition, item[keys.SORT])
 
     def living(self, tenant: str, thread_id: str) -> Iterator[Item]:
         """Read everything stored of a thread's checkpoints that has not expired, in order.
@@ -288,10 +311,12 @@ class _Chain:
             opened.build(None)
 
 
-def _key(tenant: str, thread_id: str, entry: Sealed) -> Key:
+def _key(tenant: str, thread_id: str, entry: Sealed, turn: int) -> Key:
     if entry.place is None:
         return keys.record(tenant, thread_id, entry.namespace, entry.checkpoint_id)
-    return keys.late_writes(tenant, thread_id, entry.namespace, entry.checkpoint_id, entry.place)
+    place, after, _ = entry.place.partition(AFTER_CHILD)
+    turned = f"{place}@{turn:08x}" if turn else place
+    return keys.late_writes(tenant, thread_id, entry.namespace, entry.checkpoint_id, f"{turned}{after}")
 
 
 def _parse(item: Item, prefix: str) -> tuple[str, str | None]:

@@ -8,10 +8,10 @@ from typing import Any, Final
 import orjson
 
 from crewline.errors import CorruptRecord
-from crewline.models.runs import Run, RunError, RunStatus
+from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.store import keys
 from crewline.store.blobs import Blobs
-from crewline.store.changes import ABSENT, EXISTS, Put, Update
+from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
 from crewline.store.table import Table
 from crewline.store.threads import dump
 
@@ -49,6 +49,8 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "multitask_strategy": run.multitask_strategy,
             "error": dump(run.error.wire()) if run.error else None,
             "head": run.head,
+            "turn": run.turn,
+            "started_at": run.started_at,
         },
         condition=ABSENT,
     )
@@ -59,7 +61,7 @@ def put_pointer(tenant: str, run: Run) -> Put:
     return Put(key=keys.run_pointer(tenant, run.run_id), item={"thread_id": run.thread_id})
 
 
-def set_running(tenant: str, thread_id: str, run_id: str, *, updated_at: str) -> Update:
+def set_running(tenant: str, thread_id: str, run_id: str, *, updated_at: str, started_at: str) -> Update:
     """Show that a run is executed; written beside loading, without the fence.
 
     ```
@@ -69,7 +71,7 @@ def set_running(tenant: str, thread_id: str, run_id: str, *, updated_at: str) ->
     """
     return Update(
         key=keys.run(tenant, thread_id, run_id),
-        set={"status": "running", "updated_at": updated_at},
+        set={"status": "running", "updated_at": updated_at, "started_at": started_at},
         condition="#status IN (:pending, :running)",
         parameters={"pending": "pending", "running": "running"},
     )
@@ -81,10 +83,12 @@ def set_ended(
     run_id: str,
     *,
     status: RunStatus,
-    updated_at: str,
+    ended_at: str,
     owner: str,
+    started_at: str | None = None,
     error: RunError | None = None,
     head: str | None = None,
+    usage: Usage | None = None,
 ) -> Update:
     """Show what became of a run; part of the finishing transaction, fenced by the lease.
 
@@ -96,13 +100,53 @@ def set_ended(
         key=keys.run(tenant, thread_id, run_id),
         set={
             "status": status,
-            "updated_at": updated_at,
+            "updated_at": ended_at,
+            "ended_at": ended_at,
             "ended_by": owner,  # tells a worker whose answer was lost that it was its own finish
+            **({"started_at": started_at} if started_at else {}),
             **({"error": dump(error.wire())} if error else {}),
             **({"head": head} if head else {}),
+            **({"usage": [usage.input_tokens, usage.output_tokens]} if usage else {}),
         },
         condition=EXISTS,
     )
+
+
+def set_superseded(
+    tenant: str, thread_id: str, run_id: str, *, ended_at: str, owner: str | None = None
+) -> Update:
+    """Show that a run which waited was cancelled; part of the transaction that removes its marker.
+
+    ```
+    C: cancel queued ──▶ marker gone, row interrupted, together      W: set running ──✗ it has ended
+    ```
+    """
+    return Update(
+        key=keys.run(tenant, thread_id, run_id),
+        set={
+            "status": "interrupted",
+            "updated_at": ended_at,
+            "ended_at": ended_at,
+            **({"ended_by": owner} if owner else {}),
+        },
+        condition="#status = :pending",
+        parameters={"pending": "pending"},
+    )
+
+
+def delete(tenant: str, thread_id: str, run_id: str, *, must_exist: bool = True) -> Delete:
+    """Remove a run's row; every later update of it is conditional on its existence.
+
+    ```
+    D: delete ──▶ no row      W: set running, set ended ──✗ no row: nothing comes back
+    ```
+    """
+    return Delete(key=keys.run(tenant, thread_id, run_id), condition=EXISTS if must_exist else None)
+
+
+def delete_pointer(tenant: str, run_id: str) -> Delete:
+    """Remove the pointer from a run id to its thread."""
+    return Delete(key=keys.run_pointer(tenant, run_id))
 
 
 def get(table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str) -> Run | None:
@@ -147,4 +191,10 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str) -> Run
         multitask_strategy=item["multitask_strategy"],
         error=RunError(**orjson.loads(item["error"])) if "error" in item else None,
         head=item.get("head"),
+        turn=item.get("turn", 0),
+        started_at=item.get("started_at"),
+        ended_at=item.get("ended_at"),
+        usage=Usage(input_tokens=item["usage"][0], output_tokens=item["usage"][1])
+        if "usage" in item
+        else None,
     )

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from crewline.errors import CrewlineError, TooLarge, Unavailable
 from crewline.store.changes import Change, Check, Delete, Put, Update, Write
 from crewline.store.items import Item, item_from_wire
-from crewline.store.keys import PARTITION, SORT, Key
+from crewline.store.keys import PARTITION, SORT, Index, Key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -85,6 +85,7 @@ class Table:
         newest_first: bool = False,
         page: int | None = None,
         keys_only: bool = False,
+        only: Sequence[str] = (),
     ) -> Iterator[Item]:
         """Read the items of a partition in the order of their sort keys, strongly consistent.
 
@@ -98,6 +99,7 @@ class Table:
             newest_first: Descending instead of ascending.
             page: Items per request, when a caller will need only a few: what is read is paid for.
             keys_only: Read just the keys (the cost is the same, the answer is smaller).
+            only: Read just these attributes, likewise.
 
         Yields:
             The items.
@@ -111,13 +113,47 @@ class Table:
             "ScanIndexForward": not newest_first,
             **_range(partition, prefix, at_least, at_most),
         }
-        if keys_only:
-            arguments["ProjectionExpression"] = f"{PARTITION}, {SORT}"
+        if wanted := (PARTITION, SORT) if keys_only else only:
+            arguments["ProjectionExpression"] = ", ".join(f"#only_{name}" for name in wanted)
+            arguments["ExpressionAttributeNames"] |= {f"#only_{name}": name for name in wanted}
         if page:
             arguments["Limit"] = page
+        for items in self._pages(arguments):
+            yield from map(item_from_wire, items)
+
+    def query_index(self, index: Index, partition: str, *, at_most: str) -> Iterator[Key]:
+        """Find the items of one partition of an index, in the order of its sort key.
+
+        An index is a little behind its table and is never strongly consistent: what is found may
+        have changed, so whoever decides something reads the item. Requests are made as the iterator
+        is consumed.
+
+        Args:
+            index: The index.
+            partition: The value of its partition key.
+            at_most: Only up to this value of its sort key.
+
+        Yields:
+            The keys of the items in the table.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        arguments: dict[str, Any] = {
+            "TableName": self.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#pk = :pk AND #sk <= :high",
+            "ExpressionAttributeNames": {"#pk": index.partition, "#sk": index.sort},
+            "ExpressionAttributeValues": {":pk": {"S": partition}, ":high": {"S": at_most}},
+        }
+        for items in self._pages(arguments):
+            for item in items:
+                yield Key(item[PARTITION]["S"], item[SORT]["S"])
+
+    def _pages(self, arguments: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         while True:
             answer = self._call("query", **arguments)
-            yield from map(item_from_wire, answer["Items"])
+            yield answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
             arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

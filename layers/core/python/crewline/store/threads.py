@@ -106,7 +106,7 @@ def set_busy(
 def set_outcome(
     tenant: str, thread_id: str, *, status: ThreadStatus, error: Mapping[str, Any] | None, updated_at: str
 ) -> Update:
-    """Show how the last run left the thread; part of the finishing transaction, fenced by its lease.
+    """Show how the last run left the thread; part of the finishing transaction, fenced by the lease.
 
     ```
     W: finish ──▶ lease, run row and thread row together, or none
@@ -119,6 +119,20 @@ def set_outcome(
             "state_updated_at": updated_at,
             "error": dump(error) if error else None,
         },
+        condition=EXISTS,
+    )
+
+
+def set_status(tenant: str, thread_id: str, *, status: ThreadStatus, updated_at: str) -> Update:
+    """Show the status that a rolled back run leaves: the state and its error are those from before.
+
+    ```
+    W: finish, rolled back ──▶ lease, run row and thread row together, or none
+    ```
+    """
+    return Update(
+        key=keys.thread(tenant, thread_id),
+        set=_status(tenant, thread_id, status, updated_at),
         condition=EXISTS,
     )
 

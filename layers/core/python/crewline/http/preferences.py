@@ -1,0 +1,51 @@
+"""What a caller asks for in headers: to wait for a run, to have a request take effect once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from crewline.errors import InvalidRequest
+from crewline.store.idempotency import Once
+
+LONGEST_WAIT_S: Final = 60.0
+"""How long `Prefer: wait` holds a request; a run that takes longer is answered as in the background."""
+
+_WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=$|[,;\s])", re.IGNORECASE)
+_LONGEST_KEY: Final = 255
+
+
+def wait_s(headers: Mapping[str, str]) -> float | None:
+    """Read `Prefer: wait`, with or without seconds (RFC 7240).
+
+    Returns:
+        How long to wait for the run; None when the caller does not want to.
+    """
+    found = _WAIT.search(headers.get("prefer") or "")
+    if found is None:
+        return None
+    return min(LONGEST_WAIT_S, float(found[1])) if found[1] else LONGEST_WAIT_S
+
+
+def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:
+    """Read `Idempotency-Key`: the same key on the same route takes effect once.
+
+    Args:
+        headers: Of the request.
+        route: Method and path.
+        body: What the request asks for, as JSON values.
+
+    Raises:
+        InvalidRequest: The key is empty or too long.
+    """
+    key = headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= _LONGEST_KEY:
+        raise InvalidRequest(f"Idempotency-Key: send 1 to {_LONGEST_KEY} characters, not {len(key)}.")
+    text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return Once(scope=route, key=key, digest=hashlib.sha256(text).hexdigest())

@@ -1,0 +1,466 @@
+"""How a run ends: finished, interrupted, rolled back or given up, and who has the thread next.
+
+The end is one transaction: the last records, the run's row, the thread's row and the lease, which
+is freed or handed to the run that waits longest. It is decided from the lease as it is; whatever
+happens in between moves the lease, refuses the transaction, and is decided again. Messages follow
+the transaction: one that is lost is sent by the sweeper.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from aws_lambda_powertools import Logger
+
+from crewline.checkpoints.records import Sealed
+from crewline.errors import CrewlineError, Unavailable
+from crewline.models.clocks import Clock, iso
+from crewline.models.leases import Claim, Lease, Rest
+from crewline.models.runs import RunError, RunStatus, Usage
+from crewline.services.leases import Leases, groups, progress, stale
+from crewline.store import keys, leases, markers, outbox, runs, threads
+from crewline.store.blobs import Blobs
+from crewline.store.changes import Change, Delete
+from crewline.store.keys import Key
+from crewline.store.markers import Marker
+from crewline.store.queues import PurgeJob, RunJob, RunQueue, delay_until
+from crewline.store.records import Records
+from crewline.store.table import Refused, Table
+
+_TRIES: Final = 12
+_PAUSE_S: Final = 0.02
+_MOST_CHANGES: Final = 100
+"""Writes of one transaction."""
+_OWN_CHANGES: Final = 5
+"""Of a finish: lease, run, thread, outbox, the next run's marker."""
+_RUN_ROW: Final = 1
+"""Place of the run's row in the finishing transaction; the lease is first."""
+_UNDO_GROUP: Final = 25
+KEEP_S: Final = 300
+"""How long a stateless run that others may join stays readable after its end."""
+
+
+class Announcer(Protocol):
+    """Who tells the listeners that a run has ended."""
+
+    def publish(self, key: Key) -> None:
+        """Send what an outbox item says, then remove it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an execution ended."""
+
+    status: RunStatus
+    thread_status: Rest
+    error: RunError | None = None
+    usage: Usage | None = None
+    heard: bool = False
+    """Somebody listens for the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What is known when a run has ended."""
+
+    status: RunStatus
+    lease: Lease
+    """The thread's lease as the end left it."""
+    rest: Rest
+    """What the run left the thread as."""
+    undone: bool = False
+    """The run was rolled back: its row and everything it wrote are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """The markers of a thread at one moment."""
+
+    superseded: tuple[Marker, ...] = ()
+    waiting: tuple[Marker, ...] = ()
+
+    @property
+    def following(self) -> Marker | None:
+        return self.waiting[0] if self.waiting else None
+
+
+class Endings:
+    """Ends runs; safe for many threads."""
+
+    def __init__(
+        self,
+        table: Table,
+        blobs: Blobs | None,
+        records: Records,
+        queue: RunQueue,
+        announcer: Announcer,
+        clock: Clock,
+        *,
+        leases: Leases,
+        logger: Logger,
+    ) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._records = records
+        self._queue = queue
+        self._announcer = announcer
+        self._clock = clock
+        self._leases = leases
+        self._logger = logger
+
+    def finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed]) -> Ended:
+        """End a run and free its thread, or hand the thread over, in one transaction with the last entries.
+
+        Who asked meanwhile for a rollback gets it; who asked for an interrupt finds the run
+        interrupted, with what it had done.
+
+        Args:
+            claim: The claim as this process last left it.
+            outcome: How the execution ended.
+            entries: Records and late writes that no commit has written yet, oldest first.
+
+        Returns:
+            How it really ended, and the lease as the end left it.
+
+        Raises:
+            StaleOwner: Somebody else has claimed the run since; nothing of this was written.
+            Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
+        """
+        *earlier, last = groups(entries) or [[]]
+        if _leaves_nothing(claim.lease) or claim.lease.cancel == "rollback":
+            earlier = []  # nothing of it is to stay
+        for group in earlier:
+            claim = self._leases.commit(claim, group, ending=True)
+        return self._end(claim, outcome, last)
+
+    def give_up(self, tenant: str, thread_id: str, run_id: str, reason: str) -> bool:
+        """End a run that makes no progress, as an error that says why.
+
+        Returns:
+            Whether it was ended; it was not when somebody executes it or it is not in flight.
+
+        Raises:
+            StaleOwner: Somebody has claimed it in between.
+            Unavailable: DynamoDB did not answer.
+        """
+        claim = self._leases.claim(tenant, thread_id, run_id)
+        if isinstance(claim, Lease):
+            return False
+        self.give_up_claimed(claim, reason)
+        return True
+
+    def give_up_claimed(self, claim: Claim, reason: str) -> Ended:
+        """Do what `give_up` does for a run that this process has claimed.
+
+        Raises:
+            StaleOwner: Somebody else has claimed it in between.
+            Unavailable: DynamoDB did not answer.
+        """
+        self._logger.error("run given up", run_id=claim.run_id, thread_id=claim.thread_id, reason=reason)
+        error = RunError(error="RunGivenUp", message=f"Run {claim.run_id} was given up: {reason}")
+        outcome = Outcome(status="error", thread_status="error", error=error, heard=self._heard(claim))
+        return self.finish(claim, outcome, ())
+
+    def stop_unclaimed(self, tenant: str, thread_id: str, lease: Lease) -> None:
+        """See to it that a cancelled run which nobody executes comes to its end.
+
+        One that has not begun is claimed and finished here. One that has is sent to a worker, which
+        knows its graph, and so what the thread is to be shown as.
+
+        ```
+        C: cancel ──▶ unclaimed, not fed ── C: claim ── C: finish
+        C: cancel ──▶ ── dies ··· message, or sweeper ── W: claim ──▶ cancel set: W finishes it
+        C: cancel ──▶ ─ W: claim ── C: claim ──✗ W has it, and finds the cancel
+        ```
+
+        Args:
+            tenant: Whose thread.
+            thread_id: The thread.
+            lease: The lease, as the cancel left it.
+
+        Raises:
+            Unavailable: DynamoDB did not answer; the sweeper finds the run.
+        """
+        run_id = lease.run
+        if run_id is None or not lease.unclaimed(self._clock()):
+            return
+        if lease.fed:
+            self._send(RunJob(tenant=tenant, thread_id=thread_id, run_id=run_id))
+            return
+        claim = self._leases.claim(tenant, thread_id, run_id)
+        if isinstance(claim, Claim):
+            self.finish(
+                claim,
+                Outcome(status="interrupted", thread_status=claim.lease.was, heard=self._heard(claim)),
+                (),
+            )
+
+    # ------------------------------------------------------------------ the transaction
+
+    def _end(
+        self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed], *, undone: bool = False
+    ) -> Ended:
+        with_row = True
+        for attempt in range(_TRIES):
+            if claim.lease.cancel == "rollback" and not undone:
+                return self._roll_back(claim)
+            if undone:
+                self._remove_traces(claim)
+            asked = _as_asked(outcome, claim.lease)
+            try:
+                if _leaves_nothing(claim.lease):
+                    return self._forget(claim, asked)
+                queue = self._waiting(claim)
+                if len(entries) + 3 * len(queue.superseded) + _OWN_CHANGES > _MOST_CHANGES:
+                    claim = self._leases.commit(claim, entries, ending=True)
+                    entries = ()
+                return self._finish(claim, asked, entries, queue, undone=undone, with_row=with_row)
+            except Unavailable:
+                if attempt == _TRIES - 1:
+                    raise
+            except Refused as exc:
+                # After an unclear answer the refusal may come from our own end, which landed.
+                if attempt and (ended := self._landed(claim, asked)):
+                    return ended
+                with_row &= exc.items.get(_RUN_ROW, exc) is not None  # its row is gone: the thread goes on
+                claim = self._still_mine(claim, exc)
+            _pause(attempt)
+        raise Unavailable(
+            f"Thread {claim.thread_id} kept changing while run {claim.run_id} ended; it is resumed soon."
+        )
+
+    def _finish(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        entries: Sequence[Sealed],
+        queue: _Queue,
+        *,
+        undone: bool,
+        with_row: bool,
+    ) -> Ended:
+        now = self._clock()
+        head, newest, _ = progress(claim.lease, entries)
+        update, lease = leases.finish(
+            claim,
+            head=head,
+            newest=newest,
+            rest=outcome.thread_status,
+            now=now,
+            waiting=max(0, len(queue.waiting) - 1),
+            following=queue.following,
+        )
+        if claim.lease.private:
+            update = leases.entomb(claim, now=now, purge_at=now + claim.lease.keep_s * 1000)
+            lease = Lease()
+        changes: list[Change] = [update]
+        if with_row:
+            changes.append(self._run_row(claim, outcome, head, undone=undone))
+        changes.append(self._thread_row(claim, outcome, busy=queue.following is not None, undone=undone))
+        changes += [
+            self._records.put(claim.tenant, claim.thread_id, entry, turn=claim.lease.turn)
+            for entry in entries
+        ]
+        heard: list[Key] = []
+        if outcome.heard and not undone:
+            changes.append(self._listen(claim, claim.run_id, outcome.status, now, heard))
+        for marker in queue.superseded:
+            changes += self._supersede(claim, marker, now, heard)
+        if queue.following:
+            changes.append(markers.delete(claim.tenant, claim.thread_id, queue.following))
+        self._table.transact(changes)
+        self._follow(claim, queue.following, heard)
+        return Ended(status=outcome.status, lease=lease, rest=outcome.thread_status, undone=undone)
+
+    def _forget(self, claim: Claim, outcome: Outcome) -> Ended:
+        """Remove every row of a stateless run that executed in place: it has committed nothing."""
+        gone = leases.entomb(claim, now=0, purge_at=0)
+        row = runs.delete(claim.tenant, claim.thread_id, claim.run_id, must_exist=False)
+        rest = [
+            runs.delete_pointer(claim.tenant, claim.run_id),
+            Delete(key=keys.thread(claim.tenant, claim.thread_id)),
+        ]
+        lease = Delete(key=gone.key, condition=gone.condition, parameters=gone.parameters)
+        try:
+            self._table.transact([lease, replace(row, condition="attribute_not_exists(#kwargs_blob)"), *rest])
+        except Refused as exc:
+            if not (exc.items.get(_RUN_ROW) or {}).get("kwargs_blob"):
+                raise
+            self._table.transact([lease, row, *rest])
+            if self._blobs:
+                self._blobs.delete(self._blobs.list(claim.tenant, claim.thread_id))
+        return Ended(status=outcome.status, lease=Lease(), rest=outcome.thread_status)
+
+    def _run_row(self, claim: Claim, outcome: Outcome, head: str | None, *, undone: bool) -> Change:
+        if undone:
+            return runs.delete(claim.tenant, claim.thread_id, claim.run_id)
+        return runs.set_ended(
+            claim.tenant,
+            claim.thread_id,
+            claim.run_id,
+            status=outcome.status,
+            ended_at=iso(self._clock()),
+            started_at=iso(claim.lease.started),
+            owner=claim.owner,
+            error=outcome.error,
+            head=head,
+            usage=outcome.usage
+            or Usage(input_tokens=claim.lease.input_tokens, output_tokens=claim.lease.output_tokens),
+        )
+
+    def _thread_row(self, claim: Claim, outcome: Outcome, *, busy: bool, undone: bool) -> Change:
+        tenant, thread_id, now = claim.tenant, claim.thread_id, iso(self._clock())
+        if claim.lease.private:
+            return threads.delete(tenant, thread_id)
+        status = "busy" if busy else outcome.thread_status
+        if undone:
+            return threads.set_status(tenant, thread_id, status=status, updated_at=now)
+        error = outcome.error.wire() if outcome.error else None
+        return threads.set_outcome(tenant, thread_id, status=status, error=error, updated_at=now)
+
+    def _supersede(self, claim: Claim, marker: Marker, now: int, heard: list[Key]) -> Iterator[Change]:
+        yield markers.delete(claim.tenant, claim.thread_id, marker)
+        if claim.lease.drop == "rollback":
+            yield runs.delete(claim.tenant, claim.thread_id, marker.run_id, must_exist=False)
+            return
+        yield runs.set_superseded(
+            claim.tenant, claim.thread_id, marker.run_id, ended_at=iso(now), owner=claim.owner
+        )
+        if marker.heard:
+            yield self._listen(claim, marker.run_id, "interrupted", now, heard)
+
+    def _listen(self, claim: Claim, run_id: str, status: RunStatus, now: int, heard: list[Key]) -> Change:
+        put = outbox.put(claim.tenant, claim.thread_id, run_id, status=status, now_ms=now)
+        heard.append(put.key)
+        return put
+
+    def _follow(self, claim: Claim, following: Marker | None, heard: Sequence[Key]) -> None:
+        """Send the messages that the transaction calls for; the sweeper sends what is lost here."""
+        tenant, thread_id = claim.tenant, claim.thread_id
+        if following:
+            job = RunJob(tenant=tenant, thread_id=thread_id, run_id=following.run_id)
+            self._send(job, delay_s=delay_until(following.due, self._clock()))
+        if claim.lease.private and claim.lease.keep_s <= KEEP_S:
+            self._send(PurgeJob(tenant=tenant, thread_id=thread_id), delay_s=claim.lease.keep_s)
+        for key in heard:
+            try:
+                self._announcer.publish(key)
+            except CrewlineError as exc:
+                self._logger.warning("end not published yet", thread_id=thread_id, reason=exc.message)
+
+    def _send(self, job: RunJob | PurgeJob, *, delay_s: int = 0) -> None:
+        try:
+            self._queue.send(job, delay_s=delay_s)
+        except Unavailable as exc:
+            self._logger.warning("message not sent, the sweeper will", reason=exc.message, **job.model_dump())
+
+    # ------------------------------------------------------------------ what it is decided from
+
+    def _waiting(self, claim: Claim) -> _Queue:
+        lease = claim.lease
+        if not lease.waiting:
+            return _Queue()
+        found = markers.in_order(self._table, claim.tenant, claim.thread_id)
+        upto = lease.upto or 0
+        return _Queue(
+            tuple(marker for marker in found if marker.turn < upto),
+            tuple(marker for marker in found if marker.turn >= upto),
+        )
+
+    def _landed(self, claim: Claim, outcome: Outcome) -> Ended | None:
+        """Tell whether the run has ended by our own doing, although no answer said so."""
+        row = self._table.get(keys.run(claim.tenant, claim.thread_id, claim.run_id))
+        if row is None:
+            if not (claim.lease.undoing or _leaves_nothing(claim.lease)):
+                return None
+            lease = leases.from_item(self._table.get(keys.lease(claim.tenant, claim.thread_id)))
+            return Ended(
+                status=outcome.status, lease=lease, rest=outcome.thread_status, undone=claim.lease.undoing
+            )
+        if row.get("ended_by") != claim.owner:
+            return None
+        lease = leases.from_item(self._table.get(keys.lease(claim.tenant, claim.thread_id)))
+        return Ended(status=row["status"], lease=lease, rest=outcome.thread_status)
+
+    def _still_mine(self, claim: Claim, refusal: Refused) -> Claim:
+        """Take over what changed in the lease while it stayed ours; the end is decided again from that."""
+        item = refusal.items.get(0)
+        if item is None:  # the lease itself refused nothing, or is gone
+            item = self._table.get(keys.lease(claim.tenant, claim.thread_id))
+        lease = leases.from_item(item)
+        if lease.owner != claim.owner:
+            raise stale(claim) from refusal
+        return replace(
+            claim,
+            lease=replace(
+                claim.lease,
+                seq=lease.seq,
+                waiting=lease.waiting,
+                cancel=lease.cancel,
+                upto=lease.upto,
+                drop=lease.drop,
+                head=lease.head,
+                newest=lease.newest,
+            ),
+        )
+
+    def _heard(self, claim: Claim) -> bool:
+        run = runs.get(self._table, self._blobs, claim.tenant, claim.thread_id, claim.run_id)
+        return bool(run and run.kwargs.get("webhook"))
+
+    # ------------------------------------------------------------------ rolling back
+
+    def _roll_back(self, claim: Claim) -> Ended:
+        """Undo a run: the lease is kept until nothing of it is left, then its row goes and the thread moves on.
+
+        ```
+        W1: head = base, readers see the state from before ── removes records ── dies ··· until passes
+        W2: claim ── head = base ── removes the rest ── finish: row gone, thread free or handed over
+        ```
+        """
+        update, lease = leases.undo(claim, now=self._clock())
+        try:
+            self._table.write(update)
+        except Refused as exc:
+            raise stale(claim) from exc
+        outcome = Outcome(status="interrupted", thread_status=lease.was)
+        return self._end(replace(claim, lease=lease), outcome, (), undone=True)
+
+    def _remove_traces(self, claim: Claim) -> None:
+        tenant, thread_id = claim.tenant, claim.thread_id
+        found: list[Change] = []
+        if claim.lease.fed:
+            found += [
+                Delete(key=key) for key in self._records.keys_of_turn(tenant, thread_id, claim.lease.turn)
+            ]
+        gone = [claim.run_id]
+        if claim.lease.drop == "rollback":
+            gone += [marker.run_id for marker in self._waiting(claim).superseded]
+        for run_id in gone:
+            found.append(runs.delete_pointer(tenant, run_id))
+            events = keys.event(tenant, run_id, 0, 0).partition
+            found += [
+                Delete(key=Key(events, item[keys.SORT])) for item in self._table.query(events, keys_only=True)
+            ]
+        for start in range(0, len(found), _UNDO_GROUP):
+            self._table.transact(found[start : start + _UNDO_GROUP])
+
+
+def _as_asked(outcome: Outcome, lease: Lease) -> Outcome:
+    """Show a run as interrupted that somebody has asked to stop, even if it was done already."""
+    if lease.cancel == "interrupt" and outcome.status == "success":
+        return replace(outcome, status="interrupted")
+    return outcome
+
+
+def _leaves_nothing(lease: Lease) -> bool:
+    """Tell whether the run is one that leaves nothing: stateless, in place, and nobody will ask for it."""
+    return lease.private and not lease.keep_s
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, _PAUSE_S * min(attempt, 5)))  # noqa: S311 (jitter)

@@ -1,0 +1,66 @@
+"""Idempotency items: which run or thread a creating request has made, so that it makes no second one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from crewline.store import keys
+from crewline.store.changes import Put
+from crewline.store.items import Item
+
+KEPT_S: Final = 14 * 86_400
+"""How long a key is remembered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Once:
+    """A request that is to take effect once."""
+
+    scope: str
+    """The route: the same key on another one is another request."""
+    key: str
+    """What the caller sent."""
+    digest: str
+    """SHA-256 of the body: the same key with another body is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the first such request has made."""
+
+    thread_id: str
+    run_id: str | None
+    digest: str
+    created_at: str
+
+
+def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
+    """Remember a request in the transaction that carries it out.
+
+    ```
+    A: start + key k ──▶ run a      A again: start + key k ──✗ k is there: it names run a
+    ```
+    """
+    return Put(
+        key=keys.idempotency(tenant, once.scope, once.key),
+        item={
+            "thread_id": made.thread_id,
+            "run_id": made.run_id,
+            "digest": made.digest,
+            "created_at": made.created_at,
+            keys.TTL: now // 1000 + KEPT_S,
+        },
+        condition=f"attribute_not_exists(#{keys.PARTITION}) OR #{keys.TTL} < :now_s",
+        parameters={"now_s": now // 1000},
+    )
+
+
+def from_item(item: Item) -> Made:
+    """Read an idempotency item."""
+    return Made(
+        thread_id=item["thread_id"],
+        run_id=item.get("run_id"),
+        digest=item["digest"],
+        created_at=item["created_at"],
+    )
