@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -15,7 +16,7 @@ from crewline.engine.crews import Graph
 from crewline.engine.executions import Execution, Surroundings, with_checkpointer
 from crewline.engine.loops import CrewLoop
 from crewline.engine.states import EMPTY, render
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Lease
 from crewline.models.runs import CheckpointRef, Run
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
@@ -49,7 +50,7 @@ class Executor:
         return self._loop.submit(self._execute(run, claim))
 
     def state(
-        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+        self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
     ) -> Any:
         """Read the state of a thread at its head or at a checkpoint.
 
@@ -58,9 +59,9 @@ class Executor:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored checkpoint does not decode.
         """
-        return self._loop.submit(self._state(tenant, thread, head, at, subgraphs=subgraphs)).result()
+        return self._loop.submit(self._state(tenant, thread, lease, at, subgraphs=subgraphs)).result()
 
-    def history(self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest) -> list[Any]:
+    def history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
         """Read the states of a thread, the newest first.
 
         Raises:
@@ -68,40 +69,39 @@ class Executor:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored checkpoint does not decode.
         """
-        return self._loop.submit(self._history(tenant, thread, head, query)).result()
+        return self._loop.submit(self._history(tenant, thread, lease, query)).result()
 
     async def _execute(self, run: Run, claim: Claim) -> Any:
         return await Execution(run, claim, self._around).drive()
 
     async def _state(
-        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+        self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
     ) -> Any:
-        if head is None:
+        if lease.head is None:
             return EMPTY
         config = _config(thread.thread_id, at)
-        async with self._reader(tenant, thread, head, config) as (graph, serializer):
+        async with self._reader(tenant, thread, lease, config) as (graph, serializer):
             return render(await graph.aget_state(config, subgraphs=subgraphs), serializer)
 
-    async def _history(
-        self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest
-    ) -> list[Any]:
-        if head is None:
+    async def _history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
+        if lease.head is None:
             return []
         config = _config(thread.thread_id, query.checkpoint)
         before = _config(thread.thread_id, query.before.configurable) if query.before else None
-        async with self._reader(tenant, thread, head, config) as (graph, serializer):
+        async with self._reader(tenant, thread, lease, config) as (graph, serializer):
             found = graph.aget_state_history(config, before=before, limit=query.limit, filter=query.metadata)
             return [render(snapshot, serializer) async for snapshot in found]
 
     @asynccontextmanager
     async def _reader(
-        self, tenant: str, thread: Thread, head: str, config: RunnableConfig
+        self, tenant: str, thread: Thread, lease: Lease, config: RunnableConfig
     ) -> AsyncIterator[tuple[Graph, JsonPlusSerializer]]:
         crew = self._crews.get(str(thread.metadata.get("graph_id")))
         async with crew.graph(config) as graph:
             serializer = crew.prepare(graph).serializer
+            storage = replace(self._storage, records=self._storage.records.seen_under(lease))
             checkpointer = DynamoDBCheckpointer.over(
-                self._storage, tenant, serde=serializer, head=lambda _thread_id: head, read_only=True
+                storage, tenant, serde=serializer, head=lambda _thread_id: lease.head, read_only=True
             )
             yield with_checkpointer(graph, checkpointer), serializer
 

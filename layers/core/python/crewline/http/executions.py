@@ -15,7 +15,7 @@ from crewline.http.preferences import once
 from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.waits import keep_alive
 from crewline.models.clocks import parse_id
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Lease
 from crewline.models.runs import CheckpointRef, Run, RunCreate
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
@@ -31,11 +31,11 @@ class Executor(Protocol):
         """Execute a claimed run; the future gives its answer."""
 
     def state(
-        self, tenant: str, thread: Thread, head: str | None, at: CheckpointRef | None, *, subgraphs: bool
+        self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
     ) -> Any:
         """Read a state."""
 
-    def history(self, tenant: str, thread: Thread, head: str | None, query: HistoryRequest) -> list[Any]:
+    def history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
         """Read states, the newest first."""
 
 
@@ -74,7 +74,7 @@ def routes(
     @router.get("/threads/<thread_id>/state")
     def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:
         thread, lease = threads.read(tenant, thread_id)
-        return json_response(executor.state(tenant, thread, lease.head, None, subgraphs=subgraphs))
+        return json_response(executor.state(tenant, thread, lease, None, subgraphs=subgraphs))
 
     @router.get("/threads/<thread_id>/state/<checkpoint_id>")
     def state_at(
@@ -82,7 +82,7 @@ def routes(
     ) -> Response[Any]:
         thread, lease = threads.read(tenant, thread_id)
         at = CheckpointRef(checkpoint_id=parse_id(checkpoint_id, "checkpoint"))
-        return json_response(executor.state(tenant, thread, lease.head, at, subgraphs=subgraphs))
+        return json_response(executor.state(tenant, thread, lease, at, subgraphs=subgraphs))
 
     @router.get("/threads/<thread_id>/history")
     def history(thread_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 10) -> Response[Any]:
@@ -94,7 +94,7 @@ def routes(
 
     def _history(thread_id: str, query: HistoryRequest) -> Response[Any]:
         thread, lease = threads.read(tenant, thread_id)
-        return json_response(executor.history(tenant, thread, lease.head, query))
+        return json_response(executor.history(tenant, thread, lease, query))
 
     return router
 

@@ -220,7 +220,9 @@ class Threads:
         return thread.wire(project_values(snapshot.record), asked)
 
     def _latest(self, tenant: str, thread_id: str, lease: Lease) -> Snapshot | None:
-        return self._records.latest(tenant, thread_id, "", head=lease.head) if lease.head else None
+        if lease.head is None:
+            return None
+        return self._records.seen_under(lease).latest(tenant, thread_id, "", head=lease.head)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

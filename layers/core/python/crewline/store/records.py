@@ -7,6 +7,7 @@ increase along every chain whatever the clocks of the machines say.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -15,6 +16,7 @@ from crewline.checkpoints.projection import INTERRUPT
 from crewline.checkpoints.records import AFTER_CHILD, Sealed, Snapshot, Write, merge_writes
 from crewline.errors import CorruptRecord, TooLarge
 from crewline.models.clocks import Clock, system_clock
+from crewline.models.leases import Lease
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Put
@@ -62,6 +64,15 @@ class Records:
         self._encrypt = encrypt
         self._decrypt = decrypt
         self._clock = clock
+        self._hidden = 0
+
+    def seen_under(self, lease: Lease) -> Records:
+        """Give these records as readers are to see them: without those of a run that is being undone."""
+        if not lease.undoing:
+            return self
+        seen = copy.copy(self)
+        seen._hidden = lease.turn  # noqa: SLF001 (our own copy)
+        return seen
 
     def put(self, tenant: str, thread_id: str, entry: Sealed, *, turn: int = 0) -> Put:
         """Make the write of a record or of late writes; a large body goes to S3 first.
@@ -248,8 +259,11 @@ class Records:
         )
         now = self._clock() // 1000
         for item in items:
-            if item.get(keys.TTL, now) >= now:
+            if item.get(keys.TTL, now) >= now and not self._hides(item):
                 yield item, *_parse(item, prefix)
+
+    def _hides(self, item: Item) -> bool:
+        return bool(self._hidden) and item.get(_TURN) == self._hidden
 
     def _child_writes(
         self, tenant: str, thread_id: str, namespace: str, checkpoint_id: str
@@ -264,7 +278,7 @@ class Records:
         )
         for item in items:
             found_id, place = _parse(item, prefix)
-            if found_id != checkpoint_id and place is None:
+            if found_id != checkpoint_id and place is None and not self._hides(item):
                 opened = Opened(found_id, self._body(tenant, thread_id, item))
                 return opened.parent_writes if opened.parent_id == checkpoint_id else ()
         return ()
