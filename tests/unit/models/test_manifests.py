@@ -10,6 +10,7 @@ import pytest
 
 from crewline.errors import BadManifest
 from crewline.models.manifests import Manifest, project_environment, read_manifest
+from crewline.models.webhooks import WebhookPolicy
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -102,6 +103,15 @@ def test_types_that_checkpoints_may_bring_back_are_named_by_langgraphs_own_setti
     assert manifest.allowed_types == (("shop.models", "Order"),)
 
 
+def test_webhooks_go_to_public_https_unless_the_manifest_says_otherwise(tmp_path: Path) -> None:
+    assert read(tmp_path).webhooks == read(tmp_path, webhooks=None).webhooks == WebhookPolicy()
+    url = {"require_https": False, "allowed_domains": ["*.corp.test"], "allowed_ports": [80], "unknown": 1}
+    found = read(tmp_path, webhooks={"url": url, "headers": {"X-App": "crews"}}).webhooks
+    assert (found.url.require_https, found.url.disable_loopback) == (False, True)
+    assert (found.url.allowed_domains, found.url.allowed_ports) == (("*.corp.test",), (80,))
+    assert found.headers == {"X-App": "crews"}
+
+
 def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, python_version="3.12", auth={"path": "x"}, http={}).crews
 
@@ -125,6 +135,14 @@ def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
             "dependencies: input should be a valid list",
         ),
         ({"graphs": {"crew": "graphs.py:g"}, "env": 5}, "env"),
+        (
+            {"graphs": {"crew": "graphs.py:g"}, "webhooks": {"headers": {"Host": "x"}}},
+            "webhooks: value error, headers: 'host' cannot be set",
+        ),
+        (
+            {"graphs": {"crew": "graphs.py:g"}, "webhooks": {"url": {"allowed_domains": ["*"]}}},
+            "webhooks.url.allowed_domains",
+        ),
         ({"graphs": {"crew": "graphs.py:g"}, "env": {"A": ["b"]}}, "env"),
     ],
 )

@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "store_item": (("a", "b"), "key"),
     "api_key": ("digest",),
     "webhook_token": ("digest",),
+    "webhook_secret": (),
     "deployed_version": (1,),
 }
 namespaces = st.text(alphabet="ab#%:|~25\n", max_size=12)

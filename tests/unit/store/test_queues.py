@@ -1,4 +1,4 @@
-"""Messages of the run queue hold ids only, and what is not ours is no job."""
+"""Messages of the queues hold ids and no content, and what is not ours is no job."""
 
 from __future__ import annotations
 
@@ -7,16 +7,39 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import ValidationError
 
 from crewline.errors import Unavailable
-from crewline.store.queues import PurgeJob, RunJob, parse_job
+from crewline.store.queues import PurgeJob, RunJob, WebhookJob, WebhookQueue, parse_job, parse_webhook
 from tests.unit.store.worlds import Calls, World
 
 RUN = RunJob(tenant="acme", thread_id="t", run_id="r")
 PURGE = PurgeJob(tenant="acme", thread_id="t")
+WEBHOOK = WebhookJob(tenant="acme", thread_id="t", run_id="r", status="success")
 
 
 @pytest.mark.parametrize("job", [RUN, PURGE])
 def test_a_job_survives_its_message(job: RunJob | PurgeJob) -> None:
     assert parse_job(job.model_dump_json()) == job
+
+
+def test_a_webhook_survives_its_message() -> None:
+    assert parse_webhook(WEBHOOK.model_dump_json()) == WEBHOOK
+
+
+@pytest.mark.parametrize("body", ["", "null", "{}", RUN.model_dump_json(), WEBHOOK.model_dump_json()[:-9]])
+def test_what_is_no_webhook_is_refused(body: str) -> None:
+    with pytest.raises(ValidationError):
+        parse_webhook(body)
+
+
+def test_a_webhook_is_no_job_of_the_run_queue() -> None:
+    with pytest.raises(ValidationError):
+        parse_job(WEBHOOK.model_dump_json())
+
+
+def test_a_queue_that_does_not_answer_is_named(world: World) -> None:
+    with Calls(world.cloud.sqs, "SendMessage") as calls:
+        calls.failures = [EndpointConnectionError(endpoint_url="sqs")]
+        with pytest.raises(Unavailable, match="The webhook queue did not take the message"):
+            WebhookQueue(world.cloud.sqs, world.queue_url).send(WEBHOOK)
 
 
 def test_a_message_is_spelled_out(world: World) -> None:

@@ -80,6 +80,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     table = Table(client("dynamodb"), settings.table)
     blobs = Blobs(client("s3"), settings.bucket)
     queue = RunQueue(client("sqs"), settings.run_queue_url)
+    policy = manifest.webhooks if "AWS_ENDPOINT_URL" in environ else manifest.webhooks.deployed()
     webhooks = WebhookQueue(client("sqs"), settings.webhook_queue_url)
     records = Records(table, blobs)
     leases = Leases(table, records, system_clock)
@@ -98,7 +99,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         assistants=assistants,
         endings=endings,
         recents=recents,
-        check_webhook=partial(check_url, policy=manifest.webhooks),
+        check_webhook=partial(check_url, policy=policy),
         logger=logger,
     )
     return Core(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -42,7 +42,7 @@ class UrlPolicy(BaseModel):
     allowed_domains: tuple[str, ...] = ()
     """Hosts, and `*.` before a domain for all below it but not itself; any public host when empty."""
     allowed_ports: tuple[Annotated[int, Field(ge=1, le=65_535)], ...] = ()
-    """Ports; the scheme's own when empty."""
+    """Ports; when empty the scheme's own, and any of this machine where that is permitted."""
     max_url_length: Annotated[int, Field(ge=1)] = 2048
 
     @field_validator("allowed_domains")
@@ -86,6 +86,10 @@ class WebhookPolicy(BaseModel):
                         f"headers: {name} refers to {variable}, which does not begin with {self.env_prefix}"
                     )
         return self
+
+    def deployed(self) -> WebhookPolicy:
+        """Give the policy of a deployment: the loopback of a function is that of Lambda's own services."""
+        return self.model_copy(update={"url": self.url.model_copy(update={"disable_loopback": True})})
 
     def resolve_headers(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Put the variables into the headers.
@@ -156,13 +160,21 @@ def check_url(url: str, policy: WebhookPolicy) -> Target:
     if "@" in parts.netloc:
         raise InvalidRequest("The webhook's URL must not hold a user name or password.")
     port = _DEFAULT_PORTS[parts.scheme] if port is None else port
-    if port not in (rules.allowed_ports or (_DEFAULT_PORTS[parts.scheme],)):
-        raise InvalidRequest(f"Webhooks may not go to port {port}.")
     host = _host(parts)
+    own = not rules.disable_loopback and _is_loopback(host)
+    if port not in (rules.allowed_ports or ((port,) if own else (_DEFAULT_PORTS[parts.scheme],))):
+        raise InvalidRequest(f"Webhooks may not go to port {port}.")
     if not rules.allows(host) or not _plausible(host, loopback=not rules.disable_loopback):
         raise InvalidRequest(f"Webhooks may not go to the host {host}.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(secure=parts.scheme == "https", host=host, port=port, path=path)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _host(parts: SplitResult) -> str:

@@ -43,8 +43,8 @@ from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
 _TRIES: Final = 10
-_KEEP_REPEATABLE_S: Final = 86_400
-"""How long a stateless run stays readable for a caller who may repeat the request."""
+_KEEP_LONG_S: Final = 86_400
+"""How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
 
 
@@ -310,7 +310,7 @@ class Runs:
         private = body.on_completion == "delete"
         # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
         unheard = owner and not once and not body.webhook
-        keep_s = 0 if not private or unheard else (_KEEP_REPEATABLE_S if once else KEEP_S)
+        keep_s = 0 if not private or unheard else (_KEEP_LONG_S if once or body.webhook else KEEP_S)
         start, lease = leases.start(
             tenant,
             run.thread_id,
