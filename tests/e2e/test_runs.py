@@ -107,7 +107,7 @@ def test_of_many_runs_at_once_on_one_thread_exactly_one_executes_and_the_others_
     thread_id = _thread(http)
 
     def attempt(_: int) -> httpx.Response:
-        body = {"assistant_id": "slow", "input": {"delay": 0.1}}
+        body = {"assistant_id": "slow", "input": {"delay": 0.1}, "multitask_strategy": "reject"}
         return httpx.post(f"{http.base_url}/threads/{thread_id}/runs/wait", json=body, timeout=30)
 
     with ThreadPoolExecutor(12) as pool:

@@ -5,7 +5,9 @@ import operator
 import os
 from typing import Annotated, Any
 
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -156,3 +158,25 @@ for _before, _name in ((START, "s0"), ("s0", "s1"), ("s1", "s2"), ("s2", "s3"), 
     _slow.add_node(_name, _wait(_name))
     _slow.add_edge(_before, _name)
 slow = _slow.compile()
+
+
+# ------------------------------------------------------------------ interview: one node with two questions
+class Interview(TypedDict, total=False):
+    answers: list[Any]
+
+
+def _interview(state: Interview) -> dict[str, Any]:
+    return {"answers": [interrupt("name?"), interrupt("age?")]}
+
+
+interview = StateGraph(Interview).add_node("interview", _interview).add_edge(START, "interview").compile()
+
+
+# ------------------------------------------------------------------ metered: a chat model that says what it used
+async def _metered(state: MessagesState) -> dict[str, Any]:
+    used: UsageMetadata = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    model = GenericFakeChatModel(messages=iter([AIMessage(content="so be it", usage_metadata=used)]))
+    return {"messages": [await model.ainvoke(state["messages"])]}
+
+
+metered = StateGraph(MessagesState).add_node("model", _metered).add_edge(START, "model").compile()

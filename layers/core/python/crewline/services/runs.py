@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import uuid4
 
 from aws_lambda_powertools import Logger
@@ -42,7 +44,8 @@ from crewline.store.queues import RunJob, RunQueue, delay_until
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
-_TRIES: Final = 10
+_TRIES: Final = 20
+_PAUSE_S: Final = 0.01
 _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
@@ -206,14 +209,16 @@ class Runs:
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
             )
-        for _ in range(_TRIES):
-            place = self._look(tenant, thread_id, body, remember=not _resumes(run))
+        place = self._look(tenant, thread_id, body, remember=not _resumes(run))
+        for attempt in range(_TRIES):
             if not place.lease.free:
                 admitted = self._queue_up(tenant, run, place.lease, once)
             else:
                 admitted = self._start(tenant, run, place, assistant, owner, once)
-            if admitted:
+            if isinstance(admitted, Admitted):
                 return admitted
+            _pause(attempt)
+            place = self._look_again(tenant, thread_id, body, place, admitted)
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 
     def _start(
@@ -224,8 +229,8 @@ class Runs:
         assistant: Assistant,
         owner: str | None,
         once: Once | None,
-    ) -> Admitted | None:
-        """Start a run on a free thread; None when somebody was there since it was read."""
+    ) -> Admitted | Refused:
+        """Start a run on a free thread; refused when somebody was there since it was read."""
         if _resumes(run) and place.rest == "idle":
             raise BadRequest(
                 f"Thread {run.thread_id} has nothing to resume: no question is open. Send an input instead."
@@ -255,14 +260,10 @@ class Runs:
             config=run.kwargs["config"],
             updated_at=iso(now),
         )
-        if (repeated := self._write(tenant, [start, busy], run, once)) is not None:
-            if place.remembered:
-                self._recents.drop(tenant, run.thread_id)
-            return repeated or None
-        return self._begun(tenant, run, lease)
+        return self._write(tenant, [start, busy], run, once) or self._begun(tenant, run, lease)
 
-    def _queue_up(self, tenant: str, run: Run, lease: Lease, once: Once | None) -> Admitted | None:
-        """Queue a run on a busy thread; None when it is free since, or somebody else was faster."""
+    def _queue_up(self, tenant: str, run: Run, lease: Lease, once: Once | None) -> Admitted | Refused:
+        """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
         thread_id = run.thread_id
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
             if once and (item := self._table.get(keys.idempotency(tenant, once.scope, once.key))):
@@ -289,8 +290,8 @@ class Runs:
             heard=bool(run.kwargs["webhook"]),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
-        if (repeated := self._write(tenant, changes, run, once)) is not None:
-            return repeated or None
+        if earlier := self._write(tenant, changes, run, once):
+            return earlier
         if run.multitask_strategy in ("interrupt", "rollback"):
             self._stop_unclaimed(tenant, thread_id)
         return Admitted(run=run)
@@ -337,9 +338,10 @@ class Runs:
             config=run.kwargs["config"],
         )
         changes: list[Change] = [start, threads.create(tenant, thread, token=run.run_id)]
-        if repeated := self._write(tenant, changes, run, once):
-            return repeated
-        return self._begun(tenant, run, lease)
+        earlier = self._write(tenant, changes, run, once)
+        if isinstance(earlier, Refused):
+            raise Unavailable("The run could not be started; try again in a moment.") from earlier
+        return earlier or self._begun(tenant, run, lease)
 
     def _begun(self, tenant: str, run: Run, lease: Lease) -> Admitted:
         """Hand a run in flight to whoever executes it."""
@@ -359,12 +361,12 @@ class Runs:
 
     def _write(
         self, tenant: str, changes: Sequence[Change], run: Run, once: Once | None
-    ) -> Admitted | Literal[False] | None:
+    ) -> Admitted | Refused | None:
         """Carry out an admission.
 
         Returns:
-            None when it is done; the earlier run when the request is a repetition; False when the
-            thread is not as it was read.
+            None when it is done; the earlier run when the request is a repetition; the refusal when
+            the thread is not as it was read.
         """
         rows = [*changes, runs.put(tenant, run, self._blobs), runs.put_pointer(tenant, run)]
         if once:
@@ -377,7 +379,7 @@ class Runs:
         except Refused as exc:
             if once and (item := exc.items.get(len(rows) - 1)):
                 return self._repeated(tenant, run, once, idempotency.from_item(item))
-            return False
+            return exc
         except Unavailable:
             # An unclear end: if it has landed, the run is accepted, and must not be started again.
             if self._table.get(keys.run(tenant, run.thread_id, run.run_id)) is None:
@@ -418,6 +420,16 @@ class Runs:
             lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
         rest: Rest = "idle" if thread is None or thread.status == "busy" else thread.status
         return _Place(lease, rest)
+
+    def _look_again(
+        self, tenant: str, thread_id: str, body: RunCreate, place: _Place, refusal: Refused
+    ) -> _Place:
+        """Decide again from the lease that refused; from a read when it says too little."""
+        self._recents.drop(tenant, thread_id)
+        lease = leases.from_item(refusal.items.get(0))
+        if lease.free:
+            return self._look(tenant, thread_id, body, remember=False)
+        return _Place(lease, place.rest)
 
     def _check(self, body: RunCreate) -> Assistant:
         if body.webhook:
@@ -528,6 +540,10 @@ def _questions(snapshot: Snapshot) -> list[Any]:
 
 def _thread_metadata(assistant: Assistant) -> dict[str, str]:
     return {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(random.uniform(0, _PAUSE_S * min(attempt, 10)))  # noqa: S311 (jitter)
 
 
 def _due(run: Run, now: int) -> int:
