@@ -165,3 +165,50 @@ def test_deleting_one_run_keeps_the_state_of_the_others(house: House) -> None:
     assert chat(house.cold()).get_state(at("1")).values["said"] == said[:6]
     runs = {one.metadata.get("run_id") for one in house.cold().list(at("1"))}
     assert runs == {*run_ids[:2]}
+
+
+@pytest.mark.parametrize("gone", [[0], [1], [0, 1]])
+def test_deleting_earlier_runs_keeps_what_the_state_of_a_later_one_lives_in(
+    house: House, gone: list[int]
+) -> None:
+    graph = chat(house.saver())
+    run_ids = [f"0198a000-0000-7000-8000-00000000000{number}" for number in range(4)]
+    for run_id in run_ids:
+        said = graph.invoke({"said": ["question"]}, {**at("1"), "metadata": {"run_id": run_id}})["said"]
+    before = {
+        one.config["configurable"]["checkpoint_id"]: one.values for one in graph.get_state_history(at("1"))
+    }
+
+    house.saver().delete_for_runs([run_ids[number] for number in gone])
+
+    left = [*chat(house.cold()).get_state_history(at("1"))]
+    assert left[0].values["said"] == said
+    assert all(one.values == before[one.config["configurable"]["checkpoint_id"]] for one in left)
+    assert len(left) < len(before) or gone == [0]  # which is before any snapshot
+
+
+def test_what_was_kept_of_a_deleted_run_goes_with_the_runs_that_needed_it(house: House) -> None:
+    graph = chat(house.saver())
+    run_ids = [f"0198a000-0000-7000-8000-00000000000{number}" for number in range(2)]
+    for run_id in run_ids:
+        graph.invoke({"said": ["question"]}, {**at("1"), "metadata": {"run_id": run_id}})
+
+    house.saver().delete_for_runs(run_ids[:1])
+    assert [*house.cold().list(at("1"))]
+    house.saver().delete_for_runs(run_ids)
+
+    assert house.items("1") == []
+
+
+def test_a_channel_that_nothing_wrote_keeps_no_ancestor(house: House) -> None:
+    builder = StateGraph(State)
+    builder.add_node("count", lambda state: {"turns": state.get("turns", 0) + 1})
+    builder.set_entry_point("count")
+    saver = house.saver()
+    graph: Any = builder.compile(checkpointer=saver)
+    for _ in range(3):
+        graph.invoke({"turns": 1}, at("1"))
+
+    saver.prune(["1"])
+
+    assert len([*house.cold().list(at("1"))]) == 1

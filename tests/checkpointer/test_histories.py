@@ -119,6 +119,7 @@ class Turn:
     """What one process does to a namespace: from its newest checkpoint, or from an older one."""
 
     process: int
+    run: int
     namespace: str
     start: int
     steps: list[Step]
@@ -127,14 +128,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Whole:
-    """What is done to the whole thread."""
+    """What is done to the whole thread, or to what a run wrote wherever it is."""
 
     how: str
+    run: int
 
 
 turns = st.builds(
     Turn,
     process=st.integers(0, 3),
+    run=st.integers(0, 2),
     namespace=st.sampled_from(["", "", *NAMESPACES]),
     start=st.one_of(st.just(NEWEST), places),
     steps=st.lists(
@@ -142,8 +145,11 @@ turns = st.builds(
     ),
     last=st.lists(tasks, max_size=2),
 )
+wholes = st.builds(
+    Whole, how=st.sampled_from(["prune", "copy", "delete", "delete run", "delete run"]), run=st.integers(1, 2)
+)
 stories = st.lists(
-    st.one_of(turns, turns, turns, turns, st.builds(Whole, st.sampled_from(["prune", "copy", "delete"]))),
+    st.one_of(turns, turns, turns, turns, wholes),
     min_size=1,
     max_size=9,
 )
@@ -166,7 +172,7 @@ class World:
             if isinstance(chapter, Turn):
                 self._turn(chapter)
             else:
-                self._whole(chapter.how)
+                self._whole(chapter)
 
     def _turn(self, turn: Turn) -> None:
         saver = self.house.cold() if turn.process == 3 else self._process(turn.process)
@@ -178,13 +184,18 @@ class World:
         assert plain(found) == plain(self.memory.get_tuple(config))
         live: Checkpoint = found.checkpoint if found else empty_checkpoint()
         config = found.config if found else config
-        for step in turn.steps:
-            config, live = self._step(saver, step, config, live)
+        for number, step in enumerate(turn.steps):
+            config, live = self._step(saver, step, config, live, self._run_id((turn.run + number) % 3))
         if "checkpoint_id" in config["configurable"]:
             self._write(saver, config, turn.last)
 
     def _step(
-        self, saver: DynamoDBCheckpointer, step: Step, config: RunnableConfig, live: Checkpoint
+        self,
+        saver: DynamoDBCheckpointer,
+        step: Step,
+        config: RunnableConfig,
+        live: Checkpoint,
+        run_id: str | None,
     ) -> tuple[RunnableConfig, Checkpoint]:
         riding = [task for task in step.tasks if task.rides]
         if "checkpoint_id" in config["configurable"]:
@@ -203,6 +214,7 @@ class World:
         after: Checkpoint = {**copy_checkpoint(live), "id": str(uuid6())}
         after["channel_values"] = values
         metadata: Any = {"source": "loop", "step": len(bumped), "parents": {}}
+        metadata |= {"run_id": run_id} if run_id else {}
         put = saver.put(config, after, metadata, bumped)
         assert self.memory.put(config, after, metadata, bumped) == put
         return put, after
@@ -212,9 +224,15 @@ class World:
             saver.put_writes(config, task.writes, task.task_id, task.path)
             self.memory.put_writes(config, task.writes, task.task_id, task.path)
 
-    def _whole(self, how: str) -> None:
-        saver = self._process(0)
-        if how == "delete":
+    def _run_id(self, run: int) -> str | None:
+        return f"{self.threads[0]}-{run}" if run else None
+
+    def _whole(self, whole: Whole) -> None:
+        saver, how, run_id = self._process(0), whole.how, self._run_id(whole.run)
+        if how == "delete run" and run_id:
+            saver.delete_for_runs([run_id])
+            delete_run(self.memory, run_id)
+        elif how == "delete":
             saver.delete_thread(self.thread_id)
             self.memory.delete_thread(self.thread_id)
         elif how == "prune":
@@ -249,6 +267,15 @@ def prune(memory: InMemorySaver, thread_id: str) -> None:
         for checkpoint_id in sorted(written)[:-1]:
             del written[checkpoint_id]
             memory.writes.pop((thread_id, namespace, checkpoint_id), None)
+
+
+def delete_run(memory: InMemorySaver, run_id: str) -> None:
+    """Remove what a run wrote, on every thread, which InMemorySaver cannot do."""
+    for one in [*memory.list(None)]:
+        if one.metadata.get("run_id") == run_id:
+            place: Any = one.config["configurable"]
+            del memory.storage[place["thread_id"]][place["checkpoint_ns"]][place["checkpoint_id"]]
+            memory.writes.pop((place["thread_id"], place["checkpoint_ns"], place["checkpoint_id"]), None)
 
 
 def copy_thread(memory: InMemorySaver, source: str, target: str) -> None:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import deque, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -36,6 +36,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph.types import Interrupt, Send
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
@@ -280,12 +281,14 @@ def make(value: Any) -> tuple[str, bytes]:
     return SERIALIZER.dumps_typed(value)
 
 
-def record(channels: dict[str, Any], defaults: dict[str, Any] | None = None) -> Record:
+def record(
+    channels: dict[str, Any], defaults: dict[str, Any] | None = None, *, written: Sequence[str] = ()
+) -> Record:
     return Record(
         namespace="",
         checkpoint_id="c",
         parent_id=None,
-        envelope={},
+        envelope={"channel_versions": dict.fromkeys([*channels, *written], 1)},
         metadata=make({}),
         channels={name: make(value) for name, value in channels.items()},
         defaults={name: make(value) for name, value in (defaults or {}).items()},
@@ -299,6 +302,14 @@ def test_the_values_of_a_checkpoint_are_its_named_channels() -> None:
 
 def test_a_channel_that_nothing_has_written_shows_its_default() -> None:
     assert project_values(record({"n": 1}, {"log": [], "n": 0})) == {"n": 1, "log": []}
+
+
+def test_a_written_channel_whose_value_is_elsewhere_is_left_out_and_never_shown_as_its_default() -> None:
+    assert project_values(record({"n": 1}, {"said": [], "log": []}, written=["said"])) == {"n": 1, "log": []}
+
+
+def test_the_snapshot_of_a_delta_channel_is_shown_as_its_value() -> None:
+    assert project_values(record({"said": _DeltaSnapshot(["a", "b"])})) == {"said": ["a", "b"]}
 
 
 def test_a_graph_without_named_channels_shows_its_one_value() -> None:

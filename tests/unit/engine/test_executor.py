@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import EndpointConnectionError
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import id as langgraph_ids
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
@@ -226,6 +227,33 @@ def test_a_value_over_the_item_limit_is_kept_in_s3(place: Place) -> None:
     assert len(answer["text"]) == 1_200_000
     assert place.world.objects()
     assert place.thread_row()["values"]["text"] == answer["text"]
+
+
+def _joined(old: list[str], writes: Sequence[list[str]]) -> list[str]:
+    return [*old, *(one for write in writes for one in write)]
+
+
+class Talking(TypedDict):
+    said: Annotated[list[str], DeltaChannel(_joined, snapshot_frequency=4)]
+    turns: Annotated[int, operator.add]
+
+
+def test_a_delta_channel_is_in_the_state_and_else_only_where_it_has_a_snapshot(place: Place) -> None:
+    graph = StateGraph(Talking)
+    graph.add_node("talk", lambda state: {"said": [f"answer {state['turns']}"], "turns": 1})
+    graph.add_edge(START, "talk")
+    place.serve(graph.compile())
+
+    shown = []
+    for turn in range(3):
+        answer = place.run({"said": [f"question {turn}"]})
+        assert answer == place.thread_row()["values"] == place.world.runs.result(TENANT, place.last())
+        assert answer.get("said", place.state()["values"]["said"]) == place.state()["values"]["said"]
+        shown.append("said" in answer)
+
+    said = [text for turn in range(3) for text in (f"question {turn}", f"answer {turn}")]
+    assert place.state()["values"] == {"said": said, "turns": 3}
+    assert shown == [False, True, False]
 
 
 def test_a_one_node_run_in_place_costs_two_transactions(place: Place) -> None:

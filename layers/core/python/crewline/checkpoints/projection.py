@@ -26,7 +26,11 @@ _SECRETS: Final = frozenset(("Secret", "SecretStr", "SecretBytes"))
 
 
 def project_values(record: Record) -> Any:
-    """Show the state of a checkpoint: every channel of the graph that has a value.
+    """Show the state of a checkpoint: every channel of the graph that has a value in it.
+
+    A `DeltaChannel` has one only where LangGraph made a snapshot. Elsewhere its value is what the
+    crew's own reducer makes of the writes of its ancestors, so it is left out: its default would be
+    a wrong answer. The crew, which has the reducer, shows it in state and history.
 
     Args:
         record: The checkpoint.
@@ -37,7 +41,9 @@ def project_values(record: Record) -> Any:
     Raises:
         CorruptRecord: A value does not decode.
     """
-    values: dict[str, Value] = {**record.defaults, **record.channels}
+    written = record.envelope.get("channel_versions", {})
+    defaults = {name: value for name, value in record.defaults.items() if name not in written}
+    values: dict[str, Value] = {**defaults, **record.channels}
     if _ROOT in values:
         return project(as_blob(values[_ROOT]))
     return {

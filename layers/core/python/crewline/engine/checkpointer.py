@@ -365,19 +365,25 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints that some runs wrote, on whatever threads; the others stay readable.
 
+        What the state of a `DeltaChannel` of the others lives in stays: ancestors back to its last
+        snapshot, though one of these runs wrote them. They go when it is done again after the others.
+
         Raises:
             Unavailable: DynamoDB or S3 did not answer; call it again.
             CorruptRecord: A stored body does not decode.
         """
         checkpoints = self._storage.checkpoints
-        for run_id in run_ids:
-            for thread_id in checkpoints.threads_of(self._tenant, run_id):
-                self._own.pop(thread_id, None)
-                checkpoints.delete_run(
-                    self._tenant,
-                    thread_id,
-                    lambda one, run_id=run_id: self._metadata(one.record).get("run_id") == run_id,  # type: ignore[misc]
-                )
+        # All runs of a thread at once: one that goes too keeps nothing of another.
+        for thread_id in sorted(
+            {one for run in run_ids for one in checkpoints.threads_of(self._tenant, run)}
+        ):
+            self._own.pop(thread_id, None)
+            checkpoints.delete_runs(
+                self._tenant,
+                thread_id,
+                lambda one: self._metadata(one.record).get("run_id") in run_ids,
+                self._missing_channels,
+            )
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Do what `delete_for_runs` does without blocking the loop."""
@@ -513,7 +519,9 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         thread_id, namespace = _address(config)
         parent_id = get_checkpoint_id(config)
         journal = self._writer(config)
-        parent = journal.read(namespace, parent_id) if parent_id else None
+        parent = journal.origin(namespace, parent_id) if parent_id else None
+        if parent_id and parent is None and not checkpoint["channel_values"].keys() <= new_versions.keys():
+            parent = self._storage.records.get(self._tenant, thread_id, namespace, parent_id)
         if parent and self._journal is None:
             self._renew(thread_id, namespace, parent)
         kept: Mapping[str, Value] = parent.record.channels if parent else {}
@@ -630,8 +638,11 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             )
 
     def _missing_channels(self, snapshot: Snapshot) -> frozenset[str]:
-        delta = self._metadata(snapshot.record).get("counters_since_delta_snapshot") or {}
-        return frozenset(delta) - snapshot.record.channels.keys()
+        """Name the channels whose value is nowhere but in the writes of ancestors; others were never written."""
+        record = snapshot.record
+        delta = self._metadata(record).get("counters_since_delta_snapshot") or {}
+        written = frozenset(record.envelope["channel_versions"])
+        return frozenset(delta).intersection(written).difference(record.channels)
 
     def _metadata(self, record: Record) -> Mapping[str, Any]:
         metadata: Mapping[str, Any] = self._plain.loads_typed(record.metadata)

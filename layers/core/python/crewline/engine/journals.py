@@ -65,6 +65,7 @@ class Journal:
         self._known: dict[Place, tuple[Write, ...]] = {}
         self._bases: dict[Place, Base] = {}
         self._newest: dict[str, str] = {}
+        self._older: dict[str, Snapshot] = {}
         self._flushes = 0
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -88,6 +89,8 @@ class Journal:
             if newest:
                 self._advance(record.namespace, record.checkpoint_id)
                 self._bases[place] = (record, snapshot.link)
+            else:
+                self._older[record.namespace] = snapshot  # one is enough: whoever forks reads it just before
 
     def follow(self, namespace: str, newest: str) -> None:
         """Learn which checkpoint is the newest of a namespace: no other is built on, or has writes that ride."""
@@ -103,6 +106,12 @@ class Journal:
                 return None
             record, link = self._bases[place]
             return Snapshot(record=record, writes=self._known.get(place, ()), link=link)
+
+    def origin(self, namespace: str, checkpoint_id: str) -> Snapshot | None:
+        """Find what a new checkpoint comes from: one that this writer holds, or the older one it read last."""
+        with self._lock:
+            held = self.read(namespace, checkpoint_id) or self._older.get(namespace)
+            return held if held and held.record.checkpoint_id == checkpoint_id else None
 
     # ------------------------------------------------------------------ what is new
 

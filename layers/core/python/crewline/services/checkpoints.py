@@ -73,13 +73,20 @@ class Checkpoints:
         if self._blobs:
             self._blobs.delete(self._blobs.list(tenant, thread_id))
 
-    def delete_run(self, tenant: str, thread_id: str, wrote: Callable[[Snapshot], bool]) -> None:
-        """Remove the checkpoints of a thread that a run wrote.
+    def delete_runs(
+        self,
+        tenant: str,
+        thread_id: str,
+        wrote: Callable[[Snapshot], bool],
+        missing: Callable[[Snapshot], frozenset[str]],
+    ) -> None:
+        """Remove the checkpoints of a thread that some runs wrote, but not what the state of others lives in.
 
         Args:
             tenant: Whose thread.
             thread_id: The thread.
-            wrote: Whether the run wrote a checkpoint.
+            wrote: Whether one of the runs wrote a checkpoint.
+            missing: The channels whose value a checkpoint does not hold, but its ancestors' writes.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer; the rest is removed when it is called again.
@@ -88,7 +95,8 @@ class Checkpoints:
         for namespace in self._records.namespaces(tenant, thread_id):
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
             dropped = {one.record.checkpoint_id for one in snapshots if wrote(one)}
-            self._drop(tenant, thread_id, snapshots, dropped)
+            others = [one for one in snapshots if one.record.checkpoint_id not in dropped]
+            self._drop(tenant, thread_id, snapshots, dropped - _with_ancestors(others, snapshots, missing))
 
     def keep_latest(self, tenant: str, thread_id: str, missing: Callable[[Snapshot], frozenset[str]]) -> None:
         """Remove every checkpoint but the newest of each namespace, and what its state lives in.
@@ -104,7 +112,7 @@ class Checkpoints:
         """
         for namespace in self._records.namespaces(tenant, thread_id):
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
-            kept = _with_ancestors(snapshots, missing)
+            kept = _with_ancestors(snapshots[:1], snapshots, missing)
             dropped = {one.record.checkpoint_id for one in snapshots} - kept
             self._drop(tenant, thread_id, snapshots, dropped)
 
@@ -139,7 +147,7 @@ class Checkpoints:
             CorruptRecord: A stored body does not decode.
         """
         snapshots = list(self._records.newest_first(tenant, thread_id, namespace, upto=upto))
-        kept = _with_ancestors(snapshots, missing)
+        kept = _with_ancestors(snapshots[:1], snapshots, missing)
         entries: list[Sealed] = []
         for one in reversed([one for one in snapshots if one.record.checkpoint_id in kept]):
             entries.append(seal_record(one.record, expires_s=expires_s)[0])
@@ -192,19 +200,23 @@ class Checkpoints:
         self._write(Delete(key=key) for key in found)
 
 
-def _with_ancestors(snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]) -> set[str]:
-    """Find the newest checkpoint and the ancestors back to where every channel has a value."""
+def _with_ancestors(
+    ends: Sequence[Snapshot], snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]
+) -> set[str]:
+    """Find some checkpoints, each with its ancestors back to where every channel has had a value."""
     by_id = {one.record.checkpoint_id: one for one in snapshots}
-    cursor: Snapshot | None = snapshots[0] if snapshots else None
-    kept: set[str] = set()
-    wanted: frozenset[str] = missing(snapshots[0]) if snapshots else frozenset()
-    while cursor:
-        kept.add(cursor.record.checkpoint_id)
-        wanted -= cursor.record.channels.keys()
-        if not wanted:
-            break
-        cursor = by_id.get(cursor.record.parent_id or "")
-    return kept
+    passed: set[tuple[str, frozenset[str]]] = set()
+    for end in ends:
+        wanted = missing(end)
+        cursor: Snapshot | None = end
+        while cursor:
+            wanted = wanted.difference(cursor.record.channels)
+            place = (cursor.record.checkpoint_id, wanted)
+            if place in passed:
+                break  # another end has gone on from here
+            passed.add(place)
+            cursor = by_id.get(cursor.record.parent_id or "") if wanted else None
+    return {checkpoint_id for checkpoint_id, _ in passed}
 
 
 def _builds_on(one: Snapshot, by_id: dict[str, Snapshot], dropped: set[str]) -> bool:

@@ -260,7 +260,7 @@ class Endings:
         changes: list[Change] = [update]
         if with_row:
             changes.append(self._run_row(claim, outcome, head, undone=undone))
-        changes.append(self._thread_row(claim, outcome, busy=queue.following is not None, undone=undone))
+        changes.append(self._thread_row(claim, outcome, queue.following, undone=undone))
         changes += [
             self._records.put(claim.tenant, claim.thread_id, entry, turn=claim.lease.turn)
             for entry in entries
@@ -312,15 +312,20 @@ class Endings:
             or Usage(input_tokens=claim.lease.input_tokens, output_tokens=claim.lease.output_tokens),
         )
 
-    def _thread_row(self, claim: Claim, outcome: Outcome, *, busy: bool, undone: bool) -> Change:
+    def _thread_row(
+        self, claim: Claim, outcome: Outcome, following: Marker | None, *, undone: bool
+    ) -> Change:
         tenant, thread_id, now = claim.tenant, claim.thread_id, iso(self._clock())
         if claim.lease.private:
             return threads.delete(tenant, thread_id)
-        status = "busy" if busy else outcome.thread_status
+        status = "busy" if following else outcome.thread_status
+        crew = following.crew if following else {}
         if undone:
-            return threads.set_status(tenant, thread_id, status=status, updated_at=now)
+            return threads.set_status(tenant, thread_id, status=status, updated_at=now, metadata=crew)
         error = outcome.error.wire() if outcome.error else None
-        return threads.set_outcome(tenant, thread_id, status=status, error=error, updated_at=now)
+        return threads.set_outcome(
+            tenant, thread_id, status=status, error=error, updated_at=now, metadata=crew
+        )
 
     def _supersede(self, claim: Claim, marker: Marker, now: int, heard: list[Key]) -> Iterator[Change]:
         yield markers.delete(claim.tenant, claim.thread_id, marker)

@@ -212,7 +212,7 @@ class Runs:
         place = self._look(tenant, thread_id, body, remember=not _resumes(run))
         for attempt in range(_TRIES):
             if not place.lease.free:
-                admitted = self._queue_up(tenant, run, place.lease, once)
+                admitted = self._queue_up(tenant, run, place.lease, assistant, once)
             else:
                 admitted = self._start(tenant, run, place, assistant, owner, once)
             if isinstance(admitted, Admitted):
@@ -262,7 +262,9 @@ class Runs:
         )
         return self._write(tenant, [start, busy], run, once) or self._begun(tenant, run, lease)
 
-    def _queue_up(self, tenant: str, run: Run, lease: Lease, once: Once | None) -> Admitted | Refused:
+    def _queue_up(
+        self, tenant: str, run: Run, lease: Lease, assistant: Assistant, once: Once | None
+    ) -> Admitted | Refused:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
         thread_id = run.thread_id
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
@@ -288,6 +290,7 @@ class Runs:
             turn=run.turn,
             due=_due(run, self._clock()),
             heard=bool(run.kwargs["webhook"]),
+            crew=_thread_metadata(assistant),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
         if earlier := self._write(tenant, changes, run, once):

@@ -7,7 +7,7 @@ one another: each is an update of its own keys, without reading first.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,8 @@ from crewline.store import keys, leases
 from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
 from crewline.store.items import Item
 from crewline.store.table import Table
+
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def dump(value: Any) -> str:
@@ -104,7 +106,13 @@ def set_busy(
 
 
 def set_outcome(
-    tenant: str, thread_id: str, *, status: ThreadStatus, error: Mapping[str, Any] | None, updated_at: str
+    tenant: str,
+    thread_id: str,
+    *,
+    status: ThreadStatus,
+    error: Mapping[str, Any] | None,
+    updated_at: str,
+    metadata: Mapping[str, Any] = _NOTHING,
 ) -> Update:
     """Show how the last run left the thread; part of the finishing transaction, fenced by the lease.
 
@@ -119,11 +127,19 @@ def set_outcome(
             "state_updated_at": updated_at,
             "error": dump(error) if error else None,
         },
+        entries=_entries(metadata),
         condition=EXISTS,
     )
 
 
-def set_status(tenant: str, thread_id: str, *, status: ThreadStatus, updated_at: str) -> Update:
+def set_status(
+    tenant: str,
+    thread_id: str,
+    *,
+    status: ThreadStatus,
+    updated_at: str,
+    metadata: Mapping[str, Any] = _NOTHING,
+) -> Update:
     """Show the status that a rolled back run leaves: the state and its error are those from before.
 
     ```
@@ -133,6 +149,7 @@ def set_status(tenant: str, thread_id: str, *, status: ThreadStatus, updated_at:
     return Update(
         key=keys.thread(tenant, thread_id),
         set=_status(tenant, thread_id, status, updated_at),
+        entries=_entries(metadata),
         condition=EXISTS,
     )
 
