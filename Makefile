@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench-checkpoints lint format synth lock wheel clean
+.PHONY: help install demo test model bench-checkpoints lint format synth lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ demo: install ## run the example crews on the local cloud and show what came out
 
 test: install ## run every test, in parallel
 	@$(BIN)/pytest -q -n 2 --dist loadscope
+
+model: install ## explore the lease protocol exhaustively, print plans, states and seconds (minutes)
+	@$(BIN)/python -m tests.faults.explore
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints

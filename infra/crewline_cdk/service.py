@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from constructs import Construct
 
@@ -19,11 +22,15 @@ from crewline_cdk.api import make_api
 from crewline_cdk.bundles import PROJECT_FOLDER
 from crewline_cdk.functions import FunctionDefaults, FunctionSize, make_function
 from crewline_cdk.layers import make_layers
-from crewline_cdk.queues import make_run_queue
+from crewline_cdk.queues import make_run_queue, make_webhook_queue
 from crewline_cdk.storage import grant_items, make_bucket, make_table
 
 _CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=29)
 _EXECUTION: Final = FunctionSize(memory_mb=1769, timeout_seconds=900)
+_SWEEP: Final = FunctionSize(memory_mb=512, timeout_seconds=60)
+
+_MAX_DELIVERIES: Final = 10
+"""How many webhooks are delivered at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ class CrewlineProps:
 
 
 class CrewlineService(Construct):
-    """Table, bucket, run queue, functions and HTTP API of one deployment.
+    """Table, bucket, queues, functions, schedule and HTTP API of one deployment.
 
     Args:
         scope: The stack, or a construct in it.
@@ -74,6 +81,7 @@ class CrewlineService(Construct):
         self.run_queue = make_run_queue(
             self, worker_timeout_seconds=props.worker.timeout_seconds, removal_policy=props.removal_policy
         )
+        self.webhook_queue = make_webhook_queue(self, removal_policy=props.removal_policy)
         self.layers = make_layers(self, project=props.manifest.resolve().parent)
         self.functions = self._make_functions(props)
         self.api = make_api(
@@ -85,13 +93,16 @@ class CrewlineService(Construct):
         )
 
     def _make_functions(self, props: CrewlineProps) -> dict[str, lambda_.Function]:
-        """Make the functions, and allow each what it needs of table, bucket and queue."""
+        """Make the functions, and allow each what it needs of table, bucket and queues."""
+        dead_letters = _dead_letters(self.run_queue)
         defaults = FunctionDefaults(
             environment={
                 **environment(
                     table=self.table.table_name,
                     bucket=self.bucket.bucket_name,
                     run_queue_url=self.run_queue.queue_url,
+                    dead_letter_url=dead_letters.queue_url,
+                    webhook_queue_url=self.webhook_queue.queue_url,
                     manifest=f"/opt/{PROJECT_FOLDER}/{props.manifest.name}",
                     tenant=props.tenant,
                 ),
@@ -114,6 +125,7 @@ class CrewlineService(Construct):
                 defaults=defaults,
                 recursive_loop=lambda_.RecursiveLoop.ALLOW,
             ),
+            "sweeper": make_function(self, "sweeper", size=_SWEEP, defaults=defaults),
         }
         functions["worker"].add_event_source(
             SqsEventSource(
@@ -123,8 +135,42 @@ class CrewlineService(Construct):
                 report_batch_item_failures=True,
             )
         )
-        for function in functions.values():
+        functions["sweeper"].add_event_source(
+            # One at a time: an endpoint that does not answer holds up no other.
+            SqsEventSource(
+                self.webhook_queue,
+                batch_size=1,
+                max_concurrency=_MAX_DELIVERIES,
+                report_batch_item_failures=True,
+            )
+        )
+        self._sweep_every_minute(functions["sweeper"])
+        for name, function in functions.items():
             grant_items(self.table, function)
-            self.bucket.grant_read_write(function)
             self.run_queue.grant_send_messages(function)
+            self.webhook_queue.grant_send_messages(function)
+            if name == "sweeper":
+                # A webhook says what its run left, and a run that is given up may leave nothing.
+                self.bucket.grant_read(function)
+                self.bucket.grant_delete(function)
+            else:
+                self.bucket.grant_read_write(function)
+        dead_letters.grant(functions["sweeper"], "sqs:ReceiveMessage", "sqs:DeleteMessage")
         return functions
+
+    def _sweep_every_minute(self, sweeper: lambda_.Function) -> None:
+        # A sweep that failed is not repeated: the next one comes before Lambda would try again.
+        sweeper.configure_async_invoke(retry_attempts=0, max_event_age=Duration.minutes(1))
+        events.Rule(
+            self,
+            "SweeperSchedule",
+            description="Finds runs, purges and events that were left lying.",
+            schedule=events.Schedule.rate(Duration.minutes(1)),
+            targets=[targets.LambdaFunction(sweeper)],
+        )
+
+
+def _dead_letters(queue: sqs.Queue) -> sqs.IQueue:
+    if queue.dead_letter_queue is None:
+        raise AssertionError(f"{queue.node.path} has no dead-letter queue.")
+    return queue.dead_letter_queue.queue

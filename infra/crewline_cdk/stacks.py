@@ -13,7 +13,8 @@ from crewline_cdk.service import CrewlineProps, CrewlineService
 class CrewlineStack(Stack):
     """One `CrewlineService` and what the CLI and the local cloud need to know of it.
 
-    Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`. Functions and layers have logical
+    Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`.
+    Functions and layers have logical
     ids without a hash (`ApiFunction`, `CoreLayer`), by which the local cloud finds their code.
 
     Args:
@@ -45,6 +46,7 @@ class CrewlineStack(Stack):
             "TableName": self.service.table.table_name,
             "BucketName": self.service.bucket.bucket_name,
             "RunQueueUrl": self.service.run_queue.queue_url,
+            "WebhookQueueUrl": self.service.webhook_queue.queue_url,
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)

@@ -89,6 +89,7 @@ def template(tmp_path: Path) -> Path:
         "Table": table_resource(),
         "Bucket": {"Type": "AWS::S3::Bucket"},
         "DeadLetters": {"Type": "AWS::SQS::Queue"},
+        "WebhookQueue": {"Type": "AWS::SQS::Queue"},
         "Queue": {
             "Type": "AWS::SQS::Queue",
             "Properties": {
@@ -135,6 +136,7 @@ def template(tmp_path: Path) -> Path:
         "TableName": {"Value": {"Ref": "Table"}},
         "BucketName": {"Value": {"Ref": "Bucket"}},
         "RunQueueUrl": {"Value": {"Ref": "Queue"}},
+        "WebhookQueueUrl": {"Value": {"Ref": "WebhookQueue"}},
     }
     path = tmp_path / "template.json"
     path.write_text(json.dumps({"Resources": resources, "Outputs": outputs}))

@@ -159,12 +159,15 @@ def deployment() -> Iterator[Deployment]:
         cloud = Cloud(clients.client("dynamodb"), clients.client("s3"), clients.client("sqs"))
         make_table(cloud.dynamodb, name)
         cloud.s3.create_bucket(Bucket=name)
-        url = cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
+        url, dead_letter_url = (
+            cloud.sqs.create_queue(QueueName=one)["QueueUrl"] for one in (name, f"{name}-dead")
+        )
         manifest = BASIC / "langgraph.json"
         variables = environment(
             table=name,
             bucket=name,
             run_queue_url=url,
+            dead_letter_url=dead_letter_url,
             manifest=str(manifest),
             max_body_bytes=LIMIT,
             log_level="CRITICAL",
@@ -174,7 +177,7 @@ def deployment() -> Iterator[Deployment]:
         world = World(
             cloud=cloud, name=name, clock=FakeClock(), queue_url=url, manifest=read_manifest(manifest)
         )
-        functions = {one: load(one) for one in ("api", "crew", "worker")}
+        functions = {one: load(one) for one in ("api", "crew", "worker", "sweeper")}
         yield Deployment(world, functions, writes)
         for one in functions:
             del sys.modules[f"tested_function_{one}"]

@@ -138,13 +138,19 @@ def test_what_is_not_there_is_told_by_a_sentence(
     assert detail in answer.detail
 
 
-def test_the_control_plane_loads_neither_langgraph_nor_langchain() -> None:
+@pytest.mark.parametrize("name", ["api", "sweeper"])
+def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> None:
     variables = environment(
-        table="t", bucket="b", run_queue_url="http://q", manifest=str(BASIC / "langgraph.json"), tenant=TENANT
+        table="t",
+        bucket="b",
+        run_queue_url="http://q",
+        dead_letter_url="http://d",
+        manifest=str(BASIC / "langgraph.json"),
+        tenant=TENANT,
     )
     code = (
         f"import os, runpy, sys\nos.environ.update({variables!r}, AWS_DEFAULT_REGION='us-east-1')\n"
-        f"runpy.run_path({str(FUNCTIONS / 'api' / 'handler.py')!r})\n"
+        f"runpy.run_path({str(FUNCTIONS / name / 'handler.py')!r})\n"
         "print([name for name in sys.modules if name.startswith(('langgraph', 'langchain', 'crewline.engine'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ import pytest
 from crewline.settings import VARIABLES, read_settings
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
-NAMES = ("ApiFunction", "CrewFunction", "WorkerFunction")
+NAMES = ("ApiFunction", "CrewFunction", "WorkerFunction", "SweeperFunction")
 
 
 def test_every_function_runs_python_313_on_arm(of_type: OfType) -> None:
@@ -47,13 +47,51 @@ def test_every_function_logs_to_a_group_that_forgets(of_type: OfType) -> None:
         assert groups[function["LoggingConfig"]["LogGroup"]["Ref"]]["RetentionInDays"] == 30
 
 
-def test_the_worker_takes_one_message_at_a_time_and_reports_the_one_that_failed(of_type: OfType) -> None:
-    (source,) = of_type("Lambda::EventSourceMapping").values()
+def _source(of_type: OfType, function: str) -> dict[str, Any]:
+    sources = of_type("Lambda::EventSourceMapping").values()
+    (found,) = (source for source in sources if source["FunctionName"] == {"Ref": function})
+    return found
 
-    assert source["FunctionName"] == {"Ref": "WorkerFunction"}
+
+def test_the_worker_takes_one_message_at_a_time_and_reports_the_one_that_failed(of_type: OfType) -> None:
+    source = _source(of_type, "WorkerFunction")
+
     assert source["BatchSize"] == 1
     assert source["ScalingConfig"] == {"MaximumConcurrency": 10}
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_webhooks_are_delivered_one_at_a_time_so_that_none_holds_up_another(of_type: OfType) -> None:
+    source = _source(of_type, "SweeperFunction")
+    (queue,) = (name for name in of_type("SQS::Queue") if name.startswith("ServiceWebhookQueue"))
+
+    assert source["EventSourceArn"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert source["BatchSize"] == 1
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_sweeper_is_small_and_runs_every_minute(of_type: OfType) -> None:
+    sweeper = of_type("Lambda::Function")["SweeperFunction"]
+    ((rule_id, rule),) = of_type("Events::Rule").items()
+
+    assert (sweeper["MemorySize"], sweeper["Timeout"]) == (512, 60)
+    assert "ReservedConcurrentExecutions" not in sweeper
+    assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
+    assert [target["Arn"] for target in rule["Targets"]] == [{"Fn::GetAtt": ["SweeperFunction", "Arn"]}]
+    (allowed,) = (
+        permission
+        for permission in of_type("Lambda::Permission").values()
+        if permission["Principal"] == "events.amazonaws.com"
+    )
+    assert allowed["FunctionName"] == {"Fn::GetAtt": ["SweeperFunction", "Arn"]}
+    assert allowed["SourceArn"] == {"Fn::GetAtt": [rule_id, "Arn"]}
+
+
+def test_a_sweep_that_failed_is_left_to_the_next(of_type: OfType) -> None:
+    (config,) = of_type("Lambda::EventInvokeConfig").values()
+
+    assert config["FunctionName"] == {"Ref": "SweeperFunction"}
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
 
 
 def test_lambda_lets_the_worker_send_to_the_queue_that_feeds_it(of_type: OfType) -> None:
@@ -98,8 +136,37 @@ def test_functions_have_no_policies_but_their_own(of_type: OfType) -> None:
         assert "ManagedPolicyArns" not in roles[role]
 
 
-def test_only_the_worker_may_take_from_the_run_queue(of_type: OfType) -> None:
-    takers = [n for n, p in of_type("IAM::Policy").items() if "sqs:ReceiveMessage" in json.dumps(p)]
+def _allowed(of_type: OfType, action: str, resource: str) -> set[str]:
+    """Which functions a policy allows an action on a resource."""
+    policies = of_type("IAM::Policy").items()
+    return {
+        function.removesuffix("Function")
+        for function in NAMES
+        for name, policy in policies
+        if name.startswith(f"Service{function.removesuffix('Function')}Role")
+        for statement in policy["PolicyDocument"]["Statement"]
+        if action in statement["Action"] and resource in json.dumps(statement["Resource"])
+    }
 
-    assert len(takers) == 1
-    assert "Worker" in takers[0]
+
+@pytest.mark.parametrize(
+    ("queue", "senders", "takers"),
+    [
+        ("ServiceRunQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Worker"}),
+        ("ServiceDeadLetters", set(), {"Sweeper"}),
+        ("ServiceWebhookQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Sweeper"}),
+        ("ServiceWebhookDeadLetters", set(), set()),
+    ],
+)
+def test_who_may_send_to_a_queue_and_take_from_it(
+    of_type: OfType, queue: str, senders: set[str], takers: set[str]
+) -> None:
+    assert _allowed(of_type, "sqs:SendMessage", queue) == senders
+    assert _allowed(of_type, "sqs:ReceiveMessage", queue) == takers
+    assert _allowed(of_type, "sqs:DeleteMessage", queue) == takers
+
+
+def test_the_sweeper_writes_items_and_no_objects(of_type: OfType) -> None:
+    assert _allowed(of_type, "dynamodb:Query", "/index/*") >= {"Sweeper"}
+    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Worker"}
+    assert _allowed(of_type, "s3:GetObject*", "ServiceBucket") == {"Api", "Crew", "Worker", "Sweeper"}

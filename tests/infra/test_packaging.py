@@ -23,7 +23,15 @@ def test_code_lies_in_one_bucket_under_keys_named_after_logical_ids(template: di
 
     assert keys == {
         name: {"S3Bucket": "crewline-assets", "S3Key": f"{name}.zip"}
-        for name in ("ApiFunction", "CrewFunction", "WorkerFunction", "CoreLayer", "DepsLayer", "CrewsLayer")
+        for name in (
+            "ApiFunction",
+            "CrewFunction",
+            "WorkerFunction",
+            "SweeperFunction",
+            "CoreLayer",
+            "DepsLayer",
+            "CrewsLayer",
+        )
     }
 
 
@@ -34,7 +42,8 @@ def test_the_template_asks_for_nothing_but_the_code(template: dict[str, Any]) ->
 
 
 def test_the_outputs_are_what_tools_look_for(template: dict[str, Any]) -> None:
-    assert set(template["Outputs"]) == {"ApiUrl", "TableName", "BucketName", "RunQueueUrl"}
+    outputs = {"ApiUrl", "TableName", "BucketName", "RunQueueUrl", "WebhookQueueUrl"}
+    assert set(template["Outputs"]) == outputs
 
 
 def test_no_resource_is_a_custom_one(template: dict[str, Any]) -> None:

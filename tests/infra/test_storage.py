@@ -2,7 +2,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from crewline.store import keys
+from crewline.store.queues import RECEIVES
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
 
@@ -51,7 +54,7 @@ def test_the_bucket_is_private_and_encrypted(of_type: OfType) -> None:
 def test_bucket_and_queues_refuse_what_does_not_come_over_tls(of_type: OfType) -> None:
     policies = [*of_type("S3::BucketPolicy").values(), *of_type("SQS::QueuePolicy").values()]
 
-    assert len(policies) == 3
+    assert len(policies) == 5
     for policy in policies:
         (statement,) = policy["PolicyDocument"]["Statement"]
         assert statement["Effect"] == "Deny"
@@ -62,23 +65,40 @@ def test_what_holds_state_outlives_the_stack(template: dict[str, Any]) -> None:
     kinds = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue"}
     stateful = [resource for resource in template["Resources"].values() if resource["Type"] in kinds]
 
-    assert len(stateful) == 4
+    assert len(stateful) == 6
     assert {resource["DeletionPolicy"] for resource in stateful} == {"Retain"}
 
 
-def test_a_message_goes_to_the_dead_letters_after_five_receives(of_type: OfType) -> None:
-    queues = of_type("SQS::Queue")
-    ((run_queue_id, run_queue),) = ((k, v) for k, v in queues.items() if "RedrivePolicy" in v)
-    ((dead_id, dead),) = ((k, v) for k, v in queues.items() if k != run_queue_id)
+@pytest.mark.parametrize(
+    ("name", "dead_letters", "receives"),
+    [
+        ("ServiceRunQueue", "ServiceDeadLetters", RECEIVES),
+        ("ServiceWebhookQueue", "ServiceWebhookDeadLetters", 8),
+    ],
+)
+def test_a_message_that_keeps_failing_goes_to_the_dead_letters_of_its_queue(
+    of_type: OfType, name: str, dead_letters: str, receives: int
+) -> None:
+    (queue,) = _queues(of_type, name).values()
+    ((dead_id, dead),) = _queues(of_type, dead_letters).items()
 
-    assert run_queue["RedrivePolicy"] == {
+    assert queue["RedrivePolicy"] == {
         "deadLetterTargetArn": {"Fn::GetAtt": [dead_id, "Arn"]},
-        "maxReceiveCount": 5,
+        "maxReceiveCount": receives,
     }
     assert dead["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_a_message_stays_hidden_for_a_whole_invocation_of_the_worker(of_type: OfType) -> None:
-    (visibility,) = (q["VisibilityTimeout"] for q in of_type("SQS::Queue").values() if "RedrivePolicy" in q)
+@pytest.mark.parametrize(
+    ("name", "function"), [("ServiceRunQueue", "WorkerFunction"), ("ServiceWebhookQueue", "SweeperFunction")]
+)
+def test_a_message_stays_hidden_for_a_whole_invocation_of_its_function(
+    of_type: OfType, name: str, function: str
+) -> None:
+    (queue,) = _queues(of_type, name).values()
 
-    assert visibility >= of_type("Lambda::Function")["WorkerFunction"]["Timeout"]
+    assert queue["VisibilityTimeout"] >= of_type("Lambda::Function")[function]["Timeout"]
+
+
+def _queues(of_type: OfType, name: str) -> dict[str, dict[str, Any]]:
+    return {found: queue for found, queue in of_type("SQS::Queue").items() if found.startswith(name)}

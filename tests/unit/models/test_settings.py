@@ -22,6 +22,7 @@ def test_settings_survive_the_environment() -> None:
 def test_what_is_optional_has_a_default() -> None:
     settings = read_settings(environment(**REQUIRED))
     assert (settings.tenant, settings.log_level, settings.max_body_bytes) == ("default", "INFO", 6_000_000)
+    assert (settings.dead_letter_url, settings.webhook_queue_url) == ("", "")
 
 
 def test_every_setting_has_a_variable() -> None:

@@ -152,6 +152,24 @@ def test_the_sweepers_index_is_not_by_tenant_and_spreads() -> None:
     assert len(shards) == keys.SHARDS
 
 
+def test_the_sweeper_reads_every_shard_up_to_a_time() -> None:
+    entries = [keys.in_flight(f"t{number}", 1_000) for number in range(200)]
+    assert {entry[keys.LEASES_IN_FLIGHT.partition] for entry in entries} == set(keys.flight_shards())
+    assert keys.flight_time(999) < entries[0][keys.LEASES_IN_FLIGHT.sort] == keys.flight_time(1_000)
+
+
+@given(st.text())
+def test_the_key_of_a_lease_says_whose_it_is(thread_id: str) -> None:
+    assert keys.lease_of(keys.lease("acme", thread_id)) == ("acme", thread_id)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_sweeper_finds_is_told_apart(kind: str) -> None:
+    key = make(kind, "acme")
+    assert (keys.lease_of(key) is not None) == (kind == "lease")
+    assert keys.is_outbox(key) == (kind == "outbox")
+
+
 def test_an_index_entry_of_a_thread_lists_it_by_time() -> None:
     early = keys.by_status("acme", "t", "idle", "2026-01-01T00:00:00")
     late = keys.by_status("acme", "t", "idle", "2026-01-02T00:00:00")

@@ -7,7 +7,15 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import ValidationError
 
 from crewline.errors import Unavailable
-from crewline.store.queues import PurgeJob, RunJob, WebhookJob, WebhookQueue, parse_job, parse_webhook
+from crewline.store.queues import (
+    DeadLetters,
+    PurgeJob,
+    RunJob,
+    WebhookJob,
+    WebhookQueue,
+    parse_job,
+    parse_webhook,
+)
 from tests.unit.store.worlds import Calls, World
 
 RUN = RunJob(tenant="acme", thread_id="t", run_id="r")
@@ -89,3 +97,32 @@ def test_a_queue_that_does_not_answer_is_unavailable(world: World, failure: Exce
         calls.failures = [failure]
         with pytest.raises(Unavailable):
             world.queue.send(RUN)
+
+
+def test_a_dead_letter_is_hidden_once_received_until_it_is_deleted_or_its_time_is_over(world: World) -> None:
+    letters = DeadLetters(world.cloud.sqs, world.queue_url)
+    world.queue.send(RUN)
+    with Calls(world.cloud.sqs, "ReceiveMessage") as calls:
+        [letter] = letters.receive(hidden_s=3_600)
+    assert calls.requests[0]["VisibilityTimeout"] == 3_600
+    assert "WaitTimeSeconds" not in calls.requests[0], "an invocation that waits is paid for"
+    assert parse_job(letter.body) == RUN
+    assert letters.receive(hidden_s=3_600) == []
+    world.cloud.sqs.change_message_visibility(
+        QueueUrl=world.queue_url, ReceiptHandle=letter.receipt, VisibilityTimeout=0
+    )
+    [again] = letters.receive(hidden_s=3_600)
+    assert again.message_id == letter.message_id
+    letters.delete(again)
+    attributes = world.cloud.sqs.get_queue_attributes(QueueUrl=world.queue_url, AttributeNames=["All"])
+    assert attributes["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+@pytest.mark.parametrize("operation", ["ReceiveMessage", "DeleteMessage"])
+def test_a_dead_letter_queue_that_does_not_answer_is_unavailable(world: World, operation: str) -> None:
+    letters = DeadLetters(world.cloud.sqs, world.queue_url)
+    world.queue.send(RUN)
+    with Calls(world.cloud.sqs, operation) as calls:
+        calls.failures = [EndpointConnectionError(endpoint_url="sqs")]
+        with pytest.raises(Unavailable):
+            letters.delete(letters.receive(hidden_s=1)[0])

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from crewline.errors import CrewlineError, TooLarge, Unavailable
 from crewline.store.changes import ABSENT, Delete, Put, Update
-from crewline.store.keys import Key
+from crewline.store.keys import LEASES_IN_FLIGHT, Key
 from crewline.store.table import Refused
 from tests.unit.store.worlds import Calls, World
 
@@ -92,6 +92,26 @@ def test_a_query_reads_only_as_many_pages_as_are_consumed(filled: World) -> None
 
 def test_a_query_may_read_just_the_keys(filled: World) -> None:
     assert next(filled.table.query(PARTITION, prefix="C#", keys_only=True)) == {"PK": PARTITION, "SK": "C#1"}
+
+
+def test_an_index_is_read_in_the_order_of_its_sort_key_up_to_a_value(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (5, 1, 4, 2, 3):
+        entry = {LEASES_IN_FLIGHT.partition: "F#0", LEASES_IN_FLIGHT.sort: str(number)}
+        world.table.write(Put(key=key(f"C#{9 - number}"), item={**entry, "n": number}))
+    call = world.cloud.dynamodb._make_api_call  # type: ignore[attr-defined]
+
+    def two_a_page(operation: str, arguments: dict[str, Any]) -> Any:
+        return call(operation, {**arguments, "Limit": 2})
+
+    monkeypatch.setattr(world.cloud.dynamodb, "_make_api_call", two_a_page)
+    with Calls(world.cloud.dynamodb, "Query") as calls:
+        found = list(world.table.query_index(LEASES_IN_FLIGHT, "F#0", at_most="4"))
+    assert found == [key("C#8"), key("C#7"), key("C#6"), key("C#5")]
+    assert len(calls.requests) >= 2
+    assert all("ConsistentRead" not in request for request in calls.requests), "an index has no such reads"
+    assert list(world.table.query_index(LEASES_IN_FLIGHT, "F#1", at_most="4")) == []
 
 
 # ------------------------------------------------------------------ refusals

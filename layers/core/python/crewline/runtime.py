@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
+from crewline.errors import BadManifest
+from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
@@ -22,7 +24,7 @@ from crewline.http import threads as thread_routes
 from crewline.http.apps import App
 from crewline.models.clocks import system_clock
 from crewline.models.manifests import Manifest, read_manifest
-from crewline.models.webhooks import check_url
+from crewline.models.webhooks import WebhookPolicy, check_url
 from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
@@ -33,11 +35,13 @@ from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
+from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
-from crewline.settings import Settings, read_settings
+from crewline.services.webhooks import Webhooks
+from crewline.settings import VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
-from crewline.store.queues import RunQueue, WebhookQueue
+from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 
@@ -52,6 +56,10 @@ class Core:
     settings: Settings
     manifest: Manifest
     logger: Logger
+    table: Table
+    blobs: Blobs
+    outbox: Outbox
+    queue: RunQueue
     records: Records
     checkpoints: Checkpoints
     leases: Leases
@@ -61,7 +69,6 @@ class Core:
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
-    queue: RunQueue
 
 
 def make_core(environ: Mapping[str, str], *, service: str) -> Core:
@@ -80,7 +87,6 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     table = Table(client("dynamodb"), settings.table)
     blobs = Blobs(client("s3"), settings.bucket)
     queue = RunQueue(client("sqs"), settings.run_queue_url)
-    policy = manifest.webhooks if "AWS_ENDPOINT_URL" in environ else manifest.webhooks.deployed()
     webhooks = WebhookQueue(client("sqs"), settings.webhook_queue_url)
     records = Records(table, blobs)
     leases = Leases(table, records, system_clock)
@@ -99,13 +105,16 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         assistants=assistants,
         endings=endings,
         recents=recents,
-        check_webhook=partial(check_url, policy=policy),
+        check_webhook=partial(check_url, policy=_policy(manifest, environ)),
         logger=logger,
     )
     return Core(
         settings=settings,
         manifest=manifest,
         logger=logger,
+        table=table,
+        blobs=blobs,
+        outbox=outbox,
         queue=queue,
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
@@ -178,6 +187,43 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
         logger=core.logger,
     )
     return jobs, core.logger
+
+
+def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logger]:
+    """Make what sweeps and what delivers webhooks.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+    """
+    core = make_core(environ, service="sweeper")
+    if not core.settings.dead_letter_url:
+        raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
+    sweeper = Sweeper(
+        table=core.table,
+        queue=core.queue,
+        dead_letters=DeadLetters(client("sqs"), core.settings.dead_letter_url),
+        endings=core.endings,
+        outbox=core.outbox,
+        clock=system_clock,
+        logger=core.logger,
+    )
+    policy = _policy(core.manifest, environ)
+    webhooks = Webhooks(
+        core.table,
+        core.blobs,
+        core.records,
+        system_clock,
+        policy=policy,
+        headers=policy.resolve_headers(environ),
+        sender=Poster(loopback=not policy.url.disable_loopback),
+        logger=core.logger,
+    )
+    return sweeper, webhooks, core.logger
+
+
+def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:
+    """Give where webhooks may go; only beside a local cloud may that be this machine."""
+    return manifest.webhooks if "AWS_ENDPOINT_URL" in environ else manifest.webhooks.deployed()
 
 
 def _make_executor(core: Core) -> Executor:

@@ -31,7 +31,7 @@ def listen(port: int) -> socket.socket:
     Raises:
         LocalServiceError: The port is in use, or not ours to open.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     # A port on which an earlier server's connections linger is free; one that is listened on is not.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

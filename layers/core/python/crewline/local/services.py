@@ -18,7 +18,7 @@ from crewline.models.manifests import FILENAME, Manifest, project_environment, r
 from crewline.settings import environment, read_settings
 
 _ANSWERING: Final = ("api", "crew")
-_CONSUMING: Final = ("worker",)
+_CONSUMING: Final = ("worker", "sweeper")
 
 _STRICT: Final = {"LANGGRAPH_STRICT_MSGPACK": "true"}
 """LangGraph reads it when it is imported; lax deserialisation has been remote code execution."""
@@ -141,6 +141,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         table=outputs.table,
         bucket=outputs.bucket,
         run_queue_url=outputs.run_queue_url,
+        webhook_queue_url=outputs.webhook_queue_url,
         manifest=str(manifest.path),
     )
 

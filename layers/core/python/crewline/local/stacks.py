@@ -37,6 +37,7 @@ class Outputs:
     table: str
     bucket: str
     run_queue_url: str
+    webhook_queue_url: str
 
 
 def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bundle]) -> Outputs:
@@ -121,7 +122,12 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
         raise LocalServiceError(f"The local stack failed: {_reason(formation)}")
     values = {item["OutputKey"]: item["OutputValue"] for item in stack["Outputs"]}
     try:
-        return Outputs(values["TableName"], values["BucketName"], values["RunQueueUrl"])
+        return Outputs(
+            table=values["TableName"],
+            bucket=values["BucketName"],
+            run_queue_url=values["RunQueueUrl"],
+            webhook_queue_url=values["WebhookQueueUrl"],
+        )
     except KeyError as exc:
         raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc
 

@@ -148,7 +148,7 @@ class Cancellations:
 
     def _stop_in_flight(self, tenant: str, run: Run, action: Cancel) -> bool:
         """Set the cancel of the run in flight; False when it is another one."""
-        change = leases.cancel(tenant, run.thread_id, run_id=run.run_id, action=action)
+        change = leases.cancel(tenant, run.thread_id, run_id=run.run_id, action=action, now=self._clock())
         try:
             lease: Lease = leases.from_item(self._table.write(change))
         except Refused:

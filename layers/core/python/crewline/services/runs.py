@@ -283,12 +283,13 @@ class Runs:
                 f"{lease.waiting} runs wait on thread {thread_id} already; try again when some have ended.",
                 details={"retry_after": 5},
             )
-        change = leases.queue(tenant, thread_id, lease, strategy=run.multitask_strategy)
+        now = self._clock()
+        change = leases.queue(tenant, thread_id, lease, strategy=run.multitask_strategy, now=now)
         run = replace(run, turn=lease.seq + 1)
         marker = Marker(
             run_id=run.run_id,
             turn=run.turn,
-            due=_due(run, self._clock()),
+            due=_due(run, now),
             heard=bool(run.kwargs["webhook"]),
             crew=_thread_metadata(assistant),
         )

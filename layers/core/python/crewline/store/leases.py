@@ -101,7 +101,7 @@ def start(
     return update, after
 
 
-def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrategy) -> Update:
+def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrategy, now: int) -> Update:
     """Accept a run on a busy thread: its marker has the turn `lease.seq + 1`.
 
     ```
@@ -115,6 +115,7 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
         thread_id: The thread.
         lease: The lease as it was read; a run is in flight.
         strategy: `interrupt` and `rollback` also stop the run in flight and supersede those that wait.
+        now: The time.
 
     Returns:
         The write.
@@ -124,9 +125,14 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
     once: dict[str, Any] = {}
     if strategy == "interrupt":
         once = {"cancel": "interrupt"}  # a rollback that somebody has asked for stays one
-        change |= {"upto": turn, "drop": "interrupt"}
+        change |= {"upto": turn, "drop": "interrupt", **keys.in_flight(thread_id, now)}
     elif strategy == "rollback":
-        change |= {"cancel": "rollback", "upto": turn, "drop": "rollback"}
+        change |= {
+            "cancel": "rollback",
+            "upto": turn,
+            "drop": "rollback",
+            **keys.in_flight(thread_id, now),
+        }
     return Update(
         key=keys.lease(tenant, thread_id),
         set=change,
@@ -312,7 +318,7 @@ def end_slice(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
 # ------------------------------------------------------------------ how it ends
 
 
-def cancel(tenant: str, thread_id: str, *, run_id: str, action: Cancel) -> Update:
+def cancel(tenant: str, thread_id: str, *, run_id: str, action: Cancel, now: int) -> Update:
     """Ask the run in flight to stop; the answer is the whole lease, which tells who must end it.
 
     ```
@@ -324,7 +330,8 @@ def cancel(tenant: str, thread_id: str, *, run_id: str, action: Cancel) -> Updat
     asked = {"cancel": action}
     return Update(
         key=keys.lease(tenant, thread_id),
-        set=asked if action == "rollback" else {},
+        # A delayed run is in the sweeper's index under the time at which it is due: not so when it is to end.
+        set={**(asked if action == "rollback" else {}), **keys.in_flight(thread_id, now)},
         once=asked if action == "interrupt" else {},
         condition="#run = :run",
         parameters={"run": run_id},
