@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model bench-checkpoints lint format synth lock wheel clean
+.PHONY: help install demo test model bench-checkpoints bench-runs lint format synth lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ model: install ## explore the lease protocol exhaustively, print plans, states a
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints
+
+bench-runs: install ## print what a run costs, beside two other servers, and trace its requests (minutes)
+	@$(BIN)/python -m benchmarks.runs
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.measurements import FLOOR, RECENT, Row
+from benchmarks.reports import Verdict
 from benchmarks.timings import Comparison
 
 _WCU_FENCED: Final = 8
@@ -16,15 +16,6 @@ _STORED_RATIO: Final = 2.5
 _CPU_RATIO: Final = 2
 
 OURS: Final = ("crewline", "crewline, fenced")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One budget line and what was measured."""
-
-    line: str
-    kept: bool
-    measured: str
 
 
 def judge(rows: Sequence[Row], comparisons: Sequence[Comparison]) -> list[Verdict]:

@@ -27,8 +27,9 @@ from benchmarks.budgets import judge
 from benchmarks.graphs import KINDS, Kind
 from benchmarks.measurements import DURABILITIES, SUBJECTS, Durability, Row, play, play_floor
 from benchmarks.meters import Meter
+from benchmarks.reports import exit_code, verdict_lines
 from benchmarks.savers import Place
-from benchmarks.tables import cost_table, cpu_table, markdown_table, verdict_lines
+from benchmarks.tables import cost_table, cpu_table, markdown_table
 from benchmarks.timings import Comparison, compare
 from crewline.local import clouds, states
 from crewline.store.clients import client
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verdicts = judge(rows, comparisons)
     print("", *verdict_lines(verdicts), sep="\n", file=_beside(options))
     print(f"\n{time.monotonic() - began:.0f} s", file=_beside(options))
-    return 0 if all(verdict.kept for verdict in verdicts) else 1
+    return exit_code(verdicts)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -116,7 +116,7 @@ class Meter:
         """
         found: dict[tuple[str, ...], int] = {}
         for page in self._reader.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
-            found |= {self._place(_wire(item)): item_size(_wire(item)) for item in page["Items"]}
+            found |= {self._place(wire(item)): item_size(wire(item)) for item in page["Items"]}
         if found != self._items.get(table, {}):
             raise AssertionError(f"The meter has lost count of the items of table {table}.")
 
@@ -169,20 +169,9 @@ class Meter:
         self, cost: Cost, operation: str, params: Mapping[str, Any], answer: Mapping[str, Any], *, done: bool
     ) -> None:
         consistent = bool(params.get("ConsistentRead"))
+        for kind, one, factor in writes_of(operation, params):
+            cost.wcu += factor * self._written(kind, one, answer.get("Attributes"), done=done)
         match operation:
-            case "PutItem" | "UpdateItem" | "DeleteItem":
-                kind = operation.removesuffix("Item")
-                cost.wcu += self._written(kind, params, answer.get("Attributes"), done=done)
-            case "TransactWriteItems":
-                for action in params["TransactItems"]:
-                    ((kind, one),) = action.items()
-                    cost.wcu += 2 * self._written(kind, one, None, done=done)
-            case "BatchWriteItem":
-                for table, requests in params["RequestItems"].items():
-                    for request in requests:
-                        ((name, one),) = request.items()
-                        kind = name.removesuffix("Request")
-                        cost.wcu += self._written(kind, {"TableName": table, **one}, None, done=done)
             case "GetItem":
                 cost.rcu += read_units(self._size(params["TableName"], params["Key"]), consistent=consistent)
             case "BatchGetItem":
@@ -219,7 +208,7 @@ class Meter:
 
     def _read_size(self, table: str, key: Wire) -> int:
         found = self._reader.get_item(TableName=table, Key=key, ConsistentRead=True)
-        return item_size(_wire(found["Item"])) if "Item" in found else 0
+        return item_size(wire(found["Item"])) if "Item" in found else 0
 
     def _evaluated(self, operation: str, params: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
         """Give the bytes that a query went through, whatever it left out of its answer."""
@@ -236,14 +225,35 @@ class Meter:
             if kept:
                 whole[name] = kept
         read = self._reader.query if operation == "Query" else self._reader.scan
-        return [_wire(item) for item in read(**whole)["Items"]]
+        return [wire(item) for item in read(**whole)["Items"]]
 
     @staticmethod
     def _place(key: Wire) -> tuple[str, ...]:
         return tuple(str(key[name]["S"]) for name in ("PK", "SK") if name in key)
 
 
-def _wire(item: Mapping[str, Any]) -> Wire:
+def writes_of(operation: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], int]]:
+    """Take the writes out of a request to DynamoDB, as it is on the wire.
+
+    Yields:
+        What it does (`Put`, `Update`, `Delete`, `ConditionCheck`), its arguments, and how many times
+        its units count: twice in a transaction.
+    """
+    match operation:
+        case "PutItem" | "UpdateItem" | "DeleteItem":
+            yield operation.removesuffix("Item"), params, 1
+        case "TransactWriteItems":
+            for action in params["TransactItems"]:
+                ((kind, one),) = action.items()
+                yield kind, one, 2
+        case "BatchWriteItem":
+            for table, requests in params["RequestItems"].items():
+                for request in requests:
+                    ((name, one),) = request.items()
+                    yield name.removesuffix("Request"), {"TableName": table, **one}, 1
+
+
+def wire(item: Mapping[str, Any]) -> Wire:
     """Spell an item that botocore has parsed as it was on the wire."""
     encoded: Wire = json.loads(json.dumps(item, default=_encoded))
     return encoded

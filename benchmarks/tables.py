@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from benchmarks.budgets import Verdict
 from benchmarks.measurements import Row
+from benchmarks.reports import aligned
 from benchmarks.timings import Comparison
 
 _HEADINGS: Final = (
@@ -37,7 +37,7 @@ def cost_table(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]
-    return _aligned([_HEADINGS, *cells])
+    return aligned([_HEADINGS, *cells], texts=_TEXTS)
 
 
 def cpu_table(comparisons: Sequence[Comparison]) -> list[str]:
@@ -58,12 +58,7 @@ def cpu_table(comparisons: Sequence[Comparison]) -> list[str]:
         )
         for one in comparisons
     ]
-    return _aligned([headings, *cells])
-
-
-def verdict_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """Say of each budget whether it is kept."""
-    return [f"{'PASS' if one.kept else 'FAIL'}  {one.line}: {one.measured}" for one in verdicts]
+    return aligned([headings, *cells], texts=_TEXTS)
 
 
 def markdown_table(rows: Sequence[Row]) -> list[str]:
@@ -116,14 +111,3 @@ def _bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:.{1 if size < 10 * unit else 0}f} {name}"
     return f"{size} B" if size else "0"
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < _TEXTS else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]

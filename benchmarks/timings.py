@@ -19,6 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.memory import InMemorySaver
 
+from benchmarks.clients import TimedClient
 from benchmarks.graphs import Kind, build, question
 from benchmarks.savers import TENANT, THREAD, Place, make_storage
 from crewline.checkpoints.records import Sealed
@@ -147,8 +148,8 @@ class _Ours:
     """Crewline's checkpointer under a claim, new every turn."""
 
     def __init__(self, place: Place) -> None:
-        self._dynamodb = _Timed(client("dynamodb", endpoint_url=place.url))
-        self._s3 = _Timed(client("s3", endpoint_url=place.url))
+        self._dynamodb = TimedClient(client("dynamodb", endpoint_url=place.url))
+        self._s3 = TimedClient(client("s3", endpoint_url=place.url))
         self._storage = make_storage(Table(self._dynamodb, place.table), Blobs(self._s3, place.bucket))  # type: ignore[arg-type]  # they call through
         self._claim = self._storage.leases.own(TENANT, THREAD)
 
@@ -175,23 +176,6 @@ class _Ours:
 
     def _commit(self, entries: Sequence[Sealed]) -> None:
         self._claim = self._storage.leases.commit(self._claim, entries)
-
-
-class _Timed:
-    """A client that knows how much CPU its calls have taken."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.spent = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        def call(**arguments: Any) -> Any:
-            answer: list[Any] = []
-            self.spent += _milliseconds(lambda: answer.append(method(**arguments)))
-            return answer[0]
-
-        method = getattr(self._inner, name)
-        return call
 
 
 def _play_in_memory(saver: InMemorySaver, turn: _Turn) -> Cpu:
