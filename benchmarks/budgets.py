@@ -56,10 +56,9 @@ def _recently(row: Row, what: str) -> str:
 
 
 def _storage(row: Row, payload: int) -> list[Verdict]:
-    """Judge what is stored in DynamoDB, and together with the roots in S3.
+    """Judge what is stored in DynamoDB, and together with the roots in S3; the second is the budget.
 
-    The second is the budget; it is not met yet: a root goes to S3 every 30 records, so S3 grows with the
-    square of the conversation. Longer chains store less there and read more in every turn.
+    Longer chains store less in S3 and read more in every turn.
     """
     stored = row.stored
     amounts = {"in DynamoDB": stored.dynamodb, "in DynamoDB and S3": stored.total}

@@ -25,8 +25,8 @@ SUBJECTS: Final[Mapping[str, type[Alone | Fenced | Peer]]] = {
 }
 """Name in the table → how it is used."""
 
-RECENT: Final = 30
-"""Turns that the mean of recent turns goes over: as long as the longest chain lasts."""
+RECENT: Final = 37
+"""Turns that the mean of recent turns goes over: as long as the longest chain of `chat1` lasts."""
 
 _CONFIG: Final[RunnableConfig] = {
     "configurable": {"thread_id": THREAD, "checkpoint_ns": ""},

@@ -22,7 +22,7 @@ from crewline.engine.journals import Journal
 from crewline.engine.serdes import strict_serializer
 from crewline.local.clouds import REGION
 from crewline.models.clocks import system_clock
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Lease
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.leases import Leases
 from crewline.store.blobs import Blobs
@@ -88,7 +88,7 @@ def make_storage(table: Table, blobs: Blobs) -> Storage:
     return Storage(
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
-        leases=Leases(table, blobs, records, system_clock),
+        leases=Leases(table, records, system_clock),
     )
 
 
@@ -150,7 +150,7 @@ class Fenced:
             self._place.storage,
             TENANT,
             serde=strict_serializer(),
-            head=lambda _thread_id: self._claim.lease.head if self._claim else None,
+            lease=lambda _thread_id: self._claim.lease if self._claim else Lease(),
             journal=journal,
         )
 

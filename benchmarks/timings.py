@@ -160,7 +160,7 @@ class _Ours:
             self._storage,
             TENANT,
             serde=strict_serializer(),
-            head=lambda _thread_id: self._claim.lease.head,
+            lease=lambda _thread_id: self._claim.lease,
             journal=journal,
         )
         reading, in_reading = self._time(lambda: saver.get_tuple(_CONFIG))

@@ -203,7 +203,7 @@ def test_a_list_is_spelled_as_the_serialiser_spells_it() -> None:
         assert Elements(tuple(map(ormsgpack.packb, items))).blob == ("msgpack", ormsgpack.packb(items))
 
 
-def test_a_chain_begins_anew_after_thirty_records() -> None:
+def test_a_chain_begins_anew_after_so_many_records() -> None:
     base: Base | None = None
     roots = []
     for number in range(2 * LONGEST_CHAIN + 1):
@@ -216,7 +216,7 @@ def test_a_chain_begins_anew_after_thirty_records() -> None:
 def test_a_chain_begins_anew_when_its_differences_outweigh_its_root() -> None:
     base: Base | None = None
     weight = 0
-    for _ in range(LONGEST_CHAIN):
+    for _ in range(LONGEST_CHAIN):  # of records too large for so many
         record = replace(RECORD, channels={"n": ("bytes", os.urandom(1_000))})
         sealed, link = seal_record(record, base)
         if base and sealed.root:

@@ -24,7 +24,7 @@ from crewline.engine.crews import Graph
 from crewline.engine.executions import with_checkpointer
 from crewline.engine.journals import Journal
 from crewline.errors import StaleOwner
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Lease
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.leases import Outcome
@@ -149,10 +149,8 @@ class Driver:
         self.claim: Claim | None = None
         self.commits: list[Sequence[Sealed]] = []
 
-    def head(self) -> str | None:
-        if self.claim:
-            return self.claim.lease.head
-        return leases.from_item(self.world.lease(self.thread_id)).head
+    def lease(self) -> Lease:
+        return self.claim.lease if self.claim else leases.from_item(self.world.lease(self.thread_id))
 
     @property
     def storage(self) -> Storage:
@@ -162,7 +160,7 @@ class Driver:
         )
 
     def reader(self) -> DynamoDBCheckpointer:
-        return DynamoDBCheckpointer.over(self.storage, TENANT, serde=SERIALIZER, head=lambda _: self.head())
+        return DynamoDBCheckpointer.over(self.storage, TENANT, serde=SERIALIZER, lease=lambda _: self.lease())
 
     def _commit(self, entries: Sequence[Sealed]) -> None:
         assert self.claim is not None
@@ -173,7 +171,7 @@ class Driver:
         self.claim = self.world.runs.start(TENANT, self.thread_id, RunCreate(assistant_id="echo")).claim
         journal = Journal(self._commit, on_failure=lambda: None)
         checkpointer = DynamoDBCheckpointer.over(
-            self.storage, TENANT, serde=SERIALIZER, head=lambda _: self.head(), journal=journal
+            self.storage, TENANT, serde=SERIALIZER, lease=lambda _: self.lease(), journal=journal
         )
         return checkpointer, journal
 
@@ -385,7 +383,7 @@ async def test_a_fork_from_an_older_checkpoint_goes_on_from_there(driver: Driver
     assert [state.values for state in after[-5:]] == [state.values for state in ours]
     newest = driver.reader().get_tuple({"configurable": {"thread_id": driver.thread_id}})
     assert newest is not None
-    assert newest.config["configurable"]["checkpoint_id"] == driver.head()
+    assert newest.config["configurable"]["checkpoint_id"] == driver.lease().head
 
 
 async def test_a_fork_writes_nothing_into_the_records_it_starts_from(driver: Driver) -> None:

@@ -155,11 +155,11 @@ class Place:
 
     def state(self, at: CheckpointRef | None = None, *, subgraphs: bool = False) -> Any:
         thread, lease = self.world.threads.read(TENANT, self.thread)
-        return self.executor.state(TENANT, thread, lease.head, at, subgraphs=subgraphs)
+        return self.executor.state(TENANT, thread, lease, at, subgraphs=subgraphs)
 
     def history(self, **query: Any) -> list[Any]:
         thread, lease = self.world.threads.read(TENANT, self.thread)
-        return self.executor.history(TENANT, thread, lease.head, HistoryRequest.model_validate(query))
+        return self.executor.history(TENANT, thread, lease, HistoryRequest.model_validate(query))
 
     def take_over(self, started: Started) -> Started:
         """Claim the run as another worker does after the first one has died."""

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
+from crewline.checkpoints.codec import seal_record
 from crewline.checkpoints.records import Sealed, Write
 from crewline.errors import NotFound, RunCancelled, StaleOwner, Unavailable
 from crewline.models.leases import LEASE_MS, Claim, Lease
@@ -20,7 +21,7 @@ from crewline.models.threads import ThreadCreate
 from crewline.services.leases import Outcome
 from crewline.store import keys, leases
 from crewline.store.changes import Delete, Update
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, record, sealed, uuid6
 
 LOST = ReadTimeoutError(endpoint_url="http://db")
 SUCCESS = Outcome(status="success", thread_status="idle")
@@ -110,6 +111,21 @@ def test_a_run_is_shown_as_running_unless_its_row_is_gone_or_it_has_ended(world:
 
 
 # ------------------------------------------------------------------ commit
+
+
+def test_the_chain_of_the_head_begins_at_the_last_root_of_the_root_namespace(
+    world: World, claim: Claim
+) -> None:
+    base = (record(1), seal_record(record(1))[1])
+    difference = seal_record(record(2, parent=1), base)[0]
+    held = world.leases.commit(claim, [sealed(1), difference, sealed(3, namespace="inner")])
+    assert (held.lease.head, held.lease.chain) == (uuid6(2), uuid6(1))
+    held = world.leases.commit(held, [seal_record(record(4, parent=2), base)[0]])
+    assert (held.lease.head, held.lease.chain) == (uuid6(4), uuid6(1))
+    fork = (record(5, parent=1), seal_record(record(5, parent=1))[1])
+    entries = [sealed(5, parent=1), seal_record(record(6, parent=5), fork)[0]]
+    world.leases.finish(held, SUCCESS, entries)
+    assert (lease(world, claim).head, lease(world, claim).chain) == (uuid6(6), uuid6(5))
 
 
 def test_a_commit_writes_its_entries_and_moves_the_head_in_one_transaction(
@@ -289,7 +305,9 @@ def test_a_finish_that_landed_although_nobody_heard_counts_as_done(world: World,
         calls.after = [LOST]
         world.leases.finish(claim, SUCCESS, [sealed(1)])
     assert run_status(world, claim) == "success"
-    assert lease(world, claim) == Lease(epoch=claim.lease.epoch, seq=1, head=uuid6(1), newest=uuid6(1))
+    assert lease(world, claim) == Lease(
+        epoch=claim.lease.epoch, seq=1, head=uuid6(1), chain=uuid6(1), newest=uuid6(1)
+    )
 
 
 def test_a_finish_that_did_not_land_is_tried_again(world: World, claim: Claim) -> None:

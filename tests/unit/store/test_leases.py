@@ -52,14 +52,14 @@ def claim(world: World, owner: str, *, run_id: str = "a", now: int = NOW) -> Cla
 
 
 def commit(world: World, held: Claim, head: str, *, now: int = NOW, steps: int = 1) -> Claim:
-    update, lease = leases.commit(held, head=head, newest=head, steps=steps, now=now)
+    update, lease = leases.commit(held, head=head, chain=head, newest=head, steps=steps, now=now)
     world.table.write(update)
     assert stored(world) == lease
     return replace(held, lease=lease)
 
 
 def finish(world: World, held: Claim, head: str | None) -> Lease:
-    update, lease = leases.finish(held, head=head, newest=head)
+    update, lease = leases.finish(held, head=head, chain=head, newest=head)
     world.table.write(update)
     assert stored(world) == lease
     return lease
@@ -173,9 +173,9 @@ def test_an_expired_claim_is_taken_over_and_everything_of_the_first_is_refused(
     w2 = claim(world, "w2", now=late)
     assert (w2.lease.epoch, w2.lease.attempt) == (w1.lease.epoch + 1, 2)
     for write in (
-        leases.commit(w1, head="h", newest="h", steps=1, now=late)[0],
+        leases.commit(w1, head="h", chain="h", newest="h", steps=1, now=late)[0],
         leases.heartbeat(w1, now=late),
-        leases.finish(w1, head="h", newest="h")[0],
+        leases.finish(w1, head="h", chain="h", newest="h")[0],
     ):
         assert refused(world, write).owner == "w2"
 
@@ -217,7 +217,7 @@ def test_a_commit_does_not_move_the_index_of_leases_in_flight(world: World, w1: 
 
 def test_a_commit_leaves_alone_what_others_have_written_since(world: World, w1: Claim) -> None:
     change(world, seq=9, waiting=2)
-    update, _ = leases.commit(w1, head="h1", newest="h1", steps=1, now=NOW)
+    update, _ = leases.commit(w1, head="h1", chain="h1", newest="h1", steps=1, now=NOW)
     world.table.write(update)
     assert (stored(world).seq, stored(world).waiting) == (9, 2)
 
@@ -225,13 +225,13 @@ def test_a_commit_leaves_alone_what_others_have_written_since(world: World, w1: 
 def test_a_commit_of_a_worker_that_stalled_is_refused(world: World, w1: Claim) -> None:
     held = commit(world, w1, "h5")
     claim(world, "w2", now=held.lease.until + 1)
-    told = refused(world, leases.commit(held, head="h6", newest="h6", steps=2, now=NOW)[0])
+    told = refused(world, leases.commit(held, head="h6", chain="h6", newest="h6", steps=2, now=NOW)[0])
     assert (told.owner, told.head) == ("w2", "h5")
 
 
 def test_a_commit_after_a_cancel_is_refused_and_told_so(world: World, w1: Claim) -> None:
     change(world, cancel="interrupt")
-    told = refused(world, leases.commit(w1, head="h", newest="h", steps=1, now=NOW)[0])
+    told = refused(world, leases.commit(w1, head="h", chain="h", newest="h", steps=1, now=NOW)[0])
     assert (told.owner, told.cancel) == ("w1", "interrupt")
 
 
@@ -264,21 +264,21 @@ def test_a_heartbeat_after_the_end_brings_nothing_back(world: World, w1: Claim) 
 
 def test_a_finish_frees_the_thread_and_keeps_only_what_outlives_a_run(world: World, w1: Claim) -> None:
     lease = finish(world, commit(world, w1, "h5"), "h6")
-    assert lease == Lease(epoch=2, seq=1, head="h6", newest="h6")
-    assert set(world.lease(T)) == {"PK", "SK", "epoch", "seq", "head", "newest"}
+    assert lease == Lease(epoch=2, seq=1, head="h6", chain="h6", newest="h6")
+    assert set(world.lease(T)) == {"PK", "SK", "epoch", "seq", "head", "chain", "newest"}
 
 
 def test_a_finish_is_refused_when_a_run_was_queued_since(world: World, w1: Claim) -> None:
     change(world, seq=2)
-    told = refused(world, leases.finish(w1, head=None, newest=None)[0])
+    told = refused(world, leases.finish(w1, head=None, chain=None, newest=None)[0])
     assert (told.owner, told.seq) == ("w1", 2)
 
 
 def test_a_finish_is_refused_when_the_number_of_waiting_runs_has_changed(world: World, w1: Claim) -> None:
     change(world, waiting=1)
-    assert refused(world, leases.finish(w1, head=None, newest=None)[0]).waiting == 1
+    assert refused(world, leases.finish(w1, head=None, chain=None, newest=None)[0]).waiting == 1
     held = replace(w1, lease=replace(w1.lease, waiting=2))
-    assert refused(world, leases.finish(held, head=None, newest=None)[0]).waiting == 1
+    assert refused(world, leases.finish(held, head=None, chain=None, newest=None)[0]).waiting == 1
 
 
 def test_a_finish_after_a_cancel_is_not_refused(world: World, w1: Claim) -> None:
@@ -294,9 +294,9 @@ def test_a_burial_takes_the_run_its_owner_and_the_head(world: World, w1: Claim) 
     world.table.write(leases.bury(TENANT, T, now=NOW))
     assert stored(world) == Lease(epoch=3, seq=1, deleted=NOW)
     for write in (
-        leases.commit(held, head="h2", newest="h2", steps=1, now=NOW)[0],
+        leases.commit(held, head="h2", chain="h2", newest="h2", steps=1, now=NOW)[0],
         leases.heartbeat(held, now=NOW),
-        leases.finish(held, head="h2", newest="h2")[0],
+        leases.finish(held, head="h2", chain="h2", newest="h2")[0],
         leases.claim(TENANT, T, run_id="a", owner="w2", now=NOW + 90_000),
     ):
         assert refused(world, write).deleted == NOW
@@ -369,7 +369,10 @@ def test_a_thread_may_be_taken_for_a_checkpointer_that_is_used_alone(world: Worl
     held = Claim(tenant=TENANT, thread_id=T, run_id="", owner="alone", lease=owned)
     assert commit(world, held, "h1").lease.head == "h1"
     world.table.write(leases.own(TENANT, T, owner="another"))
-    assert refused(world, leases.commit(held, head="h2", newest="h2", steps=2, now=NOW)[0]).owner == "another"
+    assert (
+        refused(world, leases.commit(held, head="h2", chain="h2", newest="h2", steps=2, now=NOW)[0]).owner
+        == "another"
+    )
 
 
 def test_a_thread_on_which_a_run_is_in_flight_is_not_taken(world: World, w1: Claim) -> None:
@@ -385,7 +388,15 @@ def test_a_lease_stays_under_a_kilobyte(world: World) -> None:
     long = "0" * 36
     start(world, run_id=long, owner=long, due=DUE)
     change(
-        world, head=long, newest=long, base=long, cancel="rollback", drop="rollback", upto=10**6, waiting=32
+        world,
+        head=long,
+        chain=long,
+        newest=long,
+        base=long,
+        cancel="rollback",
+        drop="rollback",
+        upto=10**6,
+        waiting=32,
     )
     size = sum(len(name) + len(str(value)) for name, value in world.lease(T).items())
     assert size < 1_000

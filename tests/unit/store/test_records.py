@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crewline.checkpoints.codec import Base, seal_record
+from crewline.checkpoints.codec import LONGEST_CHAIN, Base, seal_record
 from crewline.checkpoints.records import Record, Sealed, Write
 from crewline.errors import CorruptRecord
 from crewline.store import keys
@@ -143,7 +143,55 @@ def test_reading_the_newest_costs_one_request(world: World) -> None:
     store(world, *(sealed(number, parent=number - 1) for number in range(1, 30)))
     with Calls(world.cloud.dynamodb, "Query") as calls:
         world.records.latest(TENANT, T, "", head=uuid6(29))
-    assert [request["Limit"] for request in calls.requests] == [34]
+    assert [request["Limit"] for request in calls.requests] == [LONGEST_CHAIN * 4 // 3]
+
+
+def test_reading_a_head_whose_chain_is_known_reads_nothing_of_the_chain_before(world: World) -> None:
+    made = chained(world, LONGEST_CHAIN + 3)
+    first = uuid6(LONGEST_CHAIN + 1)
+    tasks = (late(LONGEST_CHAIN + 3, write(f"task-{number}", -3)) for number in range(LONGEST_CHAIN))
+    store(world, *tasks)  # more of them than a page without a bound has room for
+    with Calls(world.cloud.dynamodb, "Query") as calls:
+        found = world.records.latest(TENANT, T, "", head=uuid6(LONGEST_CHAIN + 3), chain=first)
+    assert found is not None
+    assert (found.record, len(found.writes)) == (made[-1], LONGEST_CHAIN)
+    (request,) = calls.requests
+    assert world.cloud.dynamodb.query(**request)["ScannedCount"] == 3 + LONGEST_CHAIN
+
+
+def test_a_head_whose_chain_was_deleted_is_what_is_newest_before_it(world: World) -> None:
+    made = chained(world, 3)
+    found = world.records.latest(TENANT, T, "", head=uuid6(5), chain=uuid6(4))
+    assert found is not None
+    assert found.record == made[-1]
+    assert world.records.latest(TENANT, "u", "", head=uuid6(5), chain=uuid6(4)) is None
+
+
+def test_a_head_before_the_chain_that_is_named_is_read_all_the_same(world: World) -> None:
+    made = chained(world, 3)
+    found = world.records.latest(TENANT, T, "", head=uuid6(2), chain=uuid6(3))
+    assert found is not None
+    assert found.record == made[1]
+
+
+@pytest.mark.parametrize("chain", [None, uuid6(1)])
+def test_a_chain_of_more_than_a_page_of_dynamodb_is_read_back_whole(world: World, chain: str | None) -> None:
+    count, size = 30, 60_000
+    base: Base | None = None
+    channels = {"n": ("bytes", os.urandom(2 * count * size))}
+    for number in range(1, count + 1):
+        channels = {**channels, "m": ("bytes", os.urandom(size))}
+        one = record(number, parent=number - 1 if number > 1 else None, channels=channels)
+        item, link = seal_record(one, base)
+        assert item.root == (number == 1)
+        store(world, item)
+        base = (one, link)
+    with Calls(world.cloud.dynamodb, "Query") as calls:
+        found = world.records.latest(TENANT, T, "", head=uuid6(count), chain=chain)
+    assert found is not None
+    assert found.record == one
+    assert len(calls.requests) == 2  # 1.8 MB, and a page is 1 MB
+    assert len(world.objects()) == 1
 
 
 @pytest.mark.parametrize(("extra", "inline"), [(-300, True), (1, False)])
@@ -184,19 +232,20 @@ def chained(world: World, count: int) -> list[Record]:
 
 
 def test_every_checkpoint_of_a_chain_of_differences_is_read_back_whole(world: World) -> None:
-    made = chained(world, 75)
+    made = chained(world, 2 * LONGEST_CHAIN + 15)
     listed = [found.record for found in world.records.newest_first(TENANT, T, "")]
     assert listed == made[::-1]
-    for number in (1, 29, 30, 31, 60, 75):
+    end = LONGEST_CHAIN
+    for number in (1, end - 1, end, end + 1, 2 * end, len(made)):
         found = world.records.get(TENANT, T, "", uuid6(number))
         assert found is not None
         assert found.record == made[number - 1]
 
 
 def test_the_newest_state_of_a_long_thread_is_read_with_one_request(world: World) -> None:
-    chained(world, 75)
+    newest = uuid6(len(chained(world, 2 * LONGEST_CHAIN)))
     with Calls(world.cloud.dynamodb, "Query") as calls:
-        found = world.records.latest(TENANT, T, "", head=uuid6(75))
+        found = world.records.latest(TENANT, T, "", head=newest)
     assert found is not None
     assert len(calls.requests) == 1
 

@@ -32,7 +32,7 @@ from crewline.engine.journals import Journal
 from crewline.engine.serdes import dump_value, plain_serializer, strict_serializer
 from crewline.errors import StaleOwner
 from crewline.models.clocks import Clock, system_clock
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Lease
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.leases import Leases
 from crewline.store.blobs import Blobs
@@ -111,7 +111,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         tenant: str,
         *,
         serde: SerializerProtocol,
-        head: Callable[[str], str | None] | None = None,
+        lease: Callable[[str], Lease] | None = None,
         journal: Journal | None = None,
         defaults: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
@@ -123,7 +123,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             storage: The stores.
             tenant: Whose threads.
             serde: The serialiser.
-            head: Finds a thread's newest root checkpoint; the highest id without it.
+            lease: Finds a thread's lease, whose head is its newest root checkpoint; without it that is
+                the highest id.
             journal: Where everything is written: that of an execution, which commits and finishes it
                 under its lease. Without one the checkpointer writes by itself.
             defaults: Values of channels that nothing has written yet, kept in every record.
@@ -132,7 +133,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         """
         self = cls.__new__(cls)
         BaseCheckpointSaver.__init__(self, serde=serde)
-        self._setup(storage, tenant, head=head, journal=journal, defaults=defaults, ttl_seconds=ttl_seconds)
+        self._setup(storage, tenant, lease=lease, journal=journal, defaults=defaults, ttl_seconds=ttl_seconds)
         self._read_only = read_only
         return self
 
@@ -141,7 +142,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         storage: Storage,
         tenant: str,
         *,
-        head: Callable[[str], str | None] | None = None,
+        lease: Callable[[str], Lease] | None = None,
         journal: Journal | None = None,
         defaults: Mapping[str, Any] | None = None,
         ttl_seconds: int | None = None,
@@ -149,7 +150,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         self._storage = storage
         self._read_only = False
         self._tenant = tenant
-        self._head = head
+        self._lease = lease
         self._journal = journal
         self._own: OrderedDict[str, Journal] = OrderedDict()
         self._own_lock = threading.Lock()
@@ -464,15 +465,16 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         return snapshot
 
     def _latest(self, thread_id: str, namespace: str) -> Snapshot | None:
-        head: str | None = None
-        if not namespace and self._head:
-            head = self._head(thread_id)
-            if head is None:
-                return None
-        return self._storage.records.latest(self._tenant, thread_id, namespace, head=head)
+        records = self._storage.records
+        if namespace or self._lease is None:
+            return records.latest(self._tenant, thread_id, namespace)
+        lease = self._lease(thread_id)
+        if lease.head is None:
+            return None
+        return records.latest(self._tenant, thread_id, namespace, head=lease.head, chain=lease.chain)
 
     def _is_head(self, thread_id: str, checkpoint_id: str) -> bool:
-        return self._head is not None and self._head(thread_id) == checkpoint_id
+        return self._lease is not None and self._lease(thread_id).head == checkpoint_id
 
     def _listed(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[CheckpointTuple]:
         thread_id, namespace = _address(config)
@@ -495,8 +497,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
     def _ancestors(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Iterator[Snapshot]:
         """Read a checkpoint and what is older, the journal's part of it first."""
         upto = checkpoint_id
-        if upto is None and not namespace and self._head:
-            upto = self._head(thread_id)
+        if upto is None and not namespace and self._lease:
+            upto = self._lease(thread_id).head
         if self._journal:
             self._journal.flush("all")
         return self._storage.records.newest_first(self._tenant, thread_id, namespace, upto=upto)

@@ -143,7 +143,7 @@ class Execution:
             self._around.storage,
             self.claim.tenant,
             serde=prepared.serializer,
-            head=lambda _thread_id: self.claim.lease.head,
+            lease=lambda _thread_id: self.claim.lease,
             journal=self._journal,
             defaults=prepared.defaults,
         )

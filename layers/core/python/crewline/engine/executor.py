@@ -101,7 +101,7 @@ class Executor:
             serializer = crew.prepare(graph).serializer
             storage = replace(self._storage, records=self._storage.records.seen_under(lease))
             checkpointer = DynamoDBCheckpointer.over(
-                storage, tenant, serde=serializer, head=lambda _thread_id: lease.head, read_only=True
+                storage, tenant, serde=serializer, lease=lambda _thread_id: lease, read_only=True
             )
             yield with_checkpointer(graph, checkpointer), serializer
 

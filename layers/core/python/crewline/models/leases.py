@@ -78,6 +78,8 @@ class Lease:
     """Where the run is dispatched."""
     head: str | None = None
     """The newest checkpoint of the root namespace: what `latest` means."""
+    chain: str | None = None
+    """The root that the head builds on: whoever reads the head need not look further back."""
     newest: str | None = None
     """The highest checkpoint id of any namespace: later ids must be above it."""
     deleted: int | None = None

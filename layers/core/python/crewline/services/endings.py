@@ -244,10 +244,11 @@ class Endings:
         with_row: bool,
     ) -> Ended:
         now = self._clock()
-        head, newest, _ = progress(claim.lease, entries)
+        head, chain, newest, _ = progress(claim.lease, entries)
         update, lease = leases.finish(
             claim,
             head=head,
+            chain=chain,
             newest=newest,
             rest=outcome.thread_status,
             now=now,
@@ -409,6 +410,7 @@ class Endings:
                 upto=lease.upto,
                 drop=lease.drop,
                 head=lease.head,
+                chain=lease.chain,
                 newest=lease.newest,
             ),
         )

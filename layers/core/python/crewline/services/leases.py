@@ -154,10 +154,11 @@ class Leases:
         return lease
 
     def _commit(self, claim: Claim, entries: Sequence[Sealed], usage: Usage, *, ending: bool) -> Claim:
-        head, newest, steps = progress(claim.lease, entries)
+        head, chain, newest, steps = progress(claim.lease, entries)
         update, lease = leases.commit(
             claim,
             head=head,
+            chain=chain,
             newest=newest,
             steps=steps,
             now=self._clock(),
@@ -194,15 +195,17 @@ def groups(entries: Sequence[Sealed]) -> list[list[Sealed]]:
     return divided
 
 
-def progress(lease: Lease, entries: Sequence[Sealed]) -> tuple[str | None, str | None, int]:
-    """Find head, newest id and step count of the lease after these entries."""
+def progress(lease: Lease, entries: Sequence[Sealed]) -> tuple[str | None, str | None, str | None, int]:
+    """Find head, its chain, newest id and step count of the lease after these entries."""
     records = [entry for entry in entries if entry.place is None]
-    roots = [record for record in records if not record.namespace]
-    head = roots[-1].checkpoint_id if roots else lease.head
+    ours = [record for record in records if not record.namespace]
+    head = ours[-1].checkpoint_id if ours else lease.head
+    # A difference builds on the record before it, so the last root of the group is the head's.
+    chain = next((record.checkpoint_id for record in reversed(ours) if record.root), lease.chain)
     newest = max([record.checkpoint_id for record in records], default=None)
     if lease.newest and (newest is None or lease.newest > newest):
         newest = lease.newest
-    return head, newest, lease.steps + sum(record.superstep for record in roots)
+    return head, chain, newest, lease.steps + sum(record.superstep for record in ours)
 
 
 def stale(claim: Claim) -> StaleOwner:

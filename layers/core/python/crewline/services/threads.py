@@ -222,7 +222,9 @@ class Threads:
     def _latest(self, tenant: str, thread_id: str, lease: Lease) -> Snapshot | None:
         if lease.head is None:
             return None
-        return self._records.seen_under(lease).latest(tenant, thread_id, "", head=lease.head)
+        return self._records.seen_under(lease).latest(
+            tenant, thread_id, "", head=lease.head, chain=lease.chain
+        )
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -20,7 +20,7 @@ from crewline.store.markers import Marker
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
 _THREAD_FIELDS: Final = frozenset(
-    ("epoch", "seq", "waiting", "head", "newest", "deleted", "purged", "private", "keep_s")
+    ("epoch", "seq", "waiting", "head", "chain", "newest", "deleted", "purged", "private", "keep_s")
 )
 _RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELDS)
 """What the lease says of the run in flight; gone when the thread is free."""
@@ -219,6 +219,7 @@ def commit(
     claim_: Claim,
     *,
     head: str | None,
+    chain: str | None,
     newest: str | None,
     steps: int,
     now: int,
@@ -237,6 +238,7 @@ def commit(
     Args:
         claim_: The claim, with the lease as this owner last left it.
         head: The newest checkpoint of the root namespace, with these records.
+        chain: The root that it builds on.
         newest: The highest checkpoint id of any namespace, with these records.
         steps: Supersteps of the run, with these records.
         now: The time.
@@ -249,6 +251,7 @@ def commit(
     lease = replace(
         claim_.lease,
         head=head,
+        chain=chain,
         newest=newest,
         until=now + LEASE_MS,
         fed=True,
@@ -268,7 +271,7 @@ def commit(
 
 
 _COMMITTED: Final = frozenset(
-    ("head", "newest", "until", "fed", "steps", "attempt", "input_tokens", "output_tokens")
+    ("head", "chain", "newest", "until", "fed", "steps", "attempt", "input_tokens", "output_tokens")
 )
 
 
@@ -346,10 +349,11 @@ def undo(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
     W1: stalls ── W2: claim, undo, finish, next run commits ── W1: removes: only what that run had written
     ```
     """
-    lease = replace(claim_.lease, head=claim_.lease.base, undoing=True, until=now + LEASE_MS)
+    # The root that the base builds on is not known any more: until the next one, readers look for it.
+    lease = replace(claim_.lease, head=claim_.lease.base, chain=None, undoing=True, until=now + LEASE_MS)
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
-        set={"head": lease.head, "undoing": True, "until": lease.until},
+        set={"head": lease.head, "chain": None, "undoing": True, "until": lease.until},
         condition=f"{_MINE} AND #cancel = :rollback",
         parameters={"owner": claim_.owner, "rollback": "rollback"},
     )
@@ -360,6 +364,7 @@ def finish(
     claim_: Claim,
     *,
     head: str | None,
+    chain: str | None,
     newest: str | None,
     rest: Rest,
     now: int,
@@ -380,6 +385,7 @@ def finish(
     Args:
         claim_: The claim, with the lease as this owner last knew it.
         head: The newest checkpoint of the root namespace, last records included.
+        chain: The root that it builds on.
         newest: The highest checkpoint id of any namespace, last records included.
         rest: What the run leaves the thread as.
         now: The time.
@@ -390,7 +396,7 @@ def finish(
         The write, and the lease as it leaves it.
     """
     before = claim_.lease
-    lease = replace(_freed(before), head=head, newest=newest, waiting=waiting)
+    lease = replace(_freed(before), head=head, chain=chain, newest=newest, waiting=waiting)
     index: dict[str, str | None] = dict.fromkeys(_IN_FLIGHT)
     if following:
         lease = replace(
@@ -425,7 +431,7 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "newest", "waiting", "private", "keep_s"),
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
         condition=_unmoved(claim_.lease),
         parameters=_unmoved_values(claim_),
     )
@@ -449,7 +455,9 @@ def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
 # ------------------------------------------------------------------ the state without a run
 
 
-def edit(tenant: str, thread_id: str, lease: Lease, *, head: str, newest: str) -> tuple[Update, Lease]:
+def edit(
+    tenant: str, thread_id: str, lease: Lease, *, head: str, chain: str, newest: str
+) -> tuple[Update, Lease]:
     """Move the head of a free thread to records that the same transaction writes.
 
     ```
@@ -458,10 +466,10 @@ def edit(tenant: str, thread_id: str, lease: Lease, *, head: str, newest: str) -
     R: read (free, head h1) ─ A: edit ── R: start ──✗ head moved: R reads again
     ```
     """
-    after = replace(lease, head=head, newest=newest, epoch=lease.epoch + 1)
+    after = replace(lease, head=head, chain=chain, newest=newest, epoch=lease.epoch + 1)
     update = Update(
         key=keys.lease(tenant, thread_id),
-        set={"head": head, "newest": newest, "epoch": after.epoch},
+        set={"head": head, "chain": chain, "newest": newest, "epoch": after.epoch},
         condition=" AND ".join(
             (
                 "attribute_not_exists(#run)",
@@ -487,7 +495,7 @@ def bury(tenant: str, thread_id: str, *, now: int) -> Update:
         key=keys.lease(tenant, thread_id),
         set={"deleted": now, **keys.in_flight(thread_id, now)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "newest", "waiting", "private", "keep_s"),
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
         condition="attribute_not_exists(#deleted)",
     )
 

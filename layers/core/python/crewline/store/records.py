@@ -28,8 +28,8 @@ LARGEST_ROOT: Final = 8 * 1024
 LARGEST_DIFFERENCE: Final = 64 * 1024
 """Bytes of a body that stay in the item; a larger one goes to S3, which costs less from there on."""
 _LARGEST_ITEM: Final = 390_000
-_PAGE: Final = LONGEST_CHAIN + 4
-"""Items of one request: a whole chain and a few late writes."""
+_PAGE: Final = LONGEST_CHAIN * 4 // 3
+"""Items of one request when nothing says where a chain begins: the longest, one record in three with late writes."""
 _FAMILY: Final = 4
 """Items around one checkpoint: itself, a few late writes, its child."""
 
@@ -98,7 +98,13 @@ class Records:
         return Put(key=_key(tenant, thread_id, entry, turn), item=item)
 
     def latest(
-        self, tenant: str, thread_id: str, namespace: str, *, head: str | None = None
+        self,
+        tenant: str,
+        thread_id: str,
+        namespace: str,
+        *,
+        head: str | None = None,
+        chain: str | None = None,
     ) -> Snapshot | None:
         """Read the newest checkpoint of a namespace: one query, and one S3 read if its root is large.
 
@@ -107,11 +113,16 @@ class Records:
             thread_id: The thread.
             namespace: The checkpoint namespace.
             head: The head pointer, for the root namespace; without one the highest id is taken.
+            chain: The root that the head builds on. The chain before it is then not read, nor paid for.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
+        if head and chain and chain <= head:
+            found = next(self.newest_first(tenant, thread_id, namespace, upto=head, since=chain), None)
+            if found:
+                return found  # nothing is there only when the whole chain was deleted
         return next(self.newest_first(tenant, thread_id, namespace, upto=head), None)
 
     def get(self, tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> Snapshot | None:
@@ -141,6 +152,7 @@ class Records:
         namespace: str,
         *,
         upto: str | None = None,
+        since: str | None = None,
         before: str | None = None,
         riding: tuple[Write, ...] = (),
     ) -> Iterator[Snapshot]:
@@ -151,6 +163,7 @@ class Records:
             thread_id: The thread.
             namespace: The checkpoint namespace.
             upto: Begin at this checkpoint.
+            since: End with this checkpoint, a root.
             before: Begin after this checkpoint.
             riding: Writes of `upto` that ride in its child.
 
@@ -164,7 +177,8 @@ class Records:
         asked: dict[str, int] = {}
         chain = _Chain()
         given = False
-        for item, checkpoint_id, place in self._descending(tenant, thread_id, namespace, upto or before):
+        stored = self._descending(tenant, thread_id, namespace, upto or before, since=since)
+        for item, checkpoint_id, place in stored:
             if place is not None:
                 writes = open_writes(checkpoint_id, self._body(tenant, thread_id, item))
                 group = after if place.endswith(AFTER_CHILD) else late
@@ -247,15 +261,23 @@ class Records:
                 yield item
 
     def _descending(
-        self, tenant: str, thread_id: str, namespace: str, bound: str | None, *, page: int = _PAGE
+        self,
+        tenant: str,
+        thread_id: str,
+        namespace: str,
+        bound: str | None,
+        *,
+        since: str | None = None,
+        page: int = _PAGE,
     ) -> Iterator[tuple[Item, str, str | None]]:
         prefix = keys.namespace_prefix(namespace)
         items = self._table.query(
             keys.thread_partition(tenant, thread_id),
             prefix=prefix,
             at_most=f"{prefix}{bound}{keys.LATE_INFIX}\U0010ffff" if bound else None,
+            at_least=f"{prefix}{since}" if since else None,
             newest_first=True,
-            page=page,
+            page=None if since else page,
         )
         now = self._clock() // 1000
         for item in items:
