@@ -1,9 +1,12 @@
 """What becomes of runs on a busy thread, of cancelled and deleted ones, and of requests that come twice."""
 
+import json
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import httpx
@@ -267,3 +270,40 @@ def test_a_run_that_has_ended_cannot_be_cancelled(http: httpx.Client) -> None:
     _join(http, run)
     answer = http.post(f"/threads/{run['thread_id']}/runs/{run['run_id']}/cancel")
     assert (answer.status_code, "ended with status success" in answer.json()["detail"]) == (404, True)
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Keeps what is posted to it."""
+
+    got: ClassVar[list[tuple[dict[str, str], bytes]]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_who_listens_is_told_once_of_each_end_also_of_a_run_that_never_began(http: httpx.Client) -> None:
+    _Hook.got = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/hook?token=secret"
+        thread_id, first = _busy(http)
+        waiting = _start(http, thread_id, "steps", webhook=url)
+        last = _start(http, thread_id, "steps", input={}, webhook=url, multitask_strategy="interrupt")
+        _until(lambda: len(_Hook.got) >= 2, "two webhooks")
+        server.shutdown()
+    payloads = {payload["run_id"]: payload for payload in (json.loads(body) for _, body in _Hook.got)}
+    assert {run_id: payload["status"] for run_id, payload in payloads.items()} == {
+        waiting["run_id"]: "interrupted",
+        last["run_id"]: "success",
+    }
+    assert payloads[last["run_id"]]["values"]["log"][-3:] == ["a", "b", "c"]
+    assert all(payload["run_ended_at"] and payload["webhook_sent_at"] for payload in payloads.values())
+    headers = _Hook.got[0][0]
+    assert headers["webhook-signature"].startswith("v1,")
+    assert first["run_id"] not in payloads
