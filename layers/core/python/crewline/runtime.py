@@ -19,6 +19,7 @@ from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
+from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
 from crewline.http.apps import App
@@ -30,6 +31,7 @@ from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.endings import Endings
+from crewline.services.events import Events
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
@@ -59,6 +61,7 @@ class Core:
     table: Table
     blobs: Blobs
     outbox: Outbox
+    events: Events
     queue: RunQueue
     records: Records
     checkpoints: Checkpoints
@@ -115,6 +118,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         table=table,
         blobs=blobs,
         outbox=outbox,
+        events=Events(table, blobs, records, system_clock),
         queue=queue,
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
@@ -159,7 +163,29 @@ def make_crew(environ: Mapping[str, str]) -> App:
             core.runs,
             core.cancellations,
             core.threads,
+            core.events,
             _make_executor(core),
+            tenant=core.settings.tenant,
+            logger=core.logger,
+        ),
+        max_body_bytes=core.settings.max_body_bytes,
+        logger=core.logger,
+    )
+
+
+def make_tail(environ: Mapping[str, str]) -> App:
+    """Make what follows runs that execute elsewhere.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+    """
+    core = make_core(environ, service="tail")
+    return App(
+        stream_routes.routes(
+            core.runs,
+            core.threads,
+            core.events,
+            core.cancellations,
             tenant=core.settings.tenant,
             logger=core.logger,
         ),
@@ -240,6 +266,8 @@ def _make_executor(core: Core) -> Executor:
         endings=core.endings,
         recents=core.recents,
         heartbeats=Heartbeats(core.leases, system_clock, core.logger),
+        events=core.events,
+        logger=core.logger,
         longest_s=core.settings.longest_run_s,
     )
     return Executor(around, CrewLoop())

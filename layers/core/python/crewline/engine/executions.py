@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+import orjson
+from aws_lambda_powertools import Logger
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.errors import GraphRecursionError
@@ -19,19 +21,26 @@ from crewline.checkpoints.records import Sealed, Snapshot
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crews, Graph, Prepared
+from crewline.engine.emitters import Emitter
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.journals import Journal
+from crewline.engine.streams import GraphStream
 from crewline.engine.usages import TokenCounter
 from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
 from crewline.models.clocks import Clock, system_clock
+from crewline.models.events import END, ERROR, Telling
 from crewline.models.leases import Cancel, Claim
 from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.services.endings import Ended, Endings, Outcome
+from crewline.services.events import Events, end_data
 from crewline.services.recents import Recents
 from crewline.services.runs import outcome_values
+from crewline.store.changes import Change
 
 _NOT_THE_RUNS_FAULT = (StaleOwner, Unavailable)
 """The run is not over: another worker has it, or will."""
+
+_LOGGED = Telling()
 
 LONGEST_MESSAGE = 10_000
 """Characters of a crew's exception that the run keeps."""
@@ -51,6 +60,9 @@ class Surroundings:
     """Threads that this process knows."""
     heartbeats: Heartbeats
     """Renew claims during long nodes."""
+    events: Events
+    """The event logs."""
+    logger: Logger
     longest_s: int
     """How long a run may take from its first claim on."""
     clock: Clock = system_clock
@@ -75,9 +87,10 @@ class Execution:
         run: The run row.
         claim: The claim on it.
         around: What it shares with the other executions of this process.
+        telling: To whom it tells what it does.
     """
 
-    def __init__(self, run: Run, claim: Claim, around: Surroundings) -> None:
+    def __init__(self, run: Run, claim: Claim, around: Surroundings, telling: Telling = _LOGGED) -> None:
         self.claim = claim
         self._run = run
         self._around = around
@@ -86,8 +99,16 @@ class Execution:
         self._in_memory = lease.private and not lease.keep_s
         self._journal = Journal(None if self._in_memory else self._commit, on_failure=self._cancel_graph)
         self._tokens = TokenCounter(Usage(input_tokens=lease.input_tokens, output_tokens=lease.output_tokens))
-        self._first: Any = None
-        self._last: Any = None
+        self._stream: GraphStream | None = None
+        stored = not self._in_memory and run.kwargs["durability"] != "exit"
+        self._emitter = Emitter(
+            claim,
+            telling,
+            around.events,
+            self._journal.written if stored else None,
+            around.logger,
+        )
+        self._stored = stored
         self._loop = asyncio.get_running_loop()
         self._graph_task: asyncio.Task[None] | None = None
         self._stopped: BaseException | Cancel | None = lease.cancel
@@ -109,15 +130,33 @@ class Execution:
         """
         unregister = self._around.heartbeats.register(self)
         try:
+            await self._emitter.begin()
             stopped = await self._execute()
             entries = await self._last_entries()
+            await self._emitter.close()
+            outcome = self._outcome(stopped)
             ended = await asyncio.to_thread(
-                self._around.endings.finish, self.claim, self._outcome(stopped), entries
+                self._around.endings.finish, self.claim, outcome, entries, self._last_events
             )
         finally:
             unregister()
+        self._emitter.tell(*self._last_words(replace(outcome, status=ended.status)))
         self._remember(ended, stopped.snapshot)
         return self._answer(ended, stopped)
+
+    def watched(self) -> None:
+        """Log everything from now on: somebody follows. For any thread."""
+        self._loop.call_soon_threadsafe(self._emitter.watched)
+
+    def _last_events(self, outcome: Outcome) -> Sequence[Change]:
+        return self._emitter.rest(*self._last_words(outcome))
+
+    def _last_words(self, outcome: Outcome) -> list[tuple[str, bytes]]:
+        ended = replace(self._run, status=outcome.status, error=outcome.error, usage=outcome.usage)
+        words = [(END, end_data(ended))]
+        if outcome.error:
+            words.insert(0, (ERROR, orjson.dumps(outcome.error.wire())))
+        return words
 
     async def _last_entries(self) -> Sequence[Sealed]:
         try:
@@ -154,7 +193,15 @@ class Execution:
             if at_rest := await self._at_rest(bound, checkpointer):
                 return at_rest
             config = self._continued(bound, config)
-        self._graph_task = asyncio.create_task(self._stream(bound, config))
+        self._stream = GraphStream(
+            bound,
+            self._emitter,
+            prepared.serializer,
+            modes=self._run.kwargs["stream_mode"],
+            subgraphs=bool(self._run.kwargs.get("subgraphs")),
+            stored=self._stored,
+        )
+        self._graph_task = asyncio.create_task(self._drive_graph(self._stream, config))
         if self._stopped is not None:  # asked for before, or while a factory was making the graph
             self._cancel_graph()
         status, error = await self._settle(self._graph_task)
@@ -166,10 +213,10 @@ class Execution:
             open_steps = bool((await bound.aget_state(self._thread_config)).next)
         answer = None
         if snapshot and self._only_updated(snapshot):
-            answer = project(prepared.serializer.dumps_typed(self._last))
+            answer = project(prepared.serializer.dumps_typed(self._stream.last))
         return _Stopped(snapshot=snapshot, status=status, open_steps=open_steps, answer=answer)
 
-    async def _stream(self, graph: Graph, config: RunnableConfig) -> None:
+    async def _drive_graph(self, stream: GraphStream, config: RunnableConfig) -> None:
         kwargs, lease = self._run.kwargs, self.claim.lease
         options: dict[str, Any] = {
             name: kwargs[name]
@@ -181,11 +228,7 @@ class Execution:
         given = None if lease.fed else _input(kwargs)
         if kwargs.get("checkpoint_id") and (not lease.fed or lease.head == lease.base):
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
-        async for values in graph.astream(
-            given, config, stream_mode="values", durability=kwargs["durability"], **options
-        ):
-            self._first = values if self._last is None else self._first
-            self._last = values
+        await stream.drive(given, config, durability=kwargs["durability"], **options)
 
     # ------------------------------------------------------------------ going on where another worker died
 
@@ -314,11 +357,12 @@ class Execution:
             self._know_cancel(self._stopped)
         elif isinstance(self._journal.failure, RunCancelled):
             self._know_cancel(self._journal.failure.details["action"])
+        stream = self._stream
         return Outcome(
             status=stopped.status,
             thread_status="error" if stopped.error else ("interrupted" if stopped.open_steps else "idle"),
             error=stopped.error,
-            usage=self._tokens.total(self._first, self._last),
+            usage=self._tokens.total(stream.first, stream.last) if stream else self._tokens.committed,
             heard=bool(self._run.kwargs.get("webhook")),
         )
 

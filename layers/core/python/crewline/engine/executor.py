@@ -16,10 +16,13 @@ from crewline.engine.crews import Graph
 from crewline.engine.executions import Execution, Surroundings, with_checkpointer
 from crewline.engine.loops import CrewLoop
 from crewline.engine.states import EMPTY, render
+from crewline.models.events import Telling
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import CheckpointRef, Run
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
+
+_LOGGED = Telling()
 
 
 class Executor:
@@ -31,7 +34,7 @@ class Executor:
         self._storage = around.storage
         self._loop = loop
 
-    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+    def execute(self, run: Run, claim: Claim, telling: Telling = _LOGGED) -> Future[Any]:
         """Execute a claimed run to its end.
 
         A failure of the crew's own code is no exception here: it is recorded on the run, and the
@@ -40,6 +43,7 @@ class Executor:
         Args:
             run: The run row.
             claim: The claim on it.
+            telling: To whom it tells what it does.
 
         Returns:
             A future of what a caller who waits is answered: the values, or `{"__error__": …}`. It
@@ -47,7 +51,7 @@ class Executor:
             `Unavailable` when DynamoDB or S3 could not be reached: then the lease expires and the
             run is resumed.
         """
-        return self._loop.submit(self._execute(run, claim))
+        return self._loop.submit(self._execute(run, claim, telling))
 
     def state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
@@ -71,8 +75,8 @@ class Executor:
         """
         return self._loop.submit(self._history(tenant, thread, lease, query)).result()
 
-    async def _execute(self, run: Run, claim: Claim) -> Any:
-        return await Execution(run, claim, self._around).drive()
+    async def _execute(self, run: Run, claim: Claim, telling: Telling) -> Any:
+        return await Execution(run, claim, self._around, telling).drive()
 
     async def _state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool

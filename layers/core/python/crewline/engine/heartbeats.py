@@ -25,6 +25,9 @@ class Beating(Protocol):
     def claim(self) -> Claim:
         """The claim as the execution last left it."""
 
+    def watched(self) -> None:
+        """Tell everything from now on: somebody follows the log. Called from another thread."""
+
     def stop(self, reason: BaseException | Cancel) -> None:
         """End the execution: its claim is lost, or somebody asked for it. Called from another thread."""
 
@@ -94,5 +97,7 @@ class Heartbeats:
             )
             return
         pulse.until = lease.until
+        if lease.watch:
+            pulse.execution.watched()
         if lease.cancel:
             pulse.execution.stop(lease.cancel)

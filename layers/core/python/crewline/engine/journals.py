@@ -67,6 +67,7 @@ class Journal:
         self._newest: dict[str, str] = {}
         self._older: dict[str, Snapshot] = {}
         self._flushes = 0
+        self._written: dict[str, str] = {}
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.failure: BaseException | None = None
@@ -86,6 +87,7 @@ class Journal:
             self._known[place] = merge_writes(snapshot.writes, self._known.get(place, ()))
             if self._newest.get(record.namespace) == record.checkpoint_id and place in self._bases:
                 return  # what this writer holds is newer than what it read
+            self._written.setdefault(record.namespace, record.checkpoint_id)
             if newest:
                 self._advance(record.namespace, record.checkpoint_id)
                 self._bases[place] = (record, snapshot.link)
@@ -198,6 +200,7 @@ class Journal:
             try:
                 if entries:
                     self._commit(entries)
+                    self._note(entries)
             except BaseException as exc:
                 with self._lock:
                     self._ready[:0] = entries
@@ -239,6 +242,17 @@ class Journal:
             self._on_failure()
             if self.failure is None:
                 raise
+
+    def written(self, namespace: str, checkpoint_id: str) -> bool:
+        """Tell whether a checkpoint of this writer is in the table."""
+        with self._lock:
+            return self._written.get(namespace, "") >= checkpoint_id
+
+    def _note(self, entries: Sequence[Sealed]) -> None:
+        with self._lock:
+            for entry in entries:
+                if entry.place is None:
+                    self._written[entry.namespace] = entry.checkpoint_id
 
     def _await_write(self) -> None:
         with self._writing:

@@ -11,15 +11,19 @@ from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import JSON, json_response, to_json
+from crewline.http.followers import Live
 from crewline.http.preferences import once
 from crewline.http.runs import canceller, followed, waiting_headers
+from crewline.http.streams import followed_stream, guarded, live_stream, sse_response, stream_headers
 from crewline.http.waits import keep_alive
 from crewline.models.clocks import parse_id
+from crewline.models.events import START, Telling
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import CheckpointRef, Run, RunCreate
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread
 from crewline.services.cancellations import Cancellations
+from crewline.services.events import Events
 from crewline.services.runs import Admitted, Runs
 from crewline.services.threads import Threads
 
@@ -27,7 +31,7 @@ from crewline.services.threads import Threads
 class Executor(Protocol):
     """The engine as these routes use it."""
 
-    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+    def execute(self, run: Run, claim: Claim, telling: Telling) -> Future[Any]:
         """Execute a claimed run; the future gives its answer."""
 
     def state(
@@ -43,6 +47,7 @@ def routes(
     runs: Runs,
     cancellations: Cancellations,
     threads: Threads,
+    events: Events,
     executor: Executor,
     *,
     tenant: str,
@@ -64,12 +69,40 @@ def routes(
     def _answered(admitted: Admitted) -> Response[Any]:
         run = admitted.run
         if admitted.claim:
-            work = _executed(executor.execute(run, admitted.claim))
+            work = _executed(executor.execute(run, admitted.claim, Telling(logged=False)))
         else:
             work = followed(runs, tenant, run, runs.outcome)
         leaves = run.kwargs.get("on_disconnect") == "cancel"
         left = canceller(cancellations, tenant, run, logger) if leaves else None
         return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
+
+    @router.post("/threads/<thread_id>/runs/stream")
+    def stream(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
+        key = once(router.current_event.headers, f"POST /threads/{thread_id}/runs/stream", body.model_dump())
+        return _streamed(runs.start(tenant, thread_id, body, once=key))
+
+    @router.post("/runs/stream")
+    def stream_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
+        key = once(router.current_event.headers, "POST /runs/stream", body.model_dump())
+        admitted = runs.start_stateless(tenant, body, once=key, readable=body.stream_resumable)
+        return _streamed(admitted, stateless=True)
+
+    def _streamed(admitted: Admitted, *, stateless: bool = False) -> Response[Any]:
+        run = admitted.run
+        if admitted.claim:
+            live = Live()
+            telling = Telling(
+                listener=live.put,
+                logged=not admitted.claim.lease.private or admitted.claim.lease.keep_s > 0,
+                tokens=bool(run.kwargs["resumable"]),
+            )
+            executor.execute(run, admitted.claim, telling).add_done_callback(lambda _: live.close())
+            chunks = live_stream(live, events, runs, tenant, run)
+        else:
+            chunks = followed_stream(events, runs, tenant, run, after=(START, 0))
+        leaves = run.kwargs.get("on_disconnect") == "cancel"
+        left = canceller(cancellations, tenant, run, logger) if leaves else None
+        return sse_response(guarded(chunks, logger, left=left), stream_headers(run, stateless=stateless))
 
     @router.get("/threads/<thread_id>/state")
     def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:

@@ -91,15 +91,6 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
         work = _ended(runs, tenant, thread_id, run_id)
         return Response(200, JSON, keep_alive(work, logger))
 
-    @router.get("/threads/<thread_id>/runs/<run_id>/join")
-    def join(
-        thread_id: str, run_id: str, cancel_on_disconnect: Annotated[bool, Query()] = False
-    ) -> Response[Any]:
-        run = runs.get(tenant, thread_id, run_id)
-        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
-        work = followed(runs, tenant, run, runs.result)
-        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
-
     return router
 
 

@@ -68,6 +68,8 @@ class Lease:
     input_tokens: int = 0
     output_tokens: int = 0
     """What the run's model calls have used, as far as it has committed."""
+    watch: int = 0
+    """When somebody began to follow the events of the run."""
     private: bool = False
     """The thread was made for this one run, which takes it along when it ends."""
     keep_s: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -35,8 +35,8 @@ _TRIES: Final = 12
 _PAUSE_S: Final = 0.02
 _MOST_CHANGES: Final = 100
 """Writes of one transaction."""
-_OWN_CHANGES: Final = 5
-"""Of a finish: lease, run, thread, outbox, the next run's marker."""
+_OWN_CHANGES: Final = 6
+"""Of a finish: lease, run, thread, outbox, last events, the next run's marker."""
 _RUN_ROW: Final = 1
 """Place of the run's row in the finishing transaction; the lease is first."""
 _UNDO_GROUP: Final = 25
@@ -76,6 +76,13 @@ class Ended:
     """The run was rolled back: its row and everything it wrote are gone."""
 
 
+Said = Callable[[Outcome], Sequence[Change]]
+
+
+def _nothing(_: Outcome) -> Sequence[Change]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Queue:
     """The markers of a thread at one moment."""
@@ -112,7 +119,9 @@ class Endings:
         self._leases = leases
         self._logger = logger
 
-    def finish(self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed]) -> Ended:
+    def finish(
+        self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed], said: Said = _nothing
+    ) -> Ended:
         """End a run and free its thread, or hand the thread over, in one transaction with the last entries.
 
         Who asked meanwhile for a rollback gets it; who asked for an interrupt finds the run
@@ -122,6 +131,7 @@ class Endings:
             claim: The claim as this process last left it.
             outcome: How the execution ended.
             entries: Records and late writes that no commit has written yet, oldest first.
+            said: Gives the writes of the run's last events, by how it really ended.
 
         Returns:
             How it really ended, and the lease as the end left it.
@@ -135,7 +145,7 @@ class Endings:
             earlier = []  # nothing of it is to stay
         for group in earlier:
             claim = self._leases.commit(claim, group, ending=True)
-        return self._end(claim, outcome, last)
+        return self._end(claim, outcome, last, said)
 
     def give_up(self, tenant: str, thread_id: str, run_id: str, reason: str) -> bool:
         """End a run that makes no progress, as an error that says why.
@@ -202,7 +212,13 @@ class Endings:
     # ------------------------------------------------------------------ the transaction
 
     def _end(
-        self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed], *, undone: bool = False
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        entries: Sequence[Sealed],
+        said: Said = _nothing,
+        *,
+        undone: bool = False,
     ) -> Ended:
         with_row = True
         for attempt in range(_TRIES):
@@ -218,7 +234,8 @@ class Endings:
                 if len(entries) + 3 * len(queue.superseded) + _OWN_CHANGES > _MOST_CHANGES:
                     claim = self._leases.commit(claim, entries, ending=True)
                     entries = ()
-                return self._finish(claim, asked, entries, queue, undone=undone, with_row=with_row)
+                last = [*self._puts(claim, entries), *said(asked)]
+                return self._finish(claim, asked, entries, last, queue, undone=undone, with_row=with_row)
             except Unavailable:
                 if attempt == _TRIES - 1:
                     raise
@@ -238,6 +255,7 @@ class Endings:
         claim: Claim,
         outcome: Outcome,
         entries: Sequence[Sealed],
+        last: Sequence[Change],
         queue: _Queue,
         *,
         undone: bool,
@@ -262,10 +280,7 @@ class Endings:
         if with_row:
             changes.append(self._run_row(claim, outcome, head, undone=undone))
         changes.append(self._thread_row(claim, outcome, queue.following, undone=undone))
-        changes += [
-            self._records.put(claim.tenant, claim.thread_id, entry, turn=claim.lease.turn)
-            for entry in entries
-        ]
+        changes += last
         heard: list[Key] = []
         if outcome.heard and not undone:
             changes.append(self._listen(claim, claim.run_id, outcome.status, now, heard))
@@ -295,6 +310,12 @@ class Endings:
             if self._blobs:
                 self._blobs.delete(self._blobs.list(claim.tenant, claim.thread_id))
         return Ended(status=outcome.status, lease=Lease(), rest=outcome.thread_status)
+
+    def _puts(self, claim: Claim, entries: Sequence[Sealed]) -> list[Change]:
+        return [
+            self._records.put(claim.tenant, claim.thread_id, entry, turn=claim.lease.turn)
+            for entry in entries
+        ]
 
     def _run_row(self, claim: Claim, outcome: Outcome, head: str | None, *, undone: bool) -> Change:
         if undone:

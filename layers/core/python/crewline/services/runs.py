@@ -161,12 +161,20 @@ class Runs:
         admitted = self._admit_stateless(tenant, body, owner=None, once=once)
         return admitted.run
 
-    def start_stateless(self, tenant: str, body: RunCreate, *, once: Once | None = None) -> Admitted:
+    def start_stateless(
+        self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
+    ) -> Admitted:
         """Start and claim a run on a private thread that is made in the same write.
+
+        Args:
+            tenant: Whose run.
+            body: What to run.
+            once: Names the request, so that a repetition gives the same run.
+            readable: Somebody may ask for it later, although it executes in place.
 
         Errors are those of `create_stateless`.
         """
-        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once)
+        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, readable=readable)
 
     def create_batch(
         self, tenant: str, bodies: Sequence[RunCreate], *, once: Once | None = None
@@ -307,14 +315,20 @@ class Runs:
                 self._endings.stop_unclaimed(tenant, thread_id, lease)
 
     def _admit_stateless(
-        self, tenant: str, body: RunCreate, *, owner: str | None, once: Once | None
+        self,
+        tenant: str,
+        body: RunCreate,
+        *,
+        owner: str | None,
+        once: Once | None,
+        readable: bool = False,
     ) -> Admitted:
         assistant = self._check_stateless(body)
         run, now = self._make(assistant, new_id(), body), self._clock()
         due = _due(run, now)
         private = body.on_completion == "delete"
         # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
-        unheard = owner and not once and not body.webhook
+        unheard = owner and not once and not body.webhook and not readable
         keep_s = 0 if not private or unheard else (_KEEP_LONG_S if once or body.webhook else KEEP_S)
         start, lease = leases.start(
             tenant,
@@ -497,6 +511,18 @@ class Runs:
             return {}
         questions = _questions(snapshot)
         return {INTERRUPT: questions} if questions else project_values(snapshot.record)
+
+    def watch(self, tenant: str, run: Run) -> None:
+        """Ask whoever executes a run to log all that it says: somebody follows it.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        if run.finished or run.kwargs.get("resumable"):
+            return
+        change = leases.watch(tenant, run.thread_id, run_id=run.run_id, now=self._clock())
+        with suppress(Refused):  # it waits or has ended
+            self._table.write(change)
 
     def outcome(self, tenant: str, run: Run) -> Any:
         """Show what a finished run answers to those who waited for it: its values, with its questions.

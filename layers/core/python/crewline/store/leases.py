@@ -437,6 +437,21 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
     )
 
 
+def watch(tenant: str, thread_id: str, *, run_id: str, now: int) -> Update:
+    """Ask the owner of a run to log all that it says; its next heartbeat brings it.
+
+    ```
+    F: watch ──▶ watch set ── W1: heartbeat ──▶ logs everything from here on      F: watch ──✗ another run, or none: read on
+    ```
+    """
+    return Update(
+        key=keys.lease(tenant, thread_id),
+        once={"watch": now},
+        condition="#run = :run",
+        parameters={"run": run_id},
+    )
+
+
 def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
     """Let a run's row be deleted only while nobody executes it.
 

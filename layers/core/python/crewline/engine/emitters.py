@@ -1,0 +1,221 @@
+"""What an execution says while it runs: frames for who listens here, and for the log.
+
+Frames get their positions in one order, on the crew loop. The log gets them in batches, every
+tenth of a second or eight kilobytes; values are logged as a reference to their checkpoint, and not
+before that is in the table. What is left at the end goes into the finishing transaction, so a run
+that has ended has said everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import orjson
+from aws_lambda_powertools import Logger
+
+from crewline.errors import CrewlineError
+from crewline.models.events import METADATA, TOKENS, Batch, Frame, Position, Reference, Telling
+from crewline.models.leases import Claim
+from crewline.services.events import Events
+from crewline.store.changes import Put
+
+FLUSH_S: Final = 0.1
+FLUSH_BYTES: Final = 8 * 1024
+"""How long frames gather for one item of the log, and how many bytes."""
+
+Written = Callable[[str, str], bool]
+
+
+class Emitter:
+    """The frames of one execution, in order; on the crew loop only.
+
+    Args:
+        claim: The claim; its epoch begins every position.
+        telling: To whom.
+        events: The log.
+        written: Tells whether a checkpoint is in the table; None when none ever is before the end.
+        logger: Where a batch that could not be written is noted.
+    """
+
+    def __init__(
+        self, claim: Claim, telling: Telling, events: Events, written: Written | None, logger: Logger
+    ) -> None:
+        self._claim = claim
+        self._telling = telling
+        self._events = events
+        self._written = written
+        self._logger = logger
+        self._epoch = claim.lease.epoch
+        self._seq = 0
+        self._before: Batch | None = None
+        self._waiting: list[Frame] = []
+        self._open: dict[tuple[str, ...], int] = {}
+        self._size = 0
+        self._first = True
+        self._tokens = telling.tokens
+        self._flushing: asyncio.Task[None] | None = None
+        self._full = asyncio.Event()
+        self._closing = False
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody is told anything."""
+        return self._telling.logged or self._telling.listener is not None
+
+    async def begin(self) -> None:
+        """Say which run this is, and which attempt at it; a later one reads where the one before ended.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        lease = self._claim.lease
+        if self._telling.logged and (lease.fed or lease.attempt > 1):
+            self._before = await asyncio.to_thread(
+                self._events.last, self._claim.tenant, self._claim.thread_id, self._claim.run_id
+            )
+        attempt = self._attempt
+        self.emit(METADATA, orjson.dumps({"run_id": self._claim.run_id, "attempt": attempt}))
+
+    def emit(
+        self,
+        mode: str,
+        data: bytes,
+        namespace: tuple[str, ...] = (),
+        *,
+        rest: bytes | None = None,
+        reference: Reference | None = None,
+        opens: bool = False,
+    ) -> None:
+        """Say something.
+
+        Args:
+            mode: LangGraph's stream mode, or one of ours.
+            data: JSON.
+            namespace: The subgraph that says it.
+            rest: With a reference, what the log keeps beside it.
+            reference: Where the log finds the values.
+            opens: The values are those of the next checkpoint of the namespace; see `refer`.
+        """
+        self._seq += 1
+        frame = Frame(position=Position(self._epoch, self._seq), mode=mode, namespace=namespace, data=data)
+        if self._telling.listener:
+            self._telling.listener(frame)
+        if not self._telling.logged or (mode in TOKENS and not self._tokens):
+            return
+        if self._written and reference:
+            frame = replace(frame, data=rest, reference=reference)
+        elif self._written and opens:
+            self._open[namespace] = len(self._waiting)
+        self._waiting.append(frame)
+        self._size += frame.size
+        self._schedule()
+
+    def refer(self, namespace: tuple[str, ...], reference: Reference) -> None:
+        """Learn in which checkpoint the last values of a namespace are stored."""
+        place = self._open.pop(namespace, None)
+        if place is not None and place < len(self._waiting):
+            frame = self._waiting[place]
+            self._size -= len(frame.data or b"")
+            self._waiting[place] = replace(frame, data=None, reference=reference)
+
+    def watched(self) -> None:
+        """Learn that somebody follows the log: from now on it gets everything."""
+        self._tokens = True
+
+    async def close(self) -> None:
+        """Stop writing by itself; what is left goes with the finish."""
+        self._closing = True
+        self._full.set()
+        if self._flushing:
+            await self._flushing
+
+    def rest(self, *frames: tuple[str, bytes]) -> list[Put]:
+        """Give the write of all that the log does not have yet, ended by some last frames.
+
+        Called for every try of the finish; the frames are told once, by `tell`.
+
+        Raises:
+            Unavailable: S3 did not take a large batch.
+        """
+        if not self._telling.logged:
+            return []
+        last = self._last(frames)
+        batch = self._batch([*self._waiting, *last])
+        return [self._prepare(batch)]
+
+    def tell(self, *frames: tuple[str, bytes]) -> None:
+        """Tell the listener the last frames, once the run has ended."""
+        if self._telling.listener:
+            for frame in self._last(frames):
+                self._telling.listener(frame)
+
+    @property
+    def _attempt(self) -> int:
+        return self._before.attempt + 1 if self._before else 1
+
+    def _last(self, frames: Sequence[tuple[str, bytes]]) -> list[Frame]:
+        return [
+            Frame(position=Position(self._epoch, self._seq + place), mode=mode, data=data)
+            for place, (mode, data) in enumerate(frames, 1)
+        ]
+
+    def _schedule(self) -> None:
+        if self._size >= FLUSH_BYTES:
+            self._full.set()
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_soon())
+
+    async def _flush_soon(self) -> None:
+        while self._waiting and not self._done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), FLUSH_S)
+            self._full.clear()
+            if self._done():
+                return
+            ready = self._ready()
+            if not ready:
+                await asyncio.sleep(FLUSH_S)  # what it refers to is being written
+                continue
+            batch = self._batch(ready)
+            try:
+                await asyncio.to_thread(
+                    self._events.write, self._claim.tenant, self._claim.thread_id, self._claim.run_id, batch
+                )
+            except CrewlineError as exc:  # they are kept, and go with the next batch or the finish
+                self._logger.warning("events not written yet", run_id=self._claim.run_id, reason=exc.message)
+                continue
+            self._first = False
+            del self._waiting[: len(ready)]
+            self._open = {name: place - len(ready) for name, place in self._open.items()}
+            self._size = sum(frame.size for frame in self._waiting)
+
+    def _done(self) -> bool:
+        return self._closing
+
+    def _ready(self) -> list[Frame]:
+        """Find the frames whose checkpoints are in the table, up to the first whose is not."""
+        unresolved = min(self._open.values(), default=len(self._waiting))
+        ready: list[Frame] = []
+        for frame in self._waiting[:unresolved]:
+            reference = frame.reference
+            if (
+                reference
+                and self._written
+                and not self._written(reference.namespace, reference.checkpoint_id)
+            ):
+                break
+            ready.append(frame)
+        return ready
+
+    def _batch(self, frames: Sequence[Frame]) -> Batch:
+        before = self._before
+        upto = before.frames[-1].position if before and self._first else None
+        return Batch(frames=tuple(frames), attempt=self._attempt, upto=upto)
+
+    def _prepare(self, batch: Batch) -> Put:
+        claim = self._claim
+        return self._events.prepare(claim.tenant, claim.thread_id, claim.run_id, batch)

@@ -1,0 +1,252 @@
+"""Server-sent events: runs that execute here, and runs and threads that are followed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Annotated, Any, Final
+from uuid import uuid4
+
+import orjson
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from crewline.errors import CrewlineError, NotFound
+from crewline.http.apps import JSON, to_json
+from crewline.http.followers import LAST_POLL_S, Live, follow
+from crewline.http.runs import canceller, followed, location, waiting_headers
+from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
+from crewline.http.waits import keep_alive
+from crewline.models.events import START, Frame
+from crewline.models.runs import Run
+from crewline.services.cancellations import Cancellations
+from crewline.services.events import Events
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+
+HEARTBEAT_S: Final = 5.0
+_IDLE_S: Final = 60.0
+"""How long a thread is followed after its last run: an open tab holds a function."""
+
+
+def routes(
+    runs: Runs,
+    threads: Threads,
+    events: Events,
+    cancellations: Cancellations,
+    *,
+    tenant: str,
+    logger: Logger,
+) -> Router:
+    """Make the routes that follow runs which execute elsewhere."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.get("/threads/<thread_id>/runs/<run_id>/join")
+    def join(
+        thread_id: str, run_id: str, cancel_on_disconnect: Annotated[bool, Query()] = False
+    ) -> Response[Any]:
+        try:
+            run = runs.get(tenant, thread_id, run_id)
+        except NotFound as exc:  # as the LangGraph API answers: the SDKs read it there
+            return Response(200, JSON, to_json({"__error__": _error(exc)}))
+        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
+        work = followed(runs, tenant, run, runs.result)
+        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
+
+    @router.get("/threads/<thread_id>/runs/<run_id>/stream")
+    def stream(
+        thread_id: str,
+        run_id: str,
+        cancel_on_disconnect: Annotated[bool, Query()] = False,
+        stream_mode: Annotated[list[str] | None, Query()] = None,
+    ) -> Response[Any]:
+        try:
+            run = runs.get(tenant, thread_id, run_id)
+        except NotFound as exc:
+            return sse_response(_once(spell("error", orjson.dumps(_error(exc)))), {})
+        after = parse_id(router.current_event.headers.get("last-event-id"))
+        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
+        runs.watch(tenant, run)
+        chunks = followed_stream(events, runs, tenant, run, stream_mode=stream_mode, after=after)
+        return sse_response(guarded(chunks, logger, left=left), stream_headers(run))
+
+    @router.get("/threads/<thread_id>/stream")
+    def stream_thread(
+        thread_id: str,
+        stream_modes: Annotated[list[str] | None, Query()] = None,
+        stream_mode: Annotated[list[str] | None, Query()] = None,
+    ) -> Response[Any]:
+        threads.read(tenant, thread_id)
+        after = parse_id(router.current_event.headers.get("last-event-id"))
+        wanted = wanted_modes(stream_modes or stream_mode) or {"run_modes"}
+        chunks = _followed_thread(events, runs, tenant, thread_id, wanted, after)
+        return sse_response(guarded(chunks, logger), {})
+
+    return router
+
+
+def sse_response(chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Response[Any]:
+    """Answer with a stream of events."""
+    return Response(200, CONTENT_TYPE, chunks, {**HEADERS, **headers})
+
+
+def stream_headers(run: Run, *, stateless: bool = False) -> dict[str, str]:
+    """Name a run, and where its stream goes on when the line drops."""
+    here = f"/runs/{run.run_id}" if stateless else location(run)
+    return {"content-location": here, "location": f"{location(run)}/stream"}
+
+
+async def live_stream(live: Live, events: Events, runs: Runs, tenant: str, run: Run) -> AsyncIterator[bytes]:
+    """Spell the events of a run that executes here; if it is taken over elsewhere, go on from its log."""
+    renderer = Renderer(modes_of(run))
+    async for frames in live.batches():
+        yield b"".join(map(renderer.render, frames))
+        if is_end(frames[-1]):
+            return
+    run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
+    async for frames in follow(events, runs, tenant, run, renderer.last, failed=renderer.failed):
+        yield b"".join(map(renderer.render, frames))
+
+
+async def followed_stream(
+    events: Events,
+    runs: Runs,
+    tenant: str,
+    run: Run,
+    *,
+    stream_mode: Iterable[str] | None = None,
+    after: Place | None = None,
+) -> AsyncIterator[bytes]:
+    """Spell the events of a run from its log.
+
+    A run that has ended says nothing more to a client that asks for no position.
+    """
+    chosen = wanted_modes(stream_mode)
+    renderer = Renderer(chosen or modes_of(run), filtered=bool(chosen), after=after)
+    if after is None and run.finished:
+        return
+    begin = START if renderer.accumulates else renderer.last
+    async for frames in follow(events, runs, tenant, run, begin):
+        if chunk := b"".join(map(renderer.render, frames)):
+            yield chunk
+
+
+async def guarded(
+    chunks: AsyncIterator[bytes], logger: Logger, *, left: Callable[[], None] | None = None
+) -> AsyncIterator[bytes]:
+    """Keep a stream's line open with heartbeats, and end it with an event if reading it fails.
+
+    Args:
+        chunks: The events.
+        logger: Where a failure of ours is logged.
+        left: Called in a thread when the client leaves before the end.
+
+    Yields:
+        Events and heartbeats.
+    """
+    following = asyncio.ensure_future(anext(chunks, None))
+    ended = False
+    try:
+        while True:
+            await asyncio.wait((following,), timeout=HEARTBEAT_S)
+            if not following.done():
+                yield HEARTBEAT
+                continue
+            chunk = following.result()
+            if chunk is None:
+                ended = True
+                return
+            following = asyncio.ensure_future(anext(chunks, None))
+            yield chunk
+    except CrewlineError as exc:
+        ended = True
+        yield spell("error", orjson.dumps(_error(exc)))
+    except Exception:
+        ended = True
+        incident = uuid4().hex
+        logger.exception("stream failed", incident=incident)
+        message = f"Internal error; look for incident {incident} in the logs."
+        yield spell("error", orjson.dumps({"error": "InternalError", "message": message}))
+    finally:
+        if left and not ended:
+            asyncio.get_running_loop().run_in_executor(None, left)
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await following
+        await _close(chunks)
+
+
+def modes_of(run: Run) -> list[str]:
+    """Tell which modes a run was asked for."""
+    return list(run.kwargs["stream_mode"])
+
+
+def wanted_modes(given: Iterable[str] | None) -> set[str]:
+    """Read a follower's choice of modes: repeated, or one JSON list."""
+    wanted: set[str] = set()
+    for text in given or ():
+        try:
+            parsed = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            parsed = text
+        wanted |= set(parsed) if isinstance(parsed, list) else {str(parsed)}
+    return wanted
+
+
+async def _followed_thread(
+    events: Events, runs: Runs, tenant: str, thread_id: str, wanted: set[str], after: Place | None
+) -> AsyncIterator[bytes]:
+    """Spell the events of every run of a thread, one after the other, until nothing happens for a minute."""
+    seen: set[str] = set()
+    replay = after is not None
+    quiet = 0.0
+    while quiet < _IDLE_S:
+        listed = await asyncio.to_thread(runs.list, tenant, thread_id, limit=100, offset=0, status=None)
+        fresh = [run for run in reversed(listed) if run.run_id not in seen]
+        for run in fresh:
+            seen.add(run.run_id)
+            if run.finished and not replay:
+                continue
+            quiet = 0.0
+            async for chunk in _run_of_thread(events, runs, tenant, run, wanted, after):
+                yield chunk
+        replay = True
+        if not fresh:
+            await asyncio.sleep(LAST_POLL_S)
+            quiet += LAST_POLL_S
+    yield b"retry: 1000\r\n\r\n"
+
+
+async def _run_of_thread(
+    events: Events, runs: Runs, tenant: str, run: Run, wanted: set[str], after: Place | None
+) -> AsyncIterator[bytes]:
+    modes = modes_of(run) if "run_modes" in wanted else []
+    renderer = Renderer(modes, filtered=not modes, after=after)
+    begin = START if renderer.accumulates else renderer.last
+    async for frames in follow(events, runs, tenant, run, begin):
+        told = [frame for frame in frames if not is_end(frame)]
+        if chunk := b"".join(map(renderer.render, told)):
+            yield chunk
+        if is_end(frames[-1]) and (frames[-1].position, 0) > (after or (START, 0)):
+            yield _done(run, frames[-1])
+
+
+def _done(run: Run, end: Frame) -> bytes:
+    data = orjson.dumps({"status": "run_done", "run_id": run.run_id})
+    return spell("metadata", data, str(end.position))
+
+
+async def _once(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
+
+
+async def _close(chunks: AsyncIterator[bytes]) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _error(error: CrewlineError) -> dict[str, str]:
+    return {"error": type(error).__name__, "message": error.message}

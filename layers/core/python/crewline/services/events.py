@@ -1,0 +1,158 @@
+"""The event log in use: what a run has said, read from any position, whole and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from crewline.checkpoints.projection import project_values
+from crewline.models.clocks import Clock
+from crewline.models.events import END, ERROR, LAST_EPOCH, Batch, Frame, Position, Reference
+from crewline.models.runs import Run
+from crewline.store import events
+from crewline.store.blobs import Blobs
+from crewline.store.changes import Put
+from crewline.store.records import Records
+from crewline.store.table import Refused, Table
+
+
+class Events:
+    """The event logs of all runs; safe for many threads."""
+
+    def __init__(self, table: Table, blobs: Blobs | None, records: Records, clock: Clock) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._records = records
+        self._clock = clock
+
+    def prepare(self, tenant: str, thread_id: str, run_id: str, batch: Batch) -> Put:
+        """Make the write of a batch, for a transaction.
+
+        Raises:
+            Unavailable: S3 did not take a large batch.
+        """
+        return events.put(tenant, thread_id, run_id, batch, blobs=self._blobs, now=self._clock())
+
+    def write(self, tenant: str, thread_id: str, run_id: str, batch: Batch) -> None:
+        """Write a batch; writing the same one again is harmless.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer; the batch may or may not be there.
+        """
+        try:
+            self._table.write(self.prepare(tenant, thread_id, run_id, batch))
+        except Refused:
+            return  # it has landed before, and only the answer was lost
+
+    def last(self, tenant: str, thread_id: str, run_id: str) -> Batch | None:
+        """Read the last batch of a run's log.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: It does not decode.
+        """
+        return events.last(self._table, self._blobs, tenant, thread_id, run_id)
+
+    def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> list[Frame]:
+        """Read every frame after a position, without those that came too late, each with its data.
+
+        Returns:
+            The frames in order; those whose checkpoint is not in the table yet, and what follows
+            them, come with a later call.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A batch or a checkpoint does not decode.
+        """
+        batches = list(events.after(self._table, self._blobs, tenant, thread_id, run_id, position))
+        frames: list[Frame] = []
+        for frame in _valid(batches):  # a batch whose answer was lost comes again as part of the next
+            if frame.position > (frames[-1].position if frames else position):
+                frames.append(frame)
+        return self._rendered(tenant, thread_id, frames)
+
+    def _rendered(self, tenant: str, thread_id: str, frames: Sequence[Frame]) -> list[Frame]:
+        values = self._values(tenant, thread_id, [frame.reference for frame in frames if frame.reference])
+        rendered: list[Frame] = []
+        for frame in frames:
+            reference = frame.reference
+            if reference is None:
+                rendered.append(frame)
+                continue
+            state = values.get((reference.namespace, reference.checkpoint_id), _MISSING)
+            if state is _MISSING:
+                break
+            rendered.append(replace(frame, data=_filled(frame.data, state, reference), reference=None))
+        return rendered
+
+    def _values(
+        self, tenant: str, thread_id: str, references: Sequence[Reference]
+    ) -> dict[tuple[str, str], Any]:
+        """Read the states that references name: those of one namespace in one pass, newest first."""
+        wanted: dict[str, set[str]] = {}
+        for reference in references:
+            wanted.setdefault(reference.namespace, set()).add(reference.checkpoint_id)
+        found: dict[tuple[str, str], Any] = {}
+        for namespace, ids in wanted.items():
+            first = min(ids)
+            for snapshot in self._records.newest_first(tenant, thread_id, namespace, upto=max(ids)):
+                one = snapshot.record.checkpoint_id
+                if one in ids:
+                    found[(namespace, one)] = project_values(snapshot.record)
+                if one <= first:
+                    break
+        return found
+
+
+_MISSING = object()
+
+
+def ending(run: Run, *, failed: bool) -> list[Frame]:
+    """Make the end of a run whose log has none: its worker was lost after it, or it never began.
+
+    Args:
+        run: The run, finished.
+        failed: The log has its error already.
+    """
+    frames = []
+    if run.error and not failed:
+        frames.append(
+            Frame(position=Position(LAST_EPOCH, 1), mode=ERROR, data=orjson.dumps(run.error.wire()))
+        )
+    frames.append(Frame(position=Position(LAST_EPOCH, 2), mode=END, data=end_data(run)))
+    return frames
+
+
+def end_data(run: Run) -> bytes:
+    """Spell the last event of a run: its status, and what it used."""
+    usage = run.usage.wire() if run.usage else None
+    return orjson.dumps({"run_id": run.run_id, "status": run.status, "usage": usage})
+
+
+def _valid(batches: Sequence[Batch]) -> Iterator[Frame]:
+    """Leave out what an epoch wrote after a higher one had begun: after the `upto` of that one."""
+    cuts = [(batch.frames[0].position.epoch, batch.upto) for batch in batches if batch.upto]
+    for batch in batches:
+        for frame in batch.frames:
+            place = frame.position
+            if not any(place.epoch < epoch and place > upto for epoch, upto in cuts):
+                yield frame
+
+
+def _filled(data: bytes | None, state: Any, reference: Reference) -> bytes:
+    """Put the values of a checkpoint where the frame has them."""
+    if reference.names is not None and isinstance(state, dict):
+        state = {name: state[name] for name in reference.names if name in state}
+    if data is None:
+        return orjson.dumps(state)
+    rest = orjson.loads(data)
+    if not reference.path:
+        return orjson.dumps({**state, **rest})
+    inner = rest
+    for name in reference.path[:-1]:
+        inner = inner[name]
+    inner[reference.path[-1]] = state
+    return orjson.dumps(rest)
