@@ -50,7 +50,7 @@ class Cloud:
         return Storage(
             records=records,
             checkpoints=Checkpoints(table, blobs, records),
-            leases=Leases(table, blobs, records, clock),
+            leases=Leases(table, records, clock),
             clock=clock,
         )
 

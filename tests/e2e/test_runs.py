@@ -101,7 +101,7 @@ def test_a_crew_that_raises_leaves_an_error_and_a_thread_that_accepts_the_next_r
     assert (thread["status"], thread["error"]) == ("idle", None)
 
 
-def test_of_many_runs_at_once_on_one_thread_exactly_one_executes_and_the_others_are_told(
+def test_of_many_runs_at_once_that_will_not_wait_exactly_one_executes_and_the_others_are_told(
     http: httpx.Client,
 ) -> None:
     thread_id = _thread(http)

@@ -159,8 +159,9 @@ def deployment() -> Iterator[Deployment]:
         cloud = Cloud(clients.client("dynamodb"), clients.client("s3"), clients.client("sqs"))
         make_table(cloud.dynamodb, name)
         cloud.s3.create_bucket(Bucket=name)
-        url, dead_letter_url = (
-            cloud.sqs.create_queue(QueueName=one)["QueueUrl"] for one in (name, f"{name}-dead")
+        url, dead_letter_url, webhook_url = (
+            cloud.sqs.create_queue(QueueName=one)["QueueUrl"]
+            for one in (name, f"{name}-dead", f"{name}-webhooks")
         )
         manifest = BASIC / "langgraph.json"
         variables = environment(
@@ -168,6 +169,7 @@ def deployment() -> Iterator[Deployment]:
             bucket=name,
             run_queue_url=url,
             dead_letter_url=dead_letter_url,
+            webhook_queue_url=webhook_url,
             manifest=str(manifest),
             max_body_bytes=LIMIT,
             log_level="CRITICAL",
@@ -175,7 +177,12 @@ def deployment() -> Iterator[Deployment]:
         for variable, value in variables.items():
             patch.setenv(variable, value)
         world = World(
-            cloud=cloud, name=name, clock=FakeClock(), queue_url=url, manifest=read_manifest(manifest)
+            cloud=cloud,
+            name=name,
+            clock=FakeClock(),
+            queue_url=url,
+            manifest=read_manifest(manifest),
+            webhook_url=webhook_url,
         )
         functions = {one: load(one) for one in ("api", "crew", "worker", "sweeper")}
         yield Deployment(world, functions, writes)

@@ -80,9 +80,9 @@ def test_a_background_run_is_pending_and_then_done(deployment: Deployment) -> No
     assert joined.headers["location"] == f"{path}/join"
 
 
-def test_a_busy_thread_refuses_a_second_run(deployment: Deployment) -> None:
+def test_a_busy_thread_refuses_a_second_run_that_will_not_wait(deployment: Deployment) -> None:
     thread = deployment.thread()
-    body = {"assistant_id": "steps", "input": {"n": 0}}
+    body = {"assistant_id": "steps", "input": {"n": 0}, "multitask_strategy": "reject"}
     assert deployment.request("POST", f"/threads/{thread}/runs", body).status == 200
     before = deployment.world.items()
     for path in ("runs", "runs/wait"):

@@ -136,7 +136,7 @@ def test_an_unexpected_failure_after_the_status_was_sent_is_json_and_hides_its_t
         raise RuntimeError("the password is hunter2")
 
     thread = deployment.thread()
-    monkeypatch.setattr("crewline.services.leases.Leases.finish", broken)
+    monkeypatch.setattr("crewline.services.endings.Endings.finish", broken)
     answer = deployment.request(
         "POST", f"/threads/{thread}/runs/wait", {"assistant_id": "steps", "input": {"n": 0}}
     )

@@ -27,9 +27,9 @@ from crewline.errors import StaleOwner
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
-from crewline.services.leases import Outcome
+from crewline.services.endings import Outcome
 from crewline.store import leases
-from tests.unit.store.worlds import TENANT, World, uuid6
+from tests.unit.store.worlds import TENANT, World, claimed, uuid6
 
 SERIALIZER = JsonPlusSerializer(allowed_msgpack_modules=None)
 DURABILITIES = ["sync", "async", "exit"]
@@ -168,7 +168,7 @@ class Driver:
         self.claim = self.world.leases.commit(self.claim, entries)
 
     def begin(self) -> tuple[DynamoDBCheckpointer, Journal]:
-        self.claim = self.world.runs.start(TENANT, self.thread_id, RunCreate(assistant_id="echo")).claim
+        self.claim = claimed(self.world.runs.start(TENANT, self.thread_id, RunCreate(assistant_id="echo")))
         journal = Journal(self._commit, on_failure=lambda: None)
         checkpointer = DynamoDBCheckpointer.over(
             self.storage, TENANT, serde=SERIALIZER, lease=lambda _: self.lease(), journal=journal
@@ -182,7 +182,7 @@ class Driver:
         finally:
             entries = await journal.close()  # moves the claim: a write may be under way
             assert self.claim is not None
-            self.world.leases.finish(self.claim, Outcome(status="success", thread_status="idle"), entries)
+            self.world.endings.finish(self.claim, Outcome(status="success", thread_status="idle"), entries)
             self.claim = None
 
 

@@ -27,167 +27,31 @@ from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from crewline.engine import executions
-from crewline.engine.checkpointer import Storage
 from crewline.engine.clocks import move_clock_past
-from crewline.engine.crews import Crew, Crews, Graph, load_crews
+from crewline.engine.crews import Graph
 from crewline.engine.executions import Execution
-from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
 from crewline.errors import StaleOwner, Unavailable
 from crewline.http.apps import to_json
-from crewline.models.leases import LEASE_MS
-from crewline.models.manifests import read_manifest
 from crewline.models.runs import CheckpointRef, Run, RunCreate
-from crewline.models.states import HistoryRequest
-from crewline.models.threads import ThreadCreate
-from crewline.services.leases import Outcome
-from crewline.services.runs import Started
+from crewline.services.endings import Outcome
+from crewline.services.runs import Admitted
 from crewline.store import keys, leases
 from crewline.store.changes import Put, Update
-from tests.unit.store.worlds import BASIC, TENANT, Calls, FakeClock, World, sealed, uuid6
-
-PATIENCE_S = 10
-
-
-# ------------------------------------------------------------------ graphs
-
-
-class Counting(TypedDict, total=False):
-    n: int
-    log: Annotated[list[str], operator.add]
-
-
-def chain(**nodes: Callable[..., Any]) -> Graph:
-    graph = StateGraph(Counting)
-    before = START
-    for name, node in nodes.items():
-        graph.add_node(name, node)
-        graph.add_edge(before, name)
-        before = name
-    return graph.compile()
-
-
-def step(name: str) -> Callable[[Counting], dict[str, Any]]:
-    return lambda state: {"n": state.get("n", 0) + 1, "log": [name]}
-
-
-def raising(error: BaseException) -> Callable[[Counting], dict[str, Any]]:
-    def node(state: Counting) -> dict[str, Any]:
-        raise error
-
-    return node
-
-
-def noting(ran: list[str], name: str) -> Callable[[Counting], dict[str, Any]]:
-    def node(state: Counting) -> dict[str, Any]:
-        ran.append(name)
-        return {}
-
-    return node
-
-
-def ask_twice(state: Counting) -> dict[str, Any]:
-    return {"log": [interrupt("first?"), interrupt("second?")]}
-
-
-class Rude(Exception):
-    """Cannot even be spelled."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-# ------------------------------------------------------------------ harness
-
-
-class Place:
-    """A world with an executor on a crew loop, for the graphs of a test."""
-
-    def __init__(self, world: World, loop: CrewLoop) -> None:
-        self.world = world
-        self.loop = loop
-        self.clock: FakeClock = world.clock
-        self.crews: dict[str, Crew] = {}
-        self.thread: str = world.threads.create(TENANT, ThreadCreate())["thread_id"]
-        # Nobody beats: the thread of the heartbeats would sleep. Their rules have a test of their own.
-        self.heartbeats = Heartbeats(world.leases, world.clock, Logger(service="test"))
-        self.heartbeats.register = lambda execution: lambda: None  # type: ignore[method-assign]
-
-    @property
-    def storage(self) -> Storage:
-        world = self.world
-        return Storage(
-            records=world.records, checkpoints=world.checkpoints, leases=world.leases, clock=world.clock
-        )
-
-    @property
-    def executor(self) -> Executor:
-        return Executor(
-            Crews(self.crews),
-            storage=self.storage,
-            heartbeats=self.heartbeats,
-            loop=self.loop,
-        )
-
-    def serve(self, target: Any, name: str = "echo") -> None:
-        """Let a graph or factory stand for a crew of the manifest."""
-        self.crews[name] = Crew(graph_id=name, target=target)
-
-    def start(self, given: Any = None, *, crew: str = "echo", **body: Any) -> Started:
-        fields = {"assistant_id": crew, "input": given, **body}
-        return self.world.runs.start(TENANT, self.thread, RunCreate.model_validate(fields))
-
-    def execute(self, started: Started) -> Any:
-        return self.executor.execute(started.run, started.claim).result(PATIENCE_S)
-
-    def run(self, given: Any = None, **body: Any) -> Any:
-        return self.execute(self.start(given, **body))
-
-    def row(self, run: Run) -> Run:
-        return self.world.runs.get(TENANT, run.thread_id, run.run_id)
-
-    def last(self) -> Run:
-        return self.world.runs.list(TENANT, self.thread, limit=1, offset=0, status=None)[0]
-
-    def thread_row(self) -> dict[str, Any]:
-        return self.world.threads.get(TENANT, self.thread)
-
-    def state(self, at: CheckpointRef | None = None, *, subgraphs: bool = False) -> Any:
-        thread, lease = self.world.threads.read(TENANT, self.thread)
-        return self.executor.state(TENANT, thread, lease, at, subgraphs=subgraphs)
-
-    def history(self, **query: Any) -> list[Any]:
-        thread, lease = self.world.threads.read(TENANT, self.thread)
-        return self.executor.history(TENANT, thread, lease, HistoryRequest.model_validate(query))
-
-    def take_over(self, started: Started) -> Started:
-        """Claim the run as another worker does after the first one has died."""
-        self.clock.pass_(LEASE_MS + 1)
-        claim = self.world.leases.claim(TENANT, self.thread, started.run.run_id)
-        assert claim is not None
-        return Started(run=self.row(started.run), claim=claim)
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[CrewLoop]:
-    loop = CrewLoop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(scope="module")
-def basic() -> Crews:
-    return load_crews(read_manifest(BASIC / "langgraph.json"))
-
-
-@pytest.fixture
-def place(world: World, loop: CrewLoop, basic: Crews) -> Place:
-    place = Place(world, loop)
-    for name in ("echo", "steps", "approval", "failing", "typed", "large"):
-        place.crews[name] = basic.get(name)
-    return place
-
+from tests.unit.engine.places import (
+    PATIENCE_S,
+    Counting,
+    Death,
+    Place,
+    Rude,
+    ask_twice,
+    chain,
+    noting,
+    raising,
+    step,
+)
+from tests.unit.store.worlds import TENANT, Calls, claimed, sealed, uuid6
 
 # ------------------------------------------------------------------ to the end
 
@@ -372,6 +236,7 @@ def test_a_run_on_a_damaged_checkpoint_ends_as_an_error(place: Place) -> None:
     place.run({"n": 0}, crew="steps")
     head = place.world.lease(place.thread)["head"]
     place.world.table.write(Put(key=keys.record(TENANT, place.thread, "", head), item={"body": b"?"}))
+    place.world.recents.drop(TENANT, place.thread)  # another process runs it
     answer = place.run({"n": 1}, crew="steps")
     assert answer["__error__"]["error"] == "CorruptRecord"
     assert place.last().status == "error"
@@ -504,26 +369,6 @@ def test_history_is_newest_first_with_limit_before_and_filter(place: Place) -> N
 
 
 # ------------------------------------------------------------------ resumption
-
-
-class Death:
-    """What a node calls when its worker is to die: nothing that it writes from then on lands."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._calls = Calls(place.world.cloud.dynamodb, "TransactWriteItems")
-        self._died = False
-
-    def __call__(self) -> None:
-        if not self._died:
-            self._died = True
-            self._calls.failures = [EndpointConnectionError(endpoint_url="http://db")] * 50
-
-    def execute(self, given: Any, **body: Any) -> Started:
-        started = self._place.start(given, durability="sync", **body)
-        with self._calls, pytest.raises(Unavailable):
-            self._place.execute(started)
-        return started
 
 
 def test_a_worker_that_takes_over_goes_on_from_the_head_and_feeds_the_input_once(place: Place) -> None:
@@ -676,13 +521,7 @@ def test_an_execution_that_is_stopped_before_its_graph_begins_runs_no_node(place
     started = place.start({"n": 0})
 
     async def drive() -> Any:
-        execution = Execution(
-            started.run,
-            started.claim,
-            Crews(place.crews),
-            storage=place.storage,
-            heartbeats=place.heartbeats,
-        )
+        execution = Execution(started.run, claimed(started), place.around)
         execution.stop(StaleOwner("lost"))
         return await execution.drive()
 
@@ -710,7 +549,7 @@ def test_an_execution_that_is_stopped_during_a_node_ends_at_once(place: Place) -
     for reason in (StaleOwner("lost"), "interrupt"):
         begun.clear()
         started = place.start({"n": 0})
-        future: Future[Any] = place.executor.execute(started.run, started.claim)
+        future: Future[Any] = place.executor.execute(started.run, claimed(started))
         assert begun.wait(PATIENCE_S)
         caught[-1].stop(reason)
         if isinstance(reason, str):
@@ -719,8 +558,8 @@ def test_an_execution_that_is_stopped_during_a_node_ends_at_once(place: Place) -
         else:
             with pytest.raises(StaleOwner):
                 future.result(PATIENCE_S)
-            place.world.leases.finish(
-                started.claim, Outcome(status="interrupted", thread_status="interrupted"), []
+            place.world.endings.finish(
+                claimed(started), Outcome(status="interrupted", thread_status="interrupted"), []
             )
 
 
@@ -756,9 +595,13 @@ def test_a_run_after_one_on_a_machine_whose_clock_is_ahead_is_the_newest(
 class Beaten:
     """What a heartbeat sees of an execution."""
 
-    def __init__(self, started: Started) -> None:
-        self.claim = started.claim
+    def __init__(self, started: Admitted) -> None:
+        self.claim = claimed(started)
         self.stopped: list[Any] = []
+        self.followed = 0
+
+    def watched(self) -> None:
+        self.followed += 1
 
     def stop(self, reason: Any) -> None:
         self.stopped.append(reason)
@@ -865,4 +708,4 @@ def test_a_command_and_a_claim_are_what_they_say(place: Place) -> None:
     assert executions._input({"command": {"resume": None}}) == Command(resume=None)
     assert executions._input({"command": None, "input": {"n": 1}}) == {"n": 1}
     started = place.start({"n": 0})
-    assert replace(started.claim, owner="x").owner == "x"
+    assert replace(claimed(started), owner="x").owner == "x"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from crewline.errors import BadRequest, InvalidRequest
-from crewline.models.runs import Run, RunCreate, RunError
+from crewline.errors import BadRequest
+from crewline.models.runs import MAX_DELAY_SECONDS, Run, RunBatch, RunCreate, RunError, RunsCancel, Usage
 
 
 def body(**fields: Any) -> RunCreate:
@@ -41,7 +42,7 @@ def test_the_assistant_must_be_named() -> None:
         {"if_not_exists": "bogus"},
         {"interrupt_before": "node"},
         {"after_seconds": -1},
-        {"after_seconds": 901},
+        {"after_seconds": MAX_DELAY_SECONDS + 1},
         {"config": {"recursion_limit": 0}},
         {"config": {"tags": "one"}},
         {"config": []},
@@ -82,9 +83,44 @@ def test_context_alone_is_kept() -> None:
     assert body(context={"a": None}).kwargs()["context"] == {"a": None}
 
 
-def test_a_webhook_is_refused_until_there_are_webhooks() -> None:
-    with pytest.raises(InvalidRequest, match="webhook"):
-        body(webhook="https://example.com").kwargs()
+def test_a_webhook_is_kept_for_the_end_of_the_run() -> None:
+    assert body(webhook="https://example.com").kwargs()["webhook"] == "https://example.com"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"thread_id": "t"},
+        {"run_ids": ["r"]},
+        {"status": "finished"},
+        {"status": "all", "thread_id": "t"},
+        {"status": "all", "thread_id": "t", "run_ids": ["r"]},
+    ],
+)
+def test_runs_are_cancelled_by_their_ids_or_by_a_status_and_never_by_both(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RunsCancel.model_validate(wrong)
+    assert RunsCancel(thread_id="t", run_ids=[]).run_ids == []
+    assert RunsCancel(status="all").status == "all"
+
+
+def test_a_batch_holds_one_run_to_a_thousand() -> None:
+    one = {"assistant_id": "echo"}
+    assert len(RunBatch.model_validate([one] * 1_000).root) == 1_000
+    for wrong in ([], [one] * 1_001):
+        with pytest.raises(ValidationError):
+            RunBatch.model_validate(wrong)
+
+
+def test_a_run_shows_what_its_model_calls_used_once_it_is_known() -> None:
+    made = Run(
+        run_id="r", thread_id="t", assistant_id="a", graph_id="g", status="success", created_at="c",
+        updated_at="u", kwargs={},
+    )  # fmt: skip
+    assert made.wire()["usage"] is None
+    used = replace(made, usage=Usage(input_tokens=3, output_tokens=4)).wire()["usage"]
+    assert used == {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +142,7 @@ def test_without_a_checkpoint_a_run_starts_at_the_head() -> None:
 
 @pytest.mark.parametrize("wrong", [5, True, ["c1"], {"id": "c1"}])
 def test_a_checkpoint_that_is_no_text_is_refused_wherever_it_is_spelled(wrong: Any) -> None:
-    with pytest.raises((ValidationError, InvalidRequest)):
+    with pytest.raises(ValidationError):
         _ = body(config={"configurable": {"checkpoint_id": wrong}}).fork
 
 
@@ -140,6 +176,8 @@ def test_the_kwargs_have_the_names_of_the_wire() -> None:
         "webhook",
         "feedback_keys",
         "temporary",
+        "on_disconnect",
+        "after_seconds",
         "subgraphs",
         "resumable",
         "checkpoint_during",

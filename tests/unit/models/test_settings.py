@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,12 @@ from crewline import errors
 from crewline.errors import BadManifest, CrewlineError
 from crewline.settings import VARIABLES, Settings, environment, read_settings
 
-REQUIRED = {"table": "t", "bucket": "b", "run_queue_url": "https://q", "manifest": "/m/langgraph.json"}
+REQUIRED: dict[str, Any] = {
+    "table": "t",
+    "bucket": "b",
+    "run_queue_url": "https://q",
+    "manifest": "/m/langgraph.json",
+}
 
 
 def test_settings_survive_the_environment() -> None:

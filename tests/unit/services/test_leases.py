@@ -18,25 +18,24 @@ from crewline.errors import NotFound, RunCancelled, StaleOwner, Unavailable
 from crewline.models.leases import LEASE_MS, Claim, Lease
 from crewline.models.runs import RunCreate, RunError
 from crewline.models.threads import ThreadCreate
-from crewline.services.leases import Outcome
+from crewline.services.endings import Outcome
 from crewline.store import keys, leases
 from crewline.store.changes import Delete, Update
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, record, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, late, record, sealed, uuid6
 
 LOST = ReadTimeoutError(endpoint_url="http://db")
 SUCCESS = Outcome(status="success", thread_status="idle")
-FORGET = Outcome(status="success", thread_status="idle", forget=True)
 
 
 @pytest.fixture
 def claim(world: World) -> Claim:
     """A run that this process executes, on a thread with nothing else."""
     thread_id = world.threads.create(TENANT, ThreadCreate())["thread_id"]
-    return world.runs.start(TENANT, thread_id, RunCreate(assistant_id="echo")).claim
+    return claimed(world.runs.start(TENANT, thread_id, RunCreate(assistant_id="echo")))
 
 
 def stateless(world: World, **body: Any) -> Claim:
-    return world.runs.start_stateless(TENANT, RunCreate(assistant_id=ECHO, **body)).claim
+    return claimed(world.runs.start_stateless(TENANT, RunCreate(assistant_id=ECHO, **body)))
 
 
 def lease(world: World, claim: Claim) -> Lease:
@@ -55,12 +54,22 @@ def taken_over(world: World, claim: Claim) -> Claim:
     """Another worker's claim, after the first one has expired."""
     world.clock.pass_(LEASE_MS + 1)
     other = world.leases.claim(TENANT, claim.thread_id, claim.run_id)
-    assert other is not None
+    assert isinstance(other, Claim)
     return other
+
+
+def superstep(number: int, **fields: Any) -> Sealed:
+    """A record that a superstep made, not an input or a fork."""
+    return replace(sealed(number, **fields), superstep=True)
 
 
 def sizes(calls: Calls) -> list[int]:
     return [len(request["TransactItems"]) for request in calls.requests]
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crewline.services.endings.time.sleep", lambda _seconds: None)
 
 
 # ------------------------------------------------------------------ claim
@@ -70,18 +79,18 @@ def test_a_claim_holds_what_the_lease_says(world: World) -> None:
     thread_id = world.threads.create(TENANT, ThreadCreate())["thread_id"]
     run = world.runs.create(TENANT, thread_id, RunCreate(assistant_id="echo"))
     claim = world.leases.claim(TENANT, thread_id, run.run_id)
-    assert claim is not None
+    assert isinstance(claim, Claim)
     assert (claim.run_id, claim.owner) == (run.run_id, claim.lease.owner)
     assert claim.lease == lease(world, claim)
 
 
 def test_a_message_about_a_run_that_somebody_executes_has_nothing_to_do(world: World, claim: Claim) -> None:
-    assert world.leases.claim(TENANT, claim.thread_id, claim.run_id) is None
+    assert world.leases.claim(TENANT, claim.thread_id, claim.run_id) == lease(world, claim)
 
 
 def test_a_message_about_a_run_that_has_ended_has_nothing_to_do(world: World, claim: Claim) -> None:
-    world.leases.finish(claim, SUCCESS, [])
-    assert world.leases.claim(TENANT, claim.thread_id, claim.run_id) is None
+    world.endings.finish(claim, SUCCESS, [])
+    assert world.leases.claim(TENANT, claim.thread_id, claim.run_id) == lease(world, claim)
 
 
 def test_a_claim_that_landed_although_its_answer_was_lost_is_a_claim(world: World) -> None:
@@ -91,7 +100,7 @@ def test_a_claim_that_landed_although_its_answer_was_lost_is_a_claim(world: Worl
         # botocore sends an UpdateItem again by itself when the connection breaks after the first.
         calls.twice = True
         claim = world.leases.claim(TENANT, thread_id, run.run_id)
-    assert claim is not None
+    assert isinstance(claim, Claim)
     assert claim.owner == lease(world, claim).owner
 
 
@@ -102,7 +111,7 @@ def test_two_claims_have_two_owners(world: World, claim: Claim) -> None:
 def test_a_run_is_shown_as_running_unless_its_row_is_gone_or_it_has_ended(world: World, claim: Claim) -> None:
     world.leases.show_running(claim)
     assert run_status(world, claim) == "running"
-    world.leases.finish(claim, SUCCESS, [])
+    world.endings.finish(claim, SUCCESS, [])
     world.leases.show_running(claim)
     assert run_status(world, claim) == "success"
     world.table.write(Delete(key=keys.run(TENANT, claim.thread_id, claim.run_id)))
@@ -124,7 +133,7 @@ def test_the_chain_of_the_head_begins_at_the_last_root_of_the_root_namespace(
     assert (held.lease.head, held.lease.chain) == (uuid6(4), uuid6(1))
     fork = (record(5, parent=1), seal_record(record(5, parent=1))[1])
     entries = [sealed(5, parent=1), seal_record(record(6, parent=5), fork)[0]]
-    world.leases.finish(held, SUCCESS, entries)
+    world.endings.finish(held, SUCCESS, entries)
     assert (lease(world, claim).head, lease(world, claim).chain) == (uuid6(6), uuid6(5))
 
 
@@ -133,16 +142,18 @@ def test_a_commit_writes_its_entries_and_moves_the_head_in_one_transaction(
 ) -> None:
     world.clock.pass_(10_000)
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        after = world.leases.commit(claim, [sealed(1), sealed(2, parent=1), sealed(5, namespace="inner")])
+        after = world.leases.commit(
+            claim, [sealed(1), superstep(2, parent=1), superstep(5, namespace="inner")]
+        )
     assert sizes(calls) == [4]
     assert after.lease == lease(world, claim)
-    assert (after.lease.head, after.lease.newest, after.lease.steps) == (uuid6(2), uuid6(5), 2)
+    assert (after.lease.head, after.lease.newest, after.lease.steps) == (uuid6(2), uuid6(5), 1)
     assert after.lease.until == NOW + 10_000 + LEASE_MS
     assert world.records.latest(TENANT, claim.thread_id, "", head=after.lease.head) is not None
 
 
 def test_late_writes_alone_do_not_move_the_head(world: World, claim: Claim) -> None:
-    held = world.leases.commit(claim, [sealed(1)])
+    held = world.leases.commit(claim, [superstep(1)])
     write = Write(task_id="a", task_path="", index=0, channel="n", value=("null", b""))
     after = world.leases.commit(held, [late(1, write)])
     assert (after.lease.head, after.lease.newest, after.lease.steps) == (uuid6(1), uuid6(1), 1)
@@ -188,7 +199,7 @@ def test_a_commit_of_nothing_writes_nothing(world: World, claim: Claim) -> None:
 
 
 def test_a_commit_that_landed_although_nobody_heard_may_be_written_again(world: World, claim: Claim) -> None:
-    entries = [sealed(1), sealed(2, parent=1)]
+    entries = [superstep(1), superstep(2, parent=1)]
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.after = [LOST]
         with pytest.raises(Unavailable):
@@ -201,7 +212,7 @@ def test_a_commit_that_landed_although_nobody_heard_may_be_written_again(world: 
 def test_more_entries_than_a_transaction_holds_are_several_each_under_the_fence(
     world: World, claim: Claim
 ) -> None:
-    entries = [sealed(number, parent=number - 1) for number in range(200)]
+    entries = [superstep(number, parent=number - 1) for number in range(200)]
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         after = world.leases.commit(claim, entries)
     assert sizes(calls) == [91, 91, 21]
@@ -279,7 +290,7 @@ def test_a_finish_ends_run_and_thread_in_one_transaction_with_the_last_entries(
     world.clock.pass_(1_000)
     error = RunError(error="ValueError", message="boom")
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        ended = world.leases.finish(
+        ended = world.endings.finish(
             claim, Outcome(status="error", thread_status="error", error=error), [sealed(1)]
         )
     assert sizes(calls) == [4]
@@ -295,7 +306,7 @@ def test_a_finish_ends_run_and_thread_in_one_transaction_with_the_last_entries(
 
 def test_a_finish_without_new_entries_keeps_the_head(world: World, claim: Claim) -> None:
     held = world.leases.commit(claim, [sealed(1)])
-    world.leases.finish(held, SUCCESS, [])
+    world.endings.finish(held, SUCCESS, [])
     assert lease(world, claim).head == uuid6(1)
     assert world.runs.get(TENANT, claim.thread_id, claim.run_id).head == uuid6(1)
 
@@ -303,7 +314,7 @@ def test_a_finish_without_new_entries_keeps_the_head(world: World, claim: Claim)
 def test_a_finish_that_landed_although_nobody_heard_counts_as_done(world: World, claim: Claim) -> None:
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.after = [LOST]
-        world.leases.finish(claim, SUCCESS, [sealed(1)])
+        world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert run_status(world, claim) == "success"
     assert lease(world, claim) == Lease(
         epoch=claim.lease.epoch, seq=1, head=uuid6(1), chain=uuid6(1), newest=uuid6(1)
@@ -313,17 +324,17 @@ def test_a_finish_that_landed_although_nobody_heard_counts_as_done(world: World,
 def test_a_finish_that_did_not_land_is_tried_again(world: World, claim: Claim) -> None:
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.failures = [LOST, LOST]
-        world.leases.finish(claim, SUCCESS, [sealed(1)])
+        world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert run_status(world, claim) == "success"
 
 
-def test_a_finish_gives_up_after_three_tries(world: World, claim: Claim) -> None:
+def test_a_finish_gives_up_after_twelve_tries(world: World, claim: Claim) -> None:
     before = world.items()
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        calls.failures = [LOST] * 9
+        calls.failures = [LOST] * 99
         with pytest.raises(Unavailable):
-            world.leases.finish(claim, SUCCESS, [sealed(1)])
-    assert len(calls.requests) == 3
+            world.endings.finish(claim, SUCCESS, [sealed(1)])
+    assert len(calls.requests) == 12
     assert world.items() == before
 
 
@@ -332,7 +343,7 @@ def test_a_finish_that_did_not_land_before_a_take_over_is_stale(world: World, cl
         calls.failures = [LOST]
         calls.before = lambda: setattr(calls, "before", lambda: change_lease(world, claim, owner="another"))
         with pytest.raises(StaleOwner):
-            world.leases.finish(claim, SUCCESS, [sealed(1)])
+            world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert run_status(world, claim) == "running"
 
 
@@ -343,11 +354,11 @@ def test_a_finish_that_did_not_land_is_not_taken_for_that_of_another_worker(
         calls.failures = [LOST]
 
         def another_worker_finishes() -> None:
-            world.leases.finish(taken_over(world, claim), SUCCESS, [sealed(7)])
+            world.endings.finish(taken_over(world, claim), SUCCESS, [sealed(7)])
 
         calls.before = lambda: setattr(calls, "before", another_worker_finishes)
         with pytest.raises(StaleOwner):
-            world.leases.finish(claim, SUCCESS, [sealed(1)])
+            world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert lease(world, claim).head == uuid6(7)
 
 
@@ -356,15 +367,15 @@ def test_a_finish_that_does_not_know_of_a_commit_never_moves_the_head_back(
 ) -> None:
     world.leases.commit(claim, [sealed(1), sealed(2, parent=1)])
     with suppress(StaleOwner, Unavailable):
-        world.leases.finish(claim, SUCCESS, [])
+        world.endings.finish(claim, SUCCESS, [])
     assert lease(world, claim).head == uuid6(2)
 
 
 def test_a_finish_looks_again_when_a_run_was_queued_meanwhile(world: World, claim: Claim) -> None:
-    change_lease(world, claim, seq=7, waiting=1)
-    ended = world.leases.finish(claim, SUCCESS, [])
+    queued = world.runs.create(TENANT, claim.thread_id, RunCreate(assistant_id="echo"))
+    ended = world.endings.finish(claim, SUCCESS, [])
     assert ended.lease == lease(world, claim)
-    assert (ended.lease.seq, ended.lease.waiting, ended.lease.run) == (7, 1, None)
+    assert (ended.lease.seq, ended.lease.waiting, ended.lease.run) == (2, 0, queued.run_id)
 
 
 def test_a_finish_on_a_thread_that_never_stands_still_ends(world: World, claim: Claim) -> None:
@@ -376,7 +387,7 @@ def test_a_finish_on_a_thread_that_never_stands_still_ends(world: World, claim: 
 
         calls.before = queue
         with pytest.raises(Unavailable, match="kept changing"):
-            world.leases.finish(claim, SUCCESS, [])
+            world.endings.finish(claim, SUCCESS, [])
     assert run_status(world, claim) == "running"
 
 
@@ -384,7 +395,7 @@ def test_a_finish_of_a_worker_whose_time_is_over_writes_nothing(world: World, cl
     taken_over(world, claim)
     before = world.items()
     with pytest.raises(StaleOwner):
-        world.leases.finish(claim, SUCCESS, [sealed(1)])
+        world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert world.items() == before
 
 
@@ -392,14 +403,14 @@ def test_a_finish_on_a_deleted_thread_brings_nothing_back(world: World, claim: C
     world.threads.delete(TENANT, claim.thread_id)
     before = world.items()
     with pytest.raises((StaleOwner, NotFound)):
-        world.leases.finish(claim, SUCCESS, [sealed(1)])
+        world.endings.finish(claim, SUCCESS, [sealed(1)])
     assert world.items() == before
 
 
 def test_a_finish_with_many_entries_writes_the_first_ones_before(world: World, claim: Claim) -> None:
     entries = [sealed(number, parent=number - 1) for number in range(100)]
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        world.leases.finish(claim, SUCCESS, entries)
+        world.endings.finish(claim, SUCCESS, entries)
     assert sizes(calls) == [91, 13]
     assert lease(world, claim).head == uuid6(99)
 
@@ -409,7 +420,7 @@ def test_a_cancelled_run_keeps_what_its_refused_commit_held(world: World, claim:
     entries = [sealed(1), sealed(2, parent=1)]
     with pytest.raises(RunCancelled):
         world.leases.commit(claim, entries)
-    world.leases.finish(claim, Outcome(status="interrupted", thread_status="interrupted"), entries)
+    world.endings.finish(claim, Outcome(status="interrupted", thread_status="interrupted"), entries)
     assert lease(world, claim).head == uuid6(2)
 
 
@@ -418,7 +429,7 @@ def test_a_cancelled_run_that_has_more_than_one_transaction_left_still_ends(
 ) -> None:
     change_lease(world, claim, cancel="interrupt")
     entries = [sealed(number, parent=number - 1) for number in range(120)]
-    world.leases.finish(claim, Outcome(status="interrupted", thread_status="interrupted"), entries)
+    world.endings.finish(claim, Outcome(status="interrupted", thread_status="interrupted"), entries)
     assert run_status(world, claim) == "interrupted"
     assert lease(world, claim).head == uuid6(119)
 
@@ -430,14 +441,14 @@ def test_a_cancelled_run_that_has_more_than_one_transaction_left_still_ends(
 def test_a_run_that_is_forgotten_leaves_nothing(world: World, count: int) -> None:
     claim = stateless(world)
     entries: list[Sealed] = [sealed(number, parent=number - 1) for number in range(count)]
-    world.leases.finish(claim, FORGET, entries)
+    world.endings.finish(claim, SUCCESS, entries)
     assert world.items() == {}
     assert world.objects() == []
 
 
 def test_a_run_that_is_forgotten_leaves_no_large_arguments_either(world: World) -> None:
     claim = stateless(world, input={"text": "x" * 200_000})
-    world.leases.finish(claim, FORGET, [])
+    world.endings.finish(claim, SUCCESS, [])
     assert world.items() == {}
     assert world.objects() == []
 
@@ -446,7 +457,7 @@ def test_forgetting_that_landed_although_nobody_heard_counts_as_done(world: Worl
     claim = stateless(world)
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.after = [LOST]
-        world.leases.finish(claim, FORGET, [])
+        world.endings.finish(claim, SUCCESS, [])
     assert world.items() == {}
 
 
@@ -455,13 +466,13 @@ def test_a_worker_whose_time_is_over_forgets_nothing(world: World) -> None:
     taken_over(world, claim)
     before = world.items()
     with pytest.raises(StaleOwner):
-        world.leases.finish(claim, FORGET, [])
+        world.endings.finish(claim, SUCCESS, [])
     assert world.items() == before
 
 
-def test_what_a_claim_says_of_its_lease_is_part_of_no_condition_but_seq_and_waiting(
+def test_of_what_a_claim_says_of_its_lease_only_seq_waiting_cancel_and_head_are_conditions(
     world: World, claim: Claim
 ) -> None:
-    behind = replace(claim, lease=replace(claim.lease, until=0, epoch=0, attempt=9))
-    world.leases.finish(behind, SUCCESS, [])
+    behind = replace(claim, lease=replace(claim.lease, until=0, attempt=9, steps=9))
+    world.endings.finish(behind, SUCCESS, [])
     assert lease(world, claim).epoch == claim.lease.epoch

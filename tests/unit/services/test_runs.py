@@ -12,13 +12,13 @@ from langgraph.types import Interrupt
 from crewline.checkpoints.records import Write
 from crewline.errors import BadRequest, InvalidRequest, NotFound, ThreadBusy, TooLarge, Unavailable
 from crewline.models.clocks import iso
-from crewline.models.leases import GRACE_MS, LEASE_MS
+from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
 from crewline.models.runs import Run, RunCreate, RunError
 from crewline.models.threads import ThreadCreate, ThreadPatch
-from crewline.services.leases import Outcome
+from crewline.services.endings import Outcome
 from crewline.services.runs import outcome_values
 from crewline.store import keys, leases
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, late, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, late, sealed, uuid6
 
 dumps = JsonPlusSerializer(allowed_msgpack_modules=None).dumps_typed
 SUCCESS = Outcome(status="success", thread_status="idle")
@@ -44,7 +44,7 @@ def rows(world: World, thread_id: str) -> list[Run]:
 
 def finished(world: World, thread_id: str, *, outcome: Outcome = SUCCESS, entries: Any = ()) -> Run:
     started = world.runs.start(TENANT, thread_id, body())
-    world.leases.finish(started.claim, outcome, list(entries))
+    world.endings.finish(claimed(started), outcome, list(entries))
     return world.runs.get(TENANT, thread_id, started.run.run_id)
 
 
@@ -69,8 +69,9 @@ def test_a_run_in_place_is_claimed_in_the_write_that_starts_it(world: World, thr
         started = world.runs.start(TENANT, thread, body())
     assert len(calls.requests) == 1
     assert started.run.status == "running"
-    assert started.claim.lease == leases.from_item(world.lease(thread))
-    assert (started.claim.owner, started.claim.lease.until) == (started.claim.lease.owner, NOW + LEASE_MS)
+    claim = claimed(started)
+    assert claim.lease == leases.from_item(world.lease(thread))
+    assert (claim.owner, claim.lease.until) == (claim.lease.owner, NOW + LEASE_MS)
     assert world.messages() == []
 
 
@@ -87,22 +88,25 @@ def test_a_started_run_shows_on_its_thread_and_under_its_own_id(world: World, th
     }
 
 
-def test_a_thread_that_is_busy_is_refused_and_stays_as_it_is(world: World, thread: str) -> None:
+def test_a_run_that_will_not_wait_is_refused_on_a_busy_thread_which_stays_as_it_is(
+    world: World, thread: str
+) -> None:
     first = world.runs.start(TENANT, thread, body()).run
     before = world.items()
     for start in (world.runs.start, world.runs.create):
         with pytest.raises(ThreadBusy, match=first.run_id):
-            start(TENANT, thread, body())
+            start(TENANT, thread, body(multitask_strategy="reject"))
     assert world.items() == before
     assert world.messages() == []
 
 
-def test_of_two_starts_at_once_one_is_refused(world: World, thread: str) -> None:
+def test_of_two_starts_at_once_one_is_refused_or_waits(world: World, thread: str) -> None:
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.before = lambda: done(world.runs.start(TENANT, thread, body()))
         with pytest.raises(ThreadBusy):
-            world.runs.start(TENANT, thread, body())
+            world.runs.start(TENANT, thread, body(multitask_strategy="reject"))
     assert len(rows(world, thread)) == 1
+    assert world.runs.start(TENANT, thread, body()).claim is None
 
 
 def test_a_start_that_another_run_came_between_starts_from_where_that_one_left(
@@ -111,7 +115,7 @@ def test_a_start_that_another_run_came_between_starts_from_where_that_one_left(
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.before = lambda: done(finished(world, thread, entries=[sealed(1)]))
         started = world.runs.start(TENANT, thread, body())
-    assert started.claim.lease.base == uuid6(1)
+    assert claimed(started).lease.base == uuid6(1)
     assert len(rows(world, thread)) == 2
 
 
@@ -140,8 +144,7 @@ def test_a_message_that_could_not_be_sent_leaves_a_run_that_the_sweeper_finds(
 ) -> None:
     with Calls(world.cloud.sqs, "SendMessage") as calls:
         calls.failures = [EndpointConnectionError(endpoint_url="http://sqs")]
-        with pytest.raises(Unavailable):
-            world.runs.create(TENANT, thread, body())
+        world.runs.create(TENANT, thread, body())
     assert [run.status for run in rows(world, thread)] == ["pending"]
     assert keys.LEASES_IN_FLIGHT.sort in world.lease(thread)
 
@@ -150,10 +153,11 @@ def test_a_delayed_run_is_held_back_by_sqs_and_not_claimed_before(world: World, 
     with Calls(world.cloud.sqs, "SendMessage") as calls:
         run = world.runs.create(TENANT, thread, body(after_seconds=4.2))
     assert calls.requests[0]["DelaySeconds"] == 5
-    with pytest.raises(Unavailable, match="not due yet"):
-        world.leases.claim(TENANT, thread, run.run_id)
+    early = world.leases.claim(TENANT, thread, run.run_id)
+    assert isinstance(early, Lease)
+    assert (early.owner, early.due) == (None, NOW + 4_200)
     world.clock.pass_(5000)
-    assert world.leases.claim(TENANT, thread, run.run_id) is not None
+    assert isinstance(world.leases.claim(TENANT, thread, run.run_id), Claim)
 
 
 # ------------------------------------------------------------------ what is refused before anything is written
@@ -179,7 +183,7 @@ UNKNOWN = "0199c7a0-0000-4000-8000-00000000dead"
             NotFound,
             f"Checkpoint {UNKNOWN} not found",
         ),
-        ({"webhook": "https://x"}, InvalidRequest, "webhook"),
+        ({"webhook": "http://x.example"}, InvalidRequest, "webhook"),
         ({"context": {"a": 1}, "config": {"configurable": {"b": 1}}}, BadRequest, "not both"),
         ({"metadata": {"m": "x" * 500_000}}, TooLarge, "400 KB"),
     ],
@@ -234,7 +238,7 @@ def test_a_run_may_start_from_an_older_checkpoint(world: World, thread: str) -> 
     finished(world, thread, entries=[sealed(1), sealed(2, parent=1)])
     started = world.runs.start(TENANT, thread, body(checkpoint_id=uuid6(1)))
     assert started.run.kwargs["checkpoint_id"] == uuid6(1)
-    assert started.claim.lease.base == uuid6(2)
+    assert claimed(started).lease.base == uuid6(2)
 
 
 # ------------------------------------------------------------------ stateless

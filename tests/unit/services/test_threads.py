@@ -20,14 +20,14 @@ from crewline.errors import (
     Unavailable,
 )
 from crewline.models.clocks import iso
+from crewline.models.leases import Claim
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate, ThreadPatch
-from crewline.services.leases import Outcome
-from crewline.services.runs import Started
+from crewline.services.endings import Outcome
 from crewline.store import keys
 from crewline.store.changes import Put
 from crewline.store.table import Refused
-from tests.unit.store.worlds import NOW, TENANT, Calls, World, late, sealed, uuid6
+from tests.unit.store.worlds import NOW, TENANT, Calls, World, claimed, late, sealed, uuid6
 
 ID = "0199c7a0-0000-7000-8000-00000000abcd"
 OTHER = "0199c7a0-0000-7000-8000-00000000beef"
@@ -42,8 +42,8 @@ def patch(world: World, thread_id: str, **metadata: Any) -> dict[str, Any]:
     return world.threads.patch(TENANT, thread_id, ThreadPatch(metadata=metadata))
 
 
-def started(world: World, thread_id: str) -> Started:
-    return world.runs.start(TENANT, thread_id, RunCreate(assistant_id="echo"))
+def started(world: World, thread_id: str) -> Claim:
+    return claimed(world.runs.start(TENANT, thread_id, RunCreate(assistant_id="echo")))
 
 
 def purge(world: World) -> None:
@@ -155,7 +155,7 @@ def test_a_thread_shows_its_values_and_open_questions(world: World) -> None:
         sealed(1, channels={"n": value(1), "__start__": value(0)}, defaults={"log": value([])}),
         late(1, asked),
     ]
-    world.leases.finish(run.claim, Outcome(status="success", thread_status="interrupted"), entries)
+    world.endings.finish(run, Outcome(status="success", thread_status="interrupted"), entries)
     row = world.threads.get(TENANT, ID)
     assert (row["values"], row["status"]) == ({"n": 1, "log": []}, "interrupted")
     assert [question["value"] for question in row["interrupts"]["task"]] == ["?"]
@@ -163,7 +163,7 @@ def test_a_thread_shows_its_values_and_open_questions(world: World) -> None:
 
 def test_a_thread_whose_newest_checkpoint_is_damaged_says_so(world: World) -> None:
     create(world, thread_id=ID)
-    world.leases.commit(started(world, ID).claim, [sealed(1)])
+    world.leases.commit(started(world, ID), [sealed(1)])
     world.table.write(Put(key=keys.record(TENANT, ID, "", uuid6(1)), item={"body": b"?"}))
     with pytest.raises(CorruptRecord):
         world.threads.get(TENANT, ID)
@@ -207,9 +207,9 @@ def test_a_worker_on_a_deleted_thread_writes_nothing_more(world: World) -> None:
     run = started(world, ID)
     world.threads.delete(TENANT, ID)
     for write in (
-        lambda: world.leases.commit(run.claim, [sealed(1)]),
-        lambda: world.leases.heartbeat(run.claim),
-        lambda: world.leases.finish(run.claim, Outcome(status="success", thread_status="idle"), [sealed(1)]),
+        lambda: world.leases.commit(run, [sealed(1)]),
+        lambda: world.leases.heartbeat(run),
+        lambda: world.endings.finish(run, Outcome(status="success", thread_status="idle"), [sealed(1)]),
     ):
         with pytest.raises(StaleOwner):
             write()
@@ -219,7 +219,7 @@ def test_a_purge_leaves_only_the_tombstone_for_a_day(world: World) -> None:
     create(world, thread_id=ID)
     create(world, thread_id=OTHER)
     run = world.runs.start(TENANT, ID, RunCreate(assistant_id="echo", input={"text": "x" * 200_000}))
-    world.leases.commit(run.claim, [sealed(1), sealed(2, namespace="inner#1")])
+    world.leases.commit(claimed(run), [sealed(1), sealed(2, namespace="inner#1")])
     world.table.write(Put(key=keys.event(TENANT, run.run.run_id, 1, 1), item={}))
     world.table.write(Put(key=keys.marker(TENANT, ID, 3), item={}))
     others = of_thread(world, OTHER)
@@ -245,7 +245,7 @@ def test_a_purge_that_comes_twice_does_nothing_more(world: World) -> None:
 
 def test_a_purge_of_a_thread_that_lives_does_nothing(world: World) -> None:
     create(world, thread_id=ID)
-    world.leases.commit(started(world, ID).claim, [sealed(1)])
+    world.leases.commit(started(world, ID), [sealed(1)])
     before = world.items()
     world.threads.purge(TENANT, ID)
     world.threads.purge(TENANT, OTHER)
@@ -254,7 +254,7 @@ def test_a_purge_of_a_thread_that_lives_does_nothing(world: World) -> None:
 
 def test_a_purge_that_breaks_off_is_finished_by_the_next_one(world: World) -> None:
     create(world, thread_id=ID)
-    world.leases.commit(started(world, ID).claim, [sealed(1)])
+    world.leases.commit(started(world, ID), [sealed(1)])
     world.threads.delete(TENANT, ID)
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.failures = [EndpointConnectionError(endpoint_url="http://db")]
@@ -303,7 +303,7 @@ def test_an_id_is_a_conflict_until_its_thread_is_purged(world: World) -> None:
 def test_an_id_may_be_used_again_after_the_purge_with_nothing_of_the_old_thread(world: World) -> None:
     create(world, thread_id=ID, metadata={"old": 1})
     old = started(world, ID)
-    world.leases.commit(old.claim, [sealed(1)])
+    world.leases.commit(old, [sealed(1)])
     world.threads.delete(TENANT, ID)
     purge(world)
     row = create(world, thread_id=ID)
@@ -311,10 +311,10 @@ def test_an_id_may_be_used_again_after_the_purge_with_nothing_of_the_old_thread(
     assert world.threads.get(TENANT, ID)["values"] is None
     assert "ttl" not in world.lease(ID)
     new = started(world, ID)
-    assert new.claim.lease.epoch > old.claim.lease.epoch
+    assert new.lease.epoch > old.lease.epoch
     with pytest.raises(StaleOwner):
-        world.leases.commit(old.claim, [sealed(2)])
-    assert world.leases.commit(new.claim, [sealed(3)]).lease.head == uuid6(3)
+        world.leases.commit(old, [sealed(2)])
+    assert world.leases.commit(new, [sealed(3)]).lease.head == uuid6(3)
 
 
 def test_a_run_may_make_the_id_again(world: World) -> None:
@@ -333,8 +333,8 @@ def test_a_purge_that_lost_its_race_takes_nothing_of_the_thread_that_has_the_id_
         def another_purge_then_a_new_life() -> None:
             world.threads.purge(TENANT, ID)
             create(world, thread_id=ID)
-            held = world.leases.commit(started(world, ID).claim, [sealed(1)])
-            world.leases.finish(held, Outcome(status="success", thread_status="idle"), [])
+            held = world.leases.commit(started(world, ID), [sealed(1)])
+            world.endings.finish(held, Outcome(status="success", thread_status="idle"), [])
 
         calls.before = another_purge_then_a_new_life
         world.threads.purge(TENANT, ID)
@@ -350,7 +350,7 @@ def test_a_purge_that_lost_its_race_does_not_end_the_next_ones(world: World) -> 
         def another_purge_then_a_new_life_and_its_end() -> None:
             world.threads.purge(TENANT, ID)
             create(world, thread_id=ID)
-            world.leases.commit(started(world, ID).claim, [sealed(1)])
+            world.leases.commit(started(world, ID), [sealed(1)])
             world.clock.pass_(1000)
             world.threads.delete(TENANT, ID)
 
@@ -380,7 +380,7 @@ def test_a_purge_that_lost_its_race_takes_no_large_value_of_the_thread_that_has_
 
 def test_a_purge_removes_more_than_one_transaction_holds(world: World) -> None:
     create(world, thread_id=ID)
-    world.leases.commit(started(world, ID).claim, [sealed(number) for number in range(120)])
+    world.leases.commit(started(world, ID), [sealed(number) for number in range(120)])
     world.threads.delete(TENANT, ID)
     purge(world)
     assert of_thread(world, ID) == {keys.LEASE_SORT}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
+from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, Claim, Lease
 from crewline.store import keys, leases
-from crewline.store.changes import Update
+from crewline.store.changes import Put, Update
+from crewline.store.markers import Marker
 from crewline.store.table import Refused
 from tests.unit.store.worlds import NOW, TENANT, World
 
@@ -58,8 +60,13 @@ def commit(world: World, held: Claim, head: str, *, now: int = NOW, steps: int =
     return replace(held, lease=lease)
 
 
-def finish(world: World, held: Claim, head: str | None) -> Lease:
-    update, lease = leases.finish(held, head=head, chain=head, newest=head)
+def ending(held: Claim, head: str | None = None, **more: Any) -> tuple[Update, Lease]:
+    given: dict[str, Any] = {"rest": "idle", "now": NOW, **more}
+    return leases.finish(held, head=head, chain=head, newest=head, **given)
+
+
+def finish(world: World, held: Claim, head: str | None, **more: Any) -> Lease:
+    update, lease = ending(held, head, **more)
     world.table.write(update)
     assert stored(world) == lease
     return lease
@@ -89,13 +96,15 @@ def test_a_thread_that_never_ran_has_the_empty_lease(world: World) -> None:
 
 def test_a_start_puts_a_run_in_flight_unclaimed(world: World) -> None:
     lease = start(world)
-    assert lease == Lease(run="a", epoch=1, seq=1, until=NOW + GRACE_MS)
+    assert lease == Lease(run="a", turn=1, epoch=1, seq=1, until=NOW + GRACE_MS)
     assert not lease.free
 
 
 def test_a_start_with_an_owner_is_claimed_in_the_same_write(world: World) -> None:
     lease = start(world, owner="me")
-    assert lease == Lease(run="a", owner="me", epoch=1, seq=1, attempt=1, until=NOW + LEASE_MS)
+    assert lease == Lease(
+        run="a", turn=1, owner="me", epoch=1, seq=1, attempt=1, until=NOW + LEASE_MS, started=NOW
+    )
 
 
 def test_a_start_shows_the_lease_to_the_sweeper_by_the_time_it_becomes_due(world: World) -> None:
@@ -156,7 +165,7 @@ def test_a_start_is_refused_on_a_deleted_thread(world: World, w1: Claim) -> None
 def test_a_claim_brings_the_whole_lease(world: World) -> None:
     start(world)
     assert claim(world, "w1").lease == Lease(
-        run="a", owner="w1", epoch=2, seq=1, attempt=1, until=NOW + LEASE_MS
+        run="a", turn=1, owner="w1", epoch=2, seq=1, attempt=1, until=NOW + LEASE_MS, started=NOW
     )
 
 
@@ -175,7 +184,7 @@ def test_an_expired_claim_is_taken_over_and_everything_of_the_first_is_refused(
     for write in (
         leases.commit(w1, head="h", chain="h", newest="h", steps=1, now=late)[0],
         leases.heartbeat(w1, now=late),
-        leases.finish(w1, head="h", chain="h", newest="h")[0],
+        ending(w1, "h")[0],
     ):
         assert refused(world, write).owner == "w2"
 
@@ -270,20 +279,325 @@ def test_a_finish_frees_the_thread_and_keeps_only_what_outlives_a_run(world: Wor
 
 def test_a_finish_is_refused_when_a_run_was_queued_since(world: World, w1: Claim) -> None:
     change(world, seq=2)
-    told = refused(world, leases.finish(w1, head=None, chain=None, newest=None)[0])
+    told = refused(world, ending(w1)[0])
     assert (told.owner, told.seq) == ("w1", 2)
 
 
 def test_a_finish_is_refused_when_the_number_of_waiting_runs_has_changed(world: World, w1: Claim) -> None:
     change(world, waiting=1)
-    assert refused(world, leases.finish(w1, head=None, chain=None, newest=None)[0]).waiting == 1
+    assert refused(world, ending(w1)[0]).waiting == 1
     held = replace(w1, lease=replace(w1.lease, waiting=2))
-    assert refused(world, leases.finish(held, head=None, chain=None, newest=None)[0]).waiting == 1
+    assert refused(world, ending(held)[0]).waiting == 1
 
 
-def test_a_finish_after_a_cancel_is_not_refused(world: World, w1: Claim) -> None:
+def test_a_finish_is_refused_when_somebody_has_asked_the_run_to_stop_since(world: World, w1: Claim) -> None:
     change(world, cancel="interrupt")
-    assert finish(world, w1, None).cancel is None
+    assert refused(world, ending(w1)[0]).cancel == "interrupt"
+    held = replace(w1, lease=replace(w1.lease, cancel="interrupt"))
+    change(world, cancel="rollback")
+    assert refused(world, ending(held)[0]).cancel == "rollback"
+
+
+def test_a_finish_that_knows_of_the_cancel_is_not_refused(world: World, w1: Claim) -> None:
+    change(world, cancel="interrupt")
+    held = replace(w1, lease=replace(w1.lease, cancel="interrupt"))
+    assert finish(world, held, None).cancel is None
+
+
+def test_a_finish_hands_the_thread_over_to_the_run_that_waits(world: World, w1: Claim) -> None:
+    held = commit(world, w1, "h5")
+    world.table.write(queue(world))
+    held = known(world, held)
+    marker = Marker(run_id="b", turn=2)
+    lease = finish(world, held, "h6", rest="interrupted", following=marker)
+    assert lease == Lease(
+        run="b", turn=2, epoch=3, until=NOW + GRACE_MS, seq=2, base="h6", was="interrupted",
+        head="h6", newest="h6",
+    )  # fmt: skip
+    assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{NOW:015d}"
+    assert claim(world, "w2", run_id="b").lease.attempt == 1
+
+
+def test_a_finish_hands_a_delayed_run_over_for_the_time_it_is_due(world: World, w1: Claim) -> None:
+    lease = finish(world, w1, None, following=Marker(run_id="b", turn=2, due=DUE), waiting=4)
+    assert (lease.due, lease.until, lease.waiting) == (DUE, DUE + GRACE_MS, 4)
+    assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{DUE:015d}"
+    refused(world, leases.claim(TENANT, T, run_id="b", owner="w2", now=DUE - 1))
+    claim(world, "w2", run_id="b", now=DUE)
+
+
+def test_a_finish_forgets_what_the_lease_said_of_the_run(world: World) -> None:
+    held = known(world, full(world))
+    finish(world, held, "h6")
+    left = {"PK", "SK", "epoch", "seq", "waiting", "head", "newest", "private", "keep_s"}
+    assert set(world.lease(T)) == left - {"waiting"}
+
+
+def test_a_finish_that_does_not_know_the_head_is_refused(world: World, w1: Claim) -> None:
+    commit(world, w1, "h5")
+    assert refused(world, ending(w1)[0]).head == "h5"
+
+
+# ------------------------------------------------------------------ queue
+
+
+def queue(world: World, strategy: Any = "enqueue", lease: Lease | None = None) -> Update:
+    return leases.queue(TENANT, T, stored(world) if lease is None else lease, strategy=strategy, now=NOW)
+
+
+def known(world: World, held: Claim) -> Claim:
+    """The claim, with the lease as it is."""
+    return replace(held, lease=stored(world))
+
+
+def full(world: World) -> Claim:
+    """A claimed run whose lease has every field set, with ids as long as they get."""
+    long = "0" * 36
+    fields: dict[str, Any] = {field.name: 10**6 for field in dataclasses.fields(Lease)}
+    fields |= dict.fromkeys(("base", "head", "newest", "owner"), long)
+    fields |= {"run": long, "until": NOW, "due": NOW, "started": NOW, "cancel": "interrupt"}
+    fields |= {"drop": "interrupt", "was": "interrupted", "channel": "workflow", "waiting": 0}
+    fields |= {"fed": True, "undoing": True, "private": True, "deleted": None, "purged": False}
+    item = {**fields, **keys.in_flight(T, NOW)}
+    world.table.write(Put(key=keys.lease(TENANT, T), item=item))
+    return Claim(tenant=TENANT, thread_id=T, run_id=long, owner=long, lease=stored(world))
+
+
+def test_a_queued_run_counts_in_the_lease_and_moves_its_seq(world: World, w1: Claim) -> None:
+    world.table.write(queue(world))
+    assert stored(world) == replace(w1.lease, seq=2, waiting=1)
+    world.table.write(queue(world))
+    assert stored(world) == replace(w1.lease, seq=3, waiting=2)
+
+
+def test_an_interrupt_stops_the_run_in_flight_and_supersedes_those_that_wait(world: World, w1: Claim) -> None:
+    world.table.write(queue(world))
+    world.table.write(queue(world, "interrupt"))
+    assert stored(world) == replace(w1.lease, seq=3, waiting=2, cancel="interrupt", upto=3, drop="interrupt")
+
+
+def test_a_rollback_is_never_weakened_to_an_interrupt(world: World, w1: Claim) -> None:
+    world.table.write(queue(world, "interrupt"))
+    world.table.write(queue(world, "rollback"))
+    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "rollback", 3)
+    world.table.write(queue(world, "interrupt"))
+    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "interrupt", 4)
+
+
+def test_a_run_is_not_queued_on_a_thread_that_is_free_since(world: World, w1: Claim) -> None:
+    change_ = queue(world)
+    finish(world, w1, None)
+    assert refused(world, change_).free
+
+
+def test_a_run_is_not_queued_when_another_one_was_since(world: World, w1: Claim) -> None:
+    change_ = queue(world)
+    world.table.write(change_)
+    assert refused(world, change_).seq == 2
+
+
+def test_a_run_is_not_queued_on_a_private_thread(world: World) -> None:
+    start(world, Lease(private=True, keep_s=300))
+    assert refused(world, queue(world)).private
+
+
+def test_thirty_two_runs_may_wait_and_no_more(world: World, w1: Claim) -> None:
+    change(world, waiting=MOST_WAITING - 1)
+    world.table.write(queue(world))
+    assert refused(world, queue(world)).waiting == MOST_WAITING
+
+
+def test_a_run_that_leaves_the_queue_counts_one_less(world: World, w1: Claim) -> None:
+    world.table.write(queue(world))
+    world.table.write(leases.unqueue(TENANT, T))
+    assert stored(world).waiting == 0
+    assert refused(world, leases.unqueue(TENANT, T)).waiting == 0
+
+
+def test_no_run_leaves_the_queue_of_a_thread_without_one(world: World, w1: Claim) -> None:
+    finish(world, w1, None)
+    change(world, waiting=1)
+    assert refused(world, leases.unqueue(TENANT, T)).free
+
+
+def test_a_finish_that_knows_who_waits_is_refused_when_one_left_since(world: World, w1: Claim) -> None:
+    world.table.write(queue(world))
+    held = known(world, w1)
+    world.table.write(leases.unqueue(TENANT, T))
+    assert refused(world, ending(held)[0]).waiting == 0
+
+
+# ------------------------------------------------------------------ cancel, undo
+
+
+@pytest.mark.parametrize(
+    ("asked", "cancel"),
+    [
+        (["interrupt"], "interrupt"),
+        (["rollback"], "rollback"),
+        (["interrupt", "rollback"], "rollback"),
+        (["rollback", "interrupt"], "rollback"),
+    ],
+)
+def test_a_cancel_is_set_on_the_run_in_flight(world: World, w1: Claim, asked: list[Any], cancel: Any) -> None:
+    for action in asked:
+        item = world.table.write(leases.cancel(TENANT, T, run_id="a", action=action, now=NOW))
+        assert leases.from_item(item) == stored(world)
+    assert stored(world) == replace(w1.lease, cancel=cancel)
+
+
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+def test_a_cancel_of_a_run_that_is_not_in_flight_is_refused(world: World, w1: Claim, action: Any) -> None:
+    assert refused(world, leases.cancel(TENANT, T, run_id="b", action=action, now=NOW)).run == "a"
+    finish(world, w1, None)
+    assert refused(world, leases.cancel(TENANT, T, run_id="a", action=action, now=NOW)).free
+
+
+def test_a_cancelled_run_may_be_claimed_before_it_is_due(world: World) -> None:
+    start(world, due=DUE)
+    world.table.write(leases.cancel(TENANT, T, run_id="a", action="interrupt", now=NOW))
+    assert claim(world, "w1").lease.cancel == "interrupt"
+
+
+def test_a_claim_keeps_the_time_of_the_first(world: World, w1: Claim) -> None:
+    assert claim(world, "w2", now=w1.lease.until + 1).lease.started == NOW
+
+
+def test_undoing_returns_the_head_to_where_it_was_before_the_run(world: World, w1: Claim) -> None:
+    finish(world, commit(world, w1, "h1"), "h1")
+    start(world, run_id="b")
+    held = commit(world, claim(world, "w2", run_id="b"), "h2")
+    world.table.write(leases.cancel(TENANT, T, run_id="b", action="rollback", now=NOW))
+    held = known(world, held)
+    update, lease = leases.undo(held, now=NOW + 7)
+    for _ in range(2):
+        world.table.write(update)
+        assert stored(world) == lease
+        assert lease == replace(held.lease, head="h1", undoing=True, until=NOW + 7 + LEASE_MS)
+
+
+def test_undoing_the_first_run_leaves_no_head(world: World, w1: Claim) -> None:
+    held = commit(world, w1, "h1")
+    world.table.write(leases.cancel(TENANT, T, run_id="a", action="rollback", now=NOW))
+    world.table.write(leases.undo(known(world, held), now=NOW)[0])
+    assert "head" not in world.lease(T)
+
+
+def test_undoing_is_refused_without_a_rollback_and_after_a_take_over(world: World, w1: Claim) -> None:
+    update, _ = leases.undo(w1, now=NOW)
+    assert refused(world, update).cancel is None
+    change(world, cancel="interrupt")
+    assert refused(world, update).cancel == "interrupt"
+    change(world, cancel="rollback", owner="w2")
+    assert refused(world, update).owner == "w2"
+
+
+def test_a_commit_that_ends_a_run_is_not_refused_by_a_cancel(world: World, w1: Claim) -> None:
+    change(world, cancel="interrupt")
+    update, _ = leases.commit(w1, head="h1", chain=None, newest="h1", steps=1, now=NOW, ending=True)
+    world.table.write(update)
+    assert (stored(world).head, stored(world).cancel) == ("h1", "interrupt")
+
+
+def test_a_commit_keeps_what_the_run_has_used(world: World, w1: Claim) -> None:
+    update, lease = leases.commit(w1, head="h1", chain=None, newest="h1", steps=1, now=NOW, tokens=(7, 9))
+    world.table.write(update)
+    assert stored(world) == lease
+    assert (lease.input_tokens, lease.output_tokens) == (7, 9)
+
+
+# ------------------------------------------------------------------ end of slice
+
+
+def test_the_end_of_a_slice_leaves_the_run_unclaimed_and_counts_as_progress(world: World, w1: Claim) -> None:
+    update, lease = leases.end_slice(w1, now=NOW + 5)
+    world.table.write(update)
+    assert stored(world) == lease
+    assert lease == replace(w1.lease, owner=None, attempt=0, until=NOW + 5 + GRACE_MS)
+    assert claim(world, "w2").lease.attempt == 1
+
+
+def test_the_end_of_a_slice_of_a_workflow_counts_its_executions(world: World, w1: Claim) -> None:
+    change(world, channel="workflow", execution=3)
+    update, lease = leases.end_slice(known(world, w1), now=NOW)
+    world.table.write(update)
+    assert stored(world) == lease
+    assert lease.execution == 4
+
+
+def test_the_end_of_a_slice_is_refused_after_a_take_over(world: World, w1: Claim) -> None:
+    change(world, owner="w2")
+    assert refused(world, leases.end_slice(w1, now=NOW)[0]).owner == "w2"
+
+
+# ------------------------------------------------------------------ entomb, not in flight, edit
+
+
+def entomb(held: Claim) -> Update:
+    return leases.entomb(held, now=NOW, purge_at=DUE)
+
+
+def test_a_private_thread_ends_as_a_tombstone_that_is_purged_later(world: World) -> None:
+    start(world, Lease(private=True, keep_s=60), owner="w1")
+    held = Claim(tenant=TENANT, thread_id=T, run_id="a", owner="w1", lease=stored(world))
+    world.table.write(entomb(held))
+    assert stored(world) == Lease(epoch=2, seq=1, deleted=NOW)
+    assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{DUE:015d}"
+    assert refused(world, leases.cancel(TENANT, T, run_id="a", action="interrupt", now=NOW)).deleted == NOW
+
+
+@pytest.mark.parametrize("moved", [{"owner": "w2"}, {"seq": 2}, {"cancel": "rollback"}, {"head": "h2"}])
+def test_an_entombment_is_refused_when_anything_has_moved(
+    world: World, w1: Claim, moved: dict[str, Any]
+) -> None:
+    change(world, **moved)
+    refused(world, entomb(w1))
+
+
+def in_flight(world: World, run_id: str) -> bool:
+    try:
+        world.table.transact([leases.not_in_flight(TENANT, T, run_id=run_id)])
+    except Refused:
+        return True
+    return False
+
+
+def test_only_the_run_in_flight_is_in_flight(world: World) -> None:
+    assert not in_flight(world, "a")
+    start(world)
+    assert in_flight(world, "a")
+    assert not in_flight(world, "b")
+    finish(world, claim(world, "w1"), None)
+    assert not in_flight(world, "a")
+
+
+def test_an_edit_moves_the_head_of_a_free_thread(world: World, w1: Claim) -> None:
+    read = finish(world, commit(world, w1, "h1"), "h1")
+    update, lease = leases.edit(TENANT, T, read, head="h2", chain="h", newest="h3")
+    world.table.write(update)
+    assert stored(world) == lease == replace(read, head="h2", newest="h3", epoch=read.epoch + 1)
+    start_, _ = leases.start(TENANT, T, read, run_id="b", now=NOW)
+    assert refused(world, start_).head == "h2"
+
+
+def test_a_first_edit_makes_the_lease(world: World) -> None:
+    update, lease = leases.edit(TENANT, T, Lease(), head="h1", chain="h", newest="h1")
+    world.table.write(update)
+    assert stored(world) == lease
+    assert refused(world, update).head == "h1"
+
+
+@pytest.mark.parametrize("moved", [{"run": "a"}, {"deleted": 1}, {"epoch": 9}, {"head": "h2"}])
+def test_an_edit_is_refused_when_anything_has_moved(world: World, moved: dict[str, Any]) -> None:
+    read = finish(world, commit_(world), "h1")
+    update, _ = leases.edit(TENANT, T, read, head="h3", chain="h", newest="h3")
+    change(world, **moved)
+    refused(world, update)
+
+
+def commit_(world: World) -> Claim:
+    start(world)
+    return commit(world, claim(world, "w1"), "h1")
 
 
 # ------------------------------------------------------------------ bury, lay to rest, unearth
@@ -296,7 +610,7 @@ def test_a_burial_takes_the_run_its_owner_and_the_head(world: World, w1: Claim) 
     for write in (
         leases.commit(held, head="h2", chain="h2", newest="h2", steps=1, now=NOW)[0],
         leases.heartbeat(held, now=NOW),
-        leases.finish(held, head="h2", chain="h2", newest="h2")[0],
+        ending(held, "h2")[0],
         leases.claim(TENANT, T, run_id="a", owner="w2", now=NOW + 90_000),
     ):
         assert refused(world, write).deleted == NOW
@@ -384,19 +698,26 @@ def test_an_id_that_was_never_used_may_be_used(world: World) -> None:
     assert stored(world) == Lease(epoch=1)
 
 
-def test_a_lease_stays_under_a_kilobyte(world: World) -> None:
-    long = "0" * 36
-    start(world, run_id=long, owner=long, due=DUE)
-    change(
-        world,
-        head=long,
-        chain=long,
-        newest=long,
-        base=long,
-        cancel="rollback",
-        drop="rollback",
-        upto=10**6,
-        waiting=32,
+def test_a_start_on_a_private_thread_says_so_until_its_end(world: World) -> None:
+    lease = start(world, Lease(private=True, keep_s=300), owner="w1")
+    assert (lease.private, lease.keep_s) == (True, 300)
+    assert (world.lease(T)["private"], world.lease(T)["keep_s"]) == (True, 300)
+
+
+def test_a_start_remembers_what_the_thread_was(world: World) -> None:
+    assert start(world, was="interrupted").was == "interrupted"
+    assert world.lease(T)["was"] == "interrupted"
+
+
+def test_a_lease_stays_under_a_kilobyte_with_every_field_set(world: World) -> None:
+    held = full(world)
+    assert set(world.lease(T)) >= {
+        field.name for field in dataclasses.fields(Lease) if field.name not in ("deleted", "purged")
+    }
+    change(world, waiting=MOST_WAITING)
+    update, _ = leases.commit(
+        held, head=held.run_id, chain=None, newest=held.run_id, steps=10**6, now=NOW, ending=True
     )
+    world.table.write(update)
     size = sum(len(name) + len(str(value)) for name, value in world.lease(T).items())
-    assert size < 1_000
+    assert size + len(TENANT) + 36 < 1_000

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from crewline.checkpoints.codec import LONGEST_CHAIN, Base, seal_record
+from crewline.checkpoints.projection import INTERRUPT
 from crewline.checkpoints.records import Record, Sealed, Write
 from crewline.errors import CorruptRecord
 from crewline.store import keys
@@ -269,3 +271,90 @@ def test_a_record_whose_blob_is_gone_is_corrupt(world: World) -> None:
     world.cloud.s3.delete_object(Bucket=world.name, Key=world.objects()[0])
     with pytest.raises(CorruptRecord, match="missing"):
         world.records.latest(TENANT, T, "", head=uuid6(1))
+
+
+# ------------------------------------------------------------------ whose turn it was
+
+
+def store_in(world: World, turn: int, *entries: Sealed) -> None:
+    for entry in entries:
+        world.table.write(world.records.put(TENANT, T, entry, turn=turn))
+
+
+def reserved(index: int, channel: str, text: str) -> Write:
+    return Write(task_id="a", task_path="~", index=index, channel=channel, value=("bytes", text.encode()))
+
+
+def asks(text: str) -> Write:
+    return reserved(-3, INTERRUPT, text)
+
+
+def answers(text: str) -> Write:
+    return reserved(-4, "__resume__", text)
+
+
+def undo(world: World, turn: int) -> list[str]:
+    found = list(world.records.keys_of_turn(TENANT, T, turn))
+    for key in found:
+        world.table.write(Delete(key=key))
+    return [key.sort for key in found]
+
+
+def newest(world: World) -> tuple[tuple[Write, ...], int]:
+    found = world.records.latest(TENANT, T, "")
+    assert found is not None
+    return found.writes, found.asked_in
+
+
+def test_what_a_run_writes_carries_its_turn(world: World) -> None:
+    store_in(world, 7, sealed(1), late(1, write("a", 0)))
+    record_, item = world.records.put(TENANT, T, sealed(1), turn=7), late(1, write("a", 0))
+    assert world.items()[record_.key]["turn"] == 7
+    assert record_.key == keys.record(TENANT, T, "", uuid6(1))
+    assert world.records.put(TENANT, T, item, turn=7).key.sort.endswith("#W#a#0@00000007")
+    assert world.records.put(TENANT, T, replace(item, place="a#0~"), turn=7).key.sort.endswith(
+        "#W#a#0@00000007~"
+    )
+    assert world.records.put(TENANT, T, item).key.sort.endswith("#W#a#0")
+
+
+def test_of_two_turns_questions_and_answers_on_one_checkpoint_the_later_count(world: World) -> None:
+    store_in(world, 1, sealed(1), late(1, asks("first?")))
+    assert newest(world) == ((asks("first?"),), 1)
+    store_in(world, 2, late(1, answers("1")), late(1, asks("second?")))
+    assert newest(world) == ((answers("1"), asks("second?")), 2)
+    store_in(world, 10, late(1, answers("2")))
+    assert newest(world) == ((answers("2"), asks("second?")), 2)
+
+
+def test_removing_what_the_later_turn_wrote_brings_the_earlier_back(world: World) -> None:
+    store_in(world, 1, sealed(1), late(1, asks("first?")))
+    before = world.items()
+    store_in(
+        world,
+        2,
+        late(1, answers("1")),
+        late(1, asks("second?")),
+        sealed(2, parent=1),
+        sealed(3, namespace="inner"),
+        late(2, write("b", 0)),
+    )
+    assert len(undo(world, 2)) == 5
+    assert world.items() == before
+    assert newest(world) == ((asks("first?"),), 1)
+    assert undo(world, 2) == []
+
+
+def test_what_a_run_wrote_is_listed_newest_first_and_nothing_of_another(world: World) -> None:
+    store_in(world, 1, sealed(1))
+    store_in(world, 2, sealed(2, parent=1), late(2, write("a", 0)))
+    store_in(world, 3, sealed(3, parent=2))
+    store(world, sealed(4))
+    sorts = [key.sort for key in world.records.keys_of_turn(TENANT, T, 2)]
+    assert sorts == [f"C##{uuid6(2)}#W#a#0@00000002", f"C##{uuid6(2)}"]
+    assert list(world.records.keys_of_turn(TENANT, T, 9)) == []
+
+
+def test_a_checkpoint_that_asks_nothing_was_asked_in_no_turn(world: World) -> None:
+    store_in(world, 4, sealed(1), late(1, answers("1")))
+    assert newest(world) == ((answers("1"),), 0)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from crewline.models.runs import Run, RunError
+from crewline.models.runs import Run, RunError, Usage
 from crewline.models.threads import Thread
-from crewline.store import keys, runs, threads
+from crewline.store import keys, outbox, runs, threads
+from crewline.store.queues import WebhookJob
 from crewline.store.table import Refused
 from tests.unit.store.worlds import TENANT, World
 
@@ -73,8 +74,8 @@ def test_a_patch_moves_the_thread_in_the_list_by_time(world: World) -> None:
         threads.set_busy(TENANT, "t", metadata={}, config={}, updated_at="now"),
         threads.set_outcome(TENANT, "t", status="idle", error=None, updated_at="now"),
         threads.delete(TENANT, "t"),
-        runs.set_running(TENANT, "t", "r1", updated_at="now"),
-        runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", updated_at="now"),
+        runs.set_running(TENANT, "t", "r1", updated_at="now", started_at="now"),
+        runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", ended_at="now"),
     ],
 )
 def test_nothing_brings_a_row_back_that_is_gone(world: World, change: Any) -> None:
@@ -122,10 +123,10 @@ def test_the_runs_of_a_thread_are_read_newest_first(world: World) -> None:
 
 def test_a_run_that_has_ended_is_never_shown_as_running_again(world: World) -> None:
     world.table.write(runs.put(TENANT, run(), world.blobs))
-    running = runs.set_running(TENANT, "t", "r1", updated_at="1")
+    running = runs.set_running(TENANT, "t", "r1", updated_at="1", started_at="1")
     for _ in range(2):
         assert world.table.write(running)["status"] == "running"
-    world.table.write(runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", updated_at="2"))
+    world.table.write(runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", ended_at="2"))
     with pytest.raises(Refused):
         world.table.write(running)
 
@@ -134,8 +135,73 @@ def test_an_end_keeps_its_error_and_its_head(world: World) -> None:
     world.table.write(runs.put(TENANT, run(), world.blobs))
     error = RunError(error="E", message="m")
     world.table.write(
-        runs.set_ended(TENANT, "t", "r1", owner="w1", status="error", updated_at="1", error=error, head="h")
+        runs.set_ended(TENANT, "t", "r1", owner="w1", status="error", ended_at="1", error=error, head="h")
     )
     found = runs.get(world.table, world.blobs, TENANT, "t", "r1")
     assert found is not None
     assert (found.status, found.error, found.head, found.updated_at) == ("error", error, "h", "1")
+
+
+def test_an_end_keeps_who_ended_it_when_it_began_and_what_it_used(world: World) -> None:
+    world.table.write(runs.put(TENANT, run(turn=7, started_at="0"), world.blobs))
+    used = Usage(input_tokens=3, output_tokens=4)
+    item = world.table.write(
+        runs.set_ended(
+            TENANT, "t", "r1", owner="w1", status="success", ended_at="2", started_at="1", usage=used
+        )
+    )
+    assert item["ended_by"] == "w1"
+    found = runs.get(world.table, world.blobs, TENANT, "t", "r1")
+    assert found is not None
+    assert (found.turn, found.started_at, found.ended_at, found.usage) == (7, "1", "2", used)
+
+
+def test_an_end_without_a_beginning_keeps_the_one_that_is_there(world: World) -> None:
+    world.table.write(runs.put(TENANT, run(started_at="0"), world.blobs))
+    item = world.table.write(runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", ended_at="2"))
+    assert item["started_at"] == "0"
+
+
+def test_only_a_run_that_waits_is_superseded(world: World) -> None:
+    superseded = runs.set_superseded(TENANT, "t", "r1", ended_at="2", owner="w1")
+    with pytest.raises(Refused):
+        world.table.write(superseded)
+    world.table.write(runs.put(TENANT, run(), world.blobs))
+    item = world.table.write(superseded)
+    assert (item["status"], item["ended_at"], item["ended_by"]) == ("interrupted", "2", "w1")
+    with pytest.raises(Refused):
+        world.table.write(superseded)
+    world.table.write(runs.put(TENANT, run(2), world.blobs))
+    world.table.write(runs.set_running(TENANT, "t", "r2", updated_at="1", started_at="1"))
+    with pytest.raises(Refused):
+        world.table.write(runs.set_superseded(TENANT, "t", "r2", ended_at="2"))
+
+
+def test_a_run_row_is_deleted_once_unless_it_need_not_exist(world: World) -> None:
+    world.table.write(runs.put(TENANT, run(), world.blobs))
+    world.table.write(runs.delete(TENANT, "t", "r1"))
+    with pytest.raises(Refused):
+        world.table.write(runs.delete(TENANT, "t", "r1"))
+    world.table.write(runs.delete(TENANT, "t", "r1", must_exist=False))
+    assert world.items() == {}
+
+
+def test_the_status_that_a_rolled_back_run_leaves_keeps_error_and_state(world: World) -> None:
+    world.table.write(threads.create(TENANT, THREAD, token="x"))
+    error = {"error": "ValueError", "message": "boom"}
+    world.table.write(threads.set_outcome(TENANT, "t", status="error", error=error, updated_at="2026-02-01"))
+    world.table.write(threads.set_status(TENANT, "t", status="interrupted", updated_at="2026-02-02"))
+    found = read(world)
+    assert (found.status, found.error, found.updated_at) == ("interrupted", error, "2026-02-02")
+    assert found.state_updated_at == "2026-02-01"
+
+
+def test_an_outbox_item_is_read_as_its_message_and_removed(world: World) -> None:
+    put = outbox.put(TENANT, "t", "r1", status="success", now_ms=5)
+    world.table.write(put)
+    job = outbox.get(world.table, put.key)
+    assert job == WebhookJob(tenant=TENANT, thread_id="t", run_id="r1", status="success")
+    assert world.items()[put.key][keys.LEASES_IN_FLIGHT.sort] == f"{5:015d}"
+    for _ in range(2):
+        world.table.write(outbox.delete(put.key))
+    assert outbox.get(world.table, put.key) is None

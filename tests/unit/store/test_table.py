@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from crewline.errors import CrewlineError, TooLarge, Unavailable
 from crewline.store.changes import ABSENT, Delete, Put, Update
-from crewline.store.keys import LEASES_IN_FLIGHT, Key
+from crewline.store.keys import LEASES_IN_FLIGHT, Key, flight_time
 from crewline.store.table import Refused
 from tests.unit.store.worlds import Calls, World
 
@@ -112,6 +112,55 @@ def test_an_index_is_read_in_the_order_of_its_sort_key_up_to_a_value(
     assert len(calls.requests) >= 2
     assert all("ConsistentRead" not in request for request in calls.requests), "an index has no such reads"
     assert list(world.table.query_index(LEASES_IN_FLIGHT, "F#1", at_most="4")) == []
+
+
+def test_a_query_may_read_just_some_attributes(filled: World) -> None:
+    assert next(filled.table.query(PARTITION, prefix="C#", only=("SK", "n"))) == {"SK": "C#1", "n": "C#1"}
+
+
+def entries(world: World, *times: int, shard: str = "F#1") -> None:
+    index = LEASES_IN_FLIGHT
+    for time_ in times:
+        item = {index.partition: shard, index.sort: flight_time(time_)}
+        world.table.write(Put(key=key(f"E#{shard}{time_}"), item=item))
+
+
+def found_in(world: World, shard: str = "F#1", at_most: int = 10**12) -> list[str]:
+    found = world.table.query_index(LEASES_IN_FLIGHT, shard, at_most=flight_time(at_most))
+    return [one.sort for one in found]
+
+
+def test_an_index_finds_the_keys_of_one_partition_in_order_up_to_a_value(filled: World) -> None:
+    entries(filled, 30, 4, 200)
+    entries(filled, 5, shard="F#2")
+    assert found_in(filled) == ["E#F#14", "E#F#130", "E#F#1200"]
+    assert found_in(filled, at_most=30) == ["E#F#14", "E#F#130"]
+    assert found_in(filled, "F#3") == []
+
+
+def test_an_index_is_read_page_by_page_and_not_strongly(filled: World) -> None:
+    entries(filled, *range(1, 5))
+    call = filled.cloud.dynamodb.query
+    requests: list[dict[str, Any]] = []
+
+    def two_at_a_time(**arguments: Any) -> Any:
+        requests.append(arguments)
+        return call(**arguments, Limit=2)
+
+    filled.cloud.dynamodb.query = two_at_a_time  # type: ignore[method-assign]
+    try:
+        assert len(found_in(filled)) == 4
+    finally:
+        filled.cloud.dynamodb.query = call  # type: ignore[method-assign]
+    assert len(requests) > 1
+    assert not any("ConsistentRead" in request for request in requests)
+
+
+def test_an_index_that_does_not_answer_is_unavailable(filled: World) -> None:
+    with Calls(filled.cloud.dynamodb, "Query") as calls:
+        calls.failures = [EndpointConnectionError(endpoint_url="http://db")]
+        with pytest.raises(Unavailable):
+            found_in(filled)
 
 
 # ------------------------------------------------------------------ refusals

@@ -8,28 +8,36 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import orjson
 import pytest
+from aws_lambda_powertools import Logger
 from moto import mock_aws
 
 from crewline.checkpoints.codec import seal_record, seal_writes
 from crewline.checkpoints.records import LateWrites, Record, Sealed, Write
 from crewline.models.assistants import default_assistant_id
+from crewline.models.leases import Claim
 from crewline.models.manifests import Manifest, read_manifest
+from crewline.models.webhooks import check_url
 from crewline.services.assistants import Assistants
+from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.endings import Endings
 from crewline.services.leases import Leases
-from crewline.services.runs import Runs
+from crewline.services.outbox import Outbox
+from crewline.services.recents import Recents
+from crewline.services.runs import Admitted, Runs
 from crewline.services.threads import Threads
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.clients import Credentials, client
 from crewline.store.items import Item, item_from_wire
-from crewline.store.queues import RunQueue
+from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 
@@ -43,6 +51,7 @@ REGION = "us-east-1"
 CREDENTIALS = Credentials("testing", "testing")
 NOW = 1_760_000_000_000
 TENANT = "acme"
+SILENT = Logger(service="test", level="CRITICAL")
 
 
 class FakeClock:
@@ -125,15 +134,20 @@ class World:
     clock: FakeClock
     queue_url: str
     manifest: Manifest
+    webhook_url: str = ""
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)
     queue: RunQueue = field(init=False)
     records: Records = field(init=False)
     checkpoints: Checkpoints = field(init=False)
     leases: Leases = field(init=False)
+    outbox: Outbox = field(init=False)
+    recents: Recents = field(init=False)
+    endings: Endings = field(init=False)
     threads: Threads = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
+    cancellations: Cancellations = field(init=False)
 
     def __post_init__(self) -> None:
         self.table = Table(self.cloud.dynamodb, self.name)
@@ -141,7 +155,19 @@ class World:
         self.queue = RunQueue(self.cloud.sqs, self.queue_url)
         self.records = Records(self.table, self.blobs, clock=self.clock)
         self.checkpoints = Checkpoints(self.table, self.blobs, self.records)
-        self.leases = Leases(self.table, self.blobs, self.records, self.clock)
+        self.leases = Leases(self.table, self.records, self.clock)
+        self.outbox = Outbox(self.table, WebhookQueue(self.cloud.sqs, self.webhook_url))
+        self.recents = Recents()
+        self.endings = Endings(
+            self.table,
+            self.blobs,
+            self.records,
+            self.queue,
+            self.outbox,
+            self.clock,
+            leases=self.leases,
+            logger=SILENT,
+        )
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
         self.assistants = Assistants(self.manifest)
         self.runs = Runs(
@@ -152,6 +178,24 @@ class World:
             self.clock,
             threads=self.threads,
             assistants=self.assistants,
+            endings=self.endings,
+            recents=self.recents,
+            check_webhook=partial(check_url, policy=self.manifest.webhooks),
+            logger=SILENT,
+        )
+        self.cancellations = Cancellations(
+            self.table, self.clock, runs=self.runs, endings=self.endings, announcer=self.outbox
+        )
+
+    def again(self) -> World:
+        """The same cloud as another process sees it, which remembers nothing."""
+        return World(
+            cloud=self.cloud,
+            name=self.name,
+            clock=self.clock,
+            queue_url=self.queue_url,
+            manifest=self.manifest,
+            webhook_url=self.webhook_url,
         )
 
     def items(self) -> dict[tuple[str, str], Item]:
@@ -169,14 +213,19 @@ class World:
         return [found["Key"] for found in listed.get("Contents", [])]
 
     def messages(self) -> list[Any]:
-        """Every message that the queue can hand out now, and takes them out of it."""
+        """Every message that the run queue can hand out now, and takes them out of it."""
+        return self._received(self.queue_url)
+
+    def announced(self) -> list[Any]:
+        """Every message of the webhook queue, and takes them out of it."""
+        return self._received(self.webhook_url)
+
+    def _received(self, url: str) -> list[Any]:
         bodies: list[Any] = []
-        while found := self.cloud.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get(
-            "Messages"
-        ):
+        while found := self.cloud.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             for message in found:
                 bodies.append(orjson.loads(message["Body"]))
-                self.cloud.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+                self.cloud.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
         return bodies
 
     def lease(self, thread_id: str) -> Item:
@@ -199,8 +248,23 @@ def world(cloud: Cloud, clock: FakeClock, basic_manifest: Manifest) -> World:
     name = f"world-{uuid4().hex}"
     make_table(cloud.dynamodb, name)
     cloud.s3.create_bucket(Bucket=name)
-    url = cloud.sqs.create_queue(QueueName=name)["QueueUrl"]
-    return World(cloud=cloud, name=name, clock=clock, queue_url=url, manifest=basic_manifest)
+    url, webhook_url = (
+        cloud.sqs.create_queue(QueueName=queue)["QueueUrl"] for queue in (name, f"{name}-webhooks")
+    )
+    return World(
+        cloud=cloud,
+        name=name,
+        clock=clock,
+        queue_url=url,
+        manifest=basic_manifest,
+        webhook_url=webhook_url,
+    )
+
+
+def claimed(admitted: Admitted) -> Claim:
+    """The claim of a run that this process is to execute."""
+    assert admitted.claim is not None
+    return admitted.claim
 
 
 def uuid6(number: int) -> str:

@@ -19,6 +19,7 @@ from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
+from crewline.http import states as state_routes
 from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
@@ -158,16 +159,12 @@ def make_crew(environ: Mapping[str, str]) -> App:
         CrewFailedToLoad: The code of a crew raised.
     """
     core = make_core(environ, service="crew")
+    executor, tenant = _make_executor(core), core.settings.tenant
     return App(
         execution_routes.routes(
-            core.runs,
-            core.cancellations,
-            core.threads,
-            core.events,
-            _make_executor(core),
-            tenant=core.settings.tenant,
-            logger=core.logger,
+            core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
         ),
+        state_routes.routes(core.threads, executor, tenant=tenant),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )

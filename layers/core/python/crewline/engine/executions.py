@@ -210,7 +210,7 @@ class Execution:
             return _Stopped(snapshot=snapshot, status=status, error=error)
         open_steps = False
         if status == "interrupted" or _may_have_stopped(graph, self._run.kwargs, snapshot):
-            open_steps = bool((await bound.aget_state(self._thread_config)).next)
+            open_steps = bool((await bound.aget_state(self._thread_config)).tasks)
         answer = None
         if snapshot and self._only_updated(snapshot):
             answer = project(prepared.serializer.dumps_typed(self._stream.last))
@@ -238,9 +238,12 @@ class Execution:
         LangGraph takes every invoke without input as "the breakpoint was passed", and the answer to
         one question as the answer to the next: a run that had stopped must not be invoked again.
         """
-        state = await graph.aget_state(self._thread_config)
+        # Read first: once the journal holds the checkpoint, nothing says any more in whose turn it asked.
         snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)
-        if not state.next:
+        state = await graph.aget_state(self._thread_config)
+        # Not by `next`: it leaves out tasks whose writes are there and whose checkpoint is not. And where
+        # the run began there may be a command's writes, which lead on from a thread that was at its end.
+        if not state.tasks and self.claim.lease.head != self.claim.lease.base:
             return _Stopped(snapshot=snapshot, status="success")
         asked = bool(snapshot and snapshot.asked_in == self.claim.lease.turn and state.interrupts)
         if asked or await self._at_breakpoint(graph, state):

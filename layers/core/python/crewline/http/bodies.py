@@ -16,6 +16,8 @@ from crewline.errors import InvalidRequest, TooLarge
 DEEPEST: Final = 100
 """Levels of lists and objects; LangGraph, msgpack and orjson each have a limit somewhere above."""
 
+_TAKES_A_LIST: Final = "/runs/batch"
+"""The path whose body is a list; elsewhere Powertools would take the first element of one for the body."""
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 
@@ -28,11 +30,11 @@ def read_body(event: Mapping[str, Any], *, most: int) -> Any:
         most: Bytes that a body may have.
 
     Returns:
-        An object or a list; None when there is no body.
+        An object, or the list of a batch; None when there is no body.
 
     Raises:
         TooLarge: The body has more bytes.
-        InvalidRequest: It is not UTF-8, is not JSON, is neither object nor list, is nested too deeply, or has a
+        InvalidRequest: It is not UTF-8, is not JSON, is no object where one is due, is nested too deeply, or has a
             number that nothing can store.
     """
     content = _bytes(event)
@@ -47,7 +49,7 @@ def read_body(event: Mapping[str, Any], *, most: int) -> Any:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
-    if not isinstance(value, dict | list):
+    if not isinstance(value, dict) and not (isinstance(value, list) and event.get("path") == _TAKES_A_LIST):
         raise InvalidRequest(f"The body must be a JSON object, not a {type(value).__name__}.")
     _check_numbers(content)
     if content.count(b"[") + content.count(b"{") > DEEPEST and any(

@@ -1,4 +1,4 @@
-"""Routes of the crew function: runs that execute in place, state and history."""
+"""Routes of the crew function: runs that execute in place."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ from typing import Annotated, Any, Protocol
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
-from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from crewline.http.apps import JSON, json_response, to_json
+from crewline.http.apps import JSON, to_json
 from crewline.http.followers import Live
 from crewline.http.preferences import once
 from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.streams import followed_stream, guarded, live_stream, sse_response, stream_headers
 from crewline.http.waits import keep_alive
-from crewline.models.clocks import parse_id
 from crewline.models.events import START, Telling
-from crewline.models.leases import Claim, Lease
-from crewline.models.runs import CheckpointRef, Run, RunCreate
-from crewline.models.states import HistoryRequest
-from crewline.models.threads import Thread
+from crewline.models.leases import Claim
+from crewline.models.runs import Run, RunCreate
 from crewline.services.cancellations import Cancellations
 from crewline.services.events import Events
 from crewline.services.runs import Admitted, Runs
-from crewline.services.threads import Threads
 
 
 class Executor(Protocol):
@@ -34,19 +30,10 @@ class Executor(Protocol):
     def execute(self, run: Run, claim: Claim, telling: Telling) -> Future[Any]:
         """Execute a claimed run; the future gives its answer."""
 
-    def state(
-        self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
-    ) -> Any:
-        """Read a state."""
-
-    def history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
-        """Read states, the newest first."""
-
 
 def routes(
     runs: Runs,
     cancellations: Cancellations,
-    threads: Threads,
     events: Events,
     executor: Executor,
     *,
@@ -103,31 +90,6 @@ def routes(
         leaves = run.kwargs.get("on_disconnect") == "cancel"
         left = canceller(cancellations, tenant, run, logger) if leaves else None
         return sse_response(guarded(chunks, logger, left=left), stream_headers(run, stateless=stateless))
-
-    @router.get("/threads/<thread_id>/state")
-    def state(thread_id: str, subgraphs: Annotated[bool, Query()] = False) -> Response[Any]:
-        thread, lease = threads.read(tenant, thread_id)
-        return json_response(executor.state(tenant, thread, lease, None, subgraphs=subgraphs))
-
-    @router.get("/threads/<thread_id>/state/<checkpoint_id>")
-    def state_at(
-        thread_id: str, checkpoint_id: str, subgraphs: Annotated[bool, Query()] = False
-    ) -> Response[Any]:
-        thread, lease = threads.read(tenant, thread_id)
-        at = CheckpointRef(checkpoint_id=parse_id(checkpoint_id, "checkpoint"))
-        return json_response(executor.state(tenant, thread, lease, at, subgraphs=subgraphs))
-
-    @router.get("/threads/<thread_id>/history")
-    def history(thread_id: str, limit: Annotated[int, Query(ge=1, le=1000)] = 10) -> Response[Any]:
-        return _history(thread_id, HistoryRequest(limit=limit))
-
-    @router.post("/threads/<thread_id>/history")
-    def search_history(thread_id: str, body: Annotated[HistoryRequest, Body()]) -> Response[Any]:
-        return _history(thread_id, body)
-
-    def _history(thread_id: str, query: HistoryRequest) -> Response[Any]:
-        thread, lease = threads.read(tenant, thread_id)
-        return json_response(executor.history(tenant, thread, lease, query))
 
     return router
 

@@ -229,7 +229,7 @@ class Endings:
             asked = _as_asked(outcome, claim.lease)
             try:
                 if _leaves_nothing(claim.lease):
-                    return self._forget(claim, asked)
+                    return replace(self._forget(claim, asked), undone=undone)
                 queue = self._waiting(claim)
                 if len(entries) + 3 * len(queue.superseded) + _OWN_CHANGES > _MOST_CHANGES:
                     claim = self._leases.commit(claim, entries, ending=True)
@@ -433,6 +433,7 @@ class Endings:
                 head=lease.head,
                 chain=lease.chain,
                 newest=lease.newest,
+                fed=lease.fed,
             ),
         )
 

@@ -276,8 +276,8 @@ class Runs:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
         thread_id = run.thread_id
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
-            if once and (item := self._table.get(keys.idempotency(tenant, once.scope, once.key))):
-                return self._repeated(tenant, run, once, idempotency.from_item(item))
+            if once and (made := idempotency.get(self._table, tenant, once, now=self._clock())):
+                return self._repeated(tenant, run, once, made)
             if lease.private:
                 raise Conflict(
                     f"Thread {thread_id} belongs to stateless run {lease.run}; make a thread of your own with POST /threads."

@@ -8,6 +8,7 @@ from typing import Final
 from crewline.store import keys
 from crewline.store.changes import Put
 from crewline.store.items import Item
+from crewline.store.table import Table
 
 KEPT_S: Final = 14 * 86_400
 """How long a key is remembered."""
@@ -54,6 +55,16 @@ def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
         condition=f"attribute_not_exists(#{keys.PARTITION}) OR #{keys.TTL} < :now_s",
         parameters={"now_s": now // 1000},
     )
+
+
+def get(table: Table, tenant: str, once: Once, *, now: int) -> Made | None:
+    """Find what a request has made, unless that was too long ago: DynamoDB removes the item some time later.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    item = table.get(keys.idempotency(tenant, once.scope, once.key))
+    return from_item(item) if item and item[keys.TTL] >= now // 1000 else None
 
 
 def from_item(item: Item) -> Made:

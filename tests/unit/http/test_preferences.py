@@ -1,0 +1,73 @@
+"""What callers ask for in headers: `Prefer: wait` and `Idempotency-Key`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crewline.errors import InvalidRequest
+from crewline.http.preferences import LONGEST_WAIT_S, once, wait_s
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("wait", LONGEST_WAIT_S),
+        ("wait=10", 10.0),
+        ("WAIT = 10", 10.0),
+        ('wait="7"', 7.0),
+        ("wait=0", 0.0),
+        ("wait=999999", LONGEST_WAIT_S),
+        ("respond-async, wait=10", 10.0),
+        ("wait=10; foo=bar, respond-async", 10.0),
+        ("respond-async", None),
+        ("wait-a-little", None),
+        ("nowait", None),
+        ("wait=", None),
+        ("wait=soon", None),
+        ("wait=-1", None),
+        ("", None),
+    ],
+)
+def test_a_caller_may_prefer_to_wait(header: str, seconds: float | None) -> None:
+    assert wait_s({"prefer": header}) == seconds
+
+
+def test_without_the_header_nobody_waits() -> None:
+    assert wait_s({}) is None
+
+
+def key(value: str, route: str = "POST /runs", body: Any = None) -> Any:
+    return once({"idempotency-key": value}, route, body)
+
+
+def test_without_a_key_a_request_takes_effect_every_time() -> None:
+    assert once({}, "POST /runs", {}) is None
+
+
+def test_a_key_names_a_request_on_one_route() -> None:
+    assert (key("k").scope, key("k").key) == ("POST /runs", "k")
+    assert key("k") == key("k")
+    assert key("k", "POST /threads") != key("k")
+    assert key("K") != key("k")
+
+
+def test_the_same_body_has_the_same_digest_however_it_is_spelled() -> None:
+    one = key("k", body={"a": 1, "b": [1, {"c": None, "d": "é"}]})
+    assert one == key("k", body={"b": [1, {"d": "é", "c": None}], "a": 1})
+    assert len(one.digest) == 64
+    others: list[Any] = [{"a": 1}, {"a": 1, "b": [1, {"c": None, "d": "e"}]}, None, []]
+    for other in others:
+        assert key("k", body=other).digest != one.digest
+
+
+@pytest.mark.parametrize("length", [1, 255])
+def test_a_key_may_be_long(length: int) -> None:
+    assert key("x" * length).key == "x" * length
+
+
+@pytest.mark.parametrize("length", [0, 256])
+def test_a_key_that_is_empty_or_too_long_is_refused(length: int) -> None:
+    with pytest.raises(InvalidRequest, match=f"1 to 255 characters, not {length}"):
+        key("x" * length)

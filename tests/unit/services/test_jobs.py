@@ -1,0 +1,211 @@
+"""Messages of the run queue: claimed once, put off until due, given up without progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from crewline.errors import StaleOwner, Unavailable
+from crewline.models.leases import LEASE_MS, MOST_ATTEMPTS, Claim
+from crewline.models.runs import Run, RunCreate
+from crewline.models.threads import ThreadCreate
+from crewline.services.endings import Outcome
+from crewline.services.jobs import NO_PROGRESS, Jobs
+from tests.unit.store.worlds import SILENT, TENANT, Calls, World, sealed
+
+SUCCESS = Outcome(status="success", thread_status="idle")
+
+
+@dataclass(slots=True)
+class FakeExecutor:
+    """Does with a claimed run what a test says; finishes it unless told otherwise."""
+
+    world: World
+    act: Callable[[Run, Claim], object] | None = None
+    executed: list[tuple[Run, Claim]] = field(default_factory=list)
+
+    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+        self.executed.append((run, claim))
+        future: Future[Any] = Future()
+        try:
+            if self.act:
+                self.act(run, claim)
+            else:
+                self.world.endings.finish(claim, SUCCESS, [])
+        except Exception as exc:  # noqa: BLE001 (the future carries it)
+            future.set_exception(exc)
+        else:
+            future.set_result({})
+        return future
+
+
+@pytest.fixture
+def executor(world: World) -> FakeExecutor:
+    return FakeExecutor(world)
+
+
+@pytest.fixture
+def jobs(world: World, executor: FakeExecutor) -> Jobs:
+    return Jobs(
+        leases=world.leases,
+        endings=world.endings,
+        runs=world.runs,
+        threads=world.threads,
+        queue=world.queue,
+        executor=executor,
+        clock=world.clock,
+        logger=SILENT,
+    )
+
+
+@pytest.fixture
+def thread(world: World) -> str:
+    return str(world.threads.create(TENANT, ThreadCreate())["thread_id"])
+
+
+def create(world: World, thread: str, **fields: Any) -> tuple[Run, str]:
+    """A run in flight, and its message."""
+    run = world.runs.create(TENANT, thread, RunCreate.model_validate({"assistant_id": "echo", **fields}))
+    message = {"kind": "run", "tenant": TENANT, "thread_id": thread, "run_id": run.run_id}
+    return run, orjson.dumps(message).decode()
+
+
+def row(world: World, run: Run) -> Run:
+    return world.runs.get(TENANT, run.thread_id, run.run_id)
+
+
+def test_a_message_has_its_run_claimed_shown_as_running_and_executed(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread)
+    jobs.do(message)
+    ((executed, claim),) = executor.executed
+    assert (executed.run_id, executed.status, claim.run_id) == (run.run_id, "running", run.run_id)
+    assert row(world, run).status == "success"
+
+
+def test_a_message_that_comes_again_does_nothing(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    _, message = create(world, thread)
+    jobs.do(message)
+    before = world.items()
+    jobs.do(message)
+    assert (len(executor.executed), world.items()) == (1, before)
+
+
+def test_a_message_about_a_run_that_somebody_executes_does_nothing(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread)
+    world.leases.claim(TENANT, thread, run.run_id)
+    world.messages()
+    before = world.items()
+    jobs.do(message)
+    assert (executor.executed, world.items(), world.messages()) == ([], before, [])
+
+
+def test_a_message_about_a_run_that_waits_does_nothing(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    create(world, thread)
+    _, message = create(world, thread)
+    jobs.do(message)
+    assert executor.executed == []
+
+
+@pytest.mark.parametrize(("ahead_s", "delay_s"), [(30, 30), (900, 900), (5_000, 900)])
+def test_the_message_of_a_run_that_is_not_due_is_sent_again_as_late_as_can_be(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor, ahead_s: int, delay_s: int
+) -> None:
+    _, message = create(world, thread, after_seconds=ahead_s)
+    before = world.items()
+    with Calls(world.cloud.sqs, "SendMessage") as calls:
+        jobs.do(message)
+    assert [request["DelaySeconds"] for request in calls.requests] == [delay_s]
+    assert orjson.loads(calls.requests[0]["MessageBody"]) == orjson.loads(message)
+    assert (executor.executed, world.items()) == ([], before)
+    world.clock.pass_(ahead_s * 1000)
+    jobs.do(message)
+    assert len(executor.executed) == 1
+
+
+def test_the_message_of_a_delayed_run_that_was_cancelled_ends_it(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread, after_seconds=900)
+    world.cancellations.cancel(TENANT, thread, run.run_id)
+    jobs.do(message)
+    assert executor.executed == []
+    assert row(world, run).status == "interrupted"
+
+
+def dies(_run: Run, _claim: Claim) -> None:
+    raise Unavailable("the worker is gone")
+
+
+def test_a_run_whose_attempts_are_used_up_ends_as_an_error_that_says_why(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread)
+    executor.act = dies
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(Unavailable):
+            jobs.do(message)
+        world.clock.pass_(LEASE_MS + 1)
+    jobs.do(message)
+    found = row(world, run)
+    assert len(executor.executed) == MOST_ATTEMPTS
+    assert (found.status, found.error and found.error.error) == ("error", "RunGivenUp")
+    assert NO_PROGRESS in (found.error.message if found.error else "")
+    assert world.threads.get(TENANT, thread)["status"] == "error"
+
+
+def test_a_run_that_makes_progress_is_never_given_up(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread)
+
+    def goes_on_and_dies(_run: Run, claim: Claim) -> None:
+        world.leases.commit(claim, [sealed(len(executor.executed))])
+        raise Unavailable("the worker is gone")
+
+    executor.act = goes_on_and_dies
+    for _ in range(3 * MOST_ATTEMPTS):
+        with pytest.raises(Unavailable):
+            jobs.do(message)
+        world.clock.pass_(LEASE_MS + 1)
+    executor.act = None
+    jobs.do(message)
+    assert row(world, run).status == "success"
+
+
+def test_a_run_that_was_taken_over_lets_its_message_go(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread)
+
+    def loses(_run: Run, _claim: Claim) -> None:
+        raise StaleOwner("another has it")
+
+    executor.act = loses
+    jobs.do(message)
+    assert row(world, run).status == "running"
+
+
+def test_what_is_no_message_of_the_queue_is_refused(jobs: Jobs) -> None:
+    for text in ("", "{}", '{"kind": "webhook", "tenant": "a", "thread_id": "t", "run_id": "r"}'):
+        with pytest.raises(ValidationError):
+            jobs.do(text)
+
+
+def test_a_purge_is_done(world: World, thread: str, jobs: Jobs) -> None:
+    world.threads.delete(TENANT, thread)
+    jobs.do(orjson.dumps({"kind": "purge", "tenant": TENANT, "thread_id": thread}).decode())
+    assert world.lease(thread)["purged"] is True
