@@ -13,6 +13,7 @@ import orjson
 from aws_lambda_powertools import Logger
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.types import RESUME
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command, Send, StateSnapshot
 
@@ -100,6 +101,7 @@ class Execution:
         self._journal = Journal(None if self._in_memory else self._commit, on_failure=self._cancel_graph)
         self._tokens = TokenCounter(Usage(input_tokens=lease.input_tokens, output_tokens=lease.output_tokens))
         self._stream: GraphStream | None = None
+        self._left_to_answer: Command[Any] | None = None
         stored = not self._in_memory and run.kwargs["durability"] != "exit"
         self._emitter = Emitter(
             claim,
@@ -189,7 +191,9 @@ class Execution:
         bound = with_checkpointer(graph, checkpointer)
         move_clock_past(self.claim.lease.newest)
         self._recall()
-        if self.claim.lease.fed and self._stopped is None:
+        if self._forks and not await self._has_origin(checkpointer):
+            return self._without_origin()
+        if self.claim.lease.fed and not self._forks and self._stopped is None:
             if at_rest := await self._at_rest(bound, checkpointer):
                 return at_rest
             config = self._continued(bound, config)
@@ -224,11 +228,37 @@ class Execution:
             if kwargs.get(name)
         }
         # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
-        # written nothing but answers of its first tasks has not moved the head yet.
-        given = None if lease.fed else _input(kwargs)
-        if kwargs.get("checkpoint_id") and (not lease.fed or lease.head == lease.base):
+        # not moved the head yet has written nothing that a second feeding does not write again.
+        given = self._left_to_answer if lease.fed and not self._forks else _input(kwargs)
+        if self._forks:
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
         await stream.drive(given, config, durability=kwargs["durability"], **options)
+
+    @property
+    def _forks(self) -> bool:
+        """Whether the run is to begin at another checkpoint than the head, and has not moved on from there."""
+        lease = self.claim.lease
+        return bool(self._run.kwargs.get("checkpoint_id")) and (not lease.fed or lease.head == lease.base)
+
+    async def _has_origin(self, checkpointer: DynamoDBCheckpointer) -> bool:
+        place: RunnableConfig = {
+            "configurable": {
+                **self._thread_config["configurable"],
+                "checkpoint_id": self._run.kwargs["checkpoint_id"],
+            }
+        }
+        return await checkpointer.aget_tuple(place) is not None
+
+    def _without_origin(self) -> _Stopped:
+        """Refuse to begin on nothing: LangGraph would take an unknown checkpoint for an empty thread."""
+        run = self._run
+        message = (
+            f"Checkpoint {run.kwargs['checkpoint_id']} of thread {run.thread_id} is gone: the run that wrote it was "
+            "rolled back after this one was accepted. Start again from the head."
+        )
+        return _Stopped(
+            snapshot=None, status="error", error=RunError(error="CheckpointGone", message=message)
+        )
 
     # ------------------------------------------------------------------ going on where another worker died
 
@@ -248,7 +278,25 @@ class Execution:
         asked = bool(snapshot and snapshot.asked_in == self.claim.lease.turn and state.interrupts)
         if asked or await self._at_breakpoint(graph, state):
             return _Stopped(snapshot=snapshot, status="success", open_steps=True)
+        self._left_to_answer = self._answers_left(state, snapshot)
         return None
+
+    def _answers_left(self, state: StateSnapshot, snapshot: Snapshot | None) -> Command[Any] | None:
+        """Find the answers by interrupt id that no task has taken yet: LangGraph stores none before.
+
+        A task that has taken one must not get it again: all its questions have one id.
+        """
+        answers = (self._run.kwargs.get("command") or {}).get("resume")
+        if not isinstance(answers, Mapping) or snapshot is None:
+            return None
+        taken = {write.task_id for write in snapshot.writes if write.channel == RESUME}
+        left = {
+            question.id: answers[question.id]
+            for task in state.tasks
+            for question in task.interrupts
+            if task.id not in taken and question.id in answers
+        }
+        return Command(resume=left) if left else None
 
     async def _at_breakpoint(self, graph: Graph, state: StateSnapshot) -> bool:
         if self.claim.lease.head == self.claim.lease.base:

@@ -45,12 +45,16 @@ def routes(
 
     @router.post("/threads/<thread_id>/runs/wait")
     def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, f"POST /threads/{thread_id}/runs/wait", body.model_dump())
+        key = once(
+            router.current_event.headers,
+            f"POST /threads/{thread_id}/runs/wait",
+            body.model_dump(exclude_unset=True),
+        )
         return _answered(runs.start(tenant, thread_id, body, once=key))
 
     @router.post("/runs/wait")
     def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/wait", body.model_dump())
+        key = once(router.current_event.headers, "POST /runs/wait", body.model_dump(exclude_unset=True))
         return _answered(runs.start_stateless(tenant, body, once=key))
 
     def _answered(admitted: Admitted) -> Response[Any]:
@@ -65,12 +69,16 @@ def routes(
 
     @router.post("/threads/<thread_id>/runs/stream")
     def stream(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, f"POST /threads/{thread_id}/runs/stream", body.model_dump())
+        key = once(
+            router.current_event.headers,
+            f"POST /threads/{thread_id}/runs/stream",
+            body.model_dump(exclude_unset=True),
+        )
         return _streamed(runs.start(tenant, thread_id, body, once=key))
 
     @router.post("/runs/stream")
     def stream_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/stream", body.model_dump())
+        key = once(router.current_event.headers, "POST /runs/stream", body.model_dump(exclude_unset=True))
         admitted = runs.start_stateless(tenant, body, once=key, readable=body.stream_resumable)
         return _streamed(admitted, stateless=True)
 

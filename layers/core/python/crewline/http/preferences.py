@@ -17,10 +17,16 @@ LONGEST_WAIT_S: Final = 60.0
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=$|[,;\s])", re.IGNORECASE)
 _LONGEST_KEY: Final = 255
+_MARGIN_S: Final = 3.0
+"""What an answer takes."""
 
 
-def wait_s(headers: Mapping[str, str]) -> float | None:
+def wait_s(headers: Mapping[str, str], context: Any) -> float | None:
     """Read `Prefer: wait`, with or without seconds (RFC 7240).
+
+    Args:
+        headers: Of the request.
+        context: The Lambda context: an invocation must answer before its time is up.
 
     Returns:
         How long to wait for the run; None when the caller does not want to.
@@ -28,7 +34,8 @@ def wait_s(headers: Mapping[str, str]) -> float | None:
     found = _WAIT.search(headers.get("prefer") or "")
     if found is None:
         return None
-    return min(LONGEST_WAIT_S, float(found[1])) if found[1] else LONGEST_WAIT_S
+    left: float = context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
+    return max(0.0, min(LONGEST_WAIT_S, left, float(found[1] or LONGEST_WAIT_S)))
 
 
 def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:

@@ -31,19 +31,21 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
     @router.post("/threads/<thread_id>/runs")
     def create(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
-        key = once(headers, f"POST /threads/{thread_id}/runs", body.model_dump())
+        key = once(headers, f"POST /threads/{thread_id}/runs", body.model_dump(exclude_unset=True))
         run = runs.create(tenant, thread_id, body, once=key)
-        return _created(runs, tenant, run, wait_s(headers))
+        return _created(runs, tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs")
     def create_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
-        run = runs.create_stateless(tenant, body, once=once(headers, "POST /runs", body.model_dump()))
-        return _created(runs, tenant, run, wait_s(headers))
+        run = runs.create_stateless(
+            tenant, body, once=once(headers, "POST /runs", body.model_dump(exclude_unset=True))
+        )
+        return _created(runs, tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs/batch")
     def create_batch(body: Annotated[RunBatch, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/batch", body.model_dump())
+        key = once(router.current_event.headers, "POST /runs/batch", body.model_dump(exclude_unset=True))
         return json_response([run.wire() for run in runs.create_batch(tenant, body.root, once=key)])
 
     @router.post("/runs/cancel")
@@ -133,14 +135,15 @@ async def _finished(runs: Runs, tenant: str, run: Run) -> Run:
     while not run.finished:
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LAST_POLL_S)
-        run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
+        run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id, whole=False)
     return run
 
 
 async def _ended(runs: Runs, tenant: str, thread_id: str, run_id: str) -> bytes:
     """Wait until a cancelled run has ended; one that is rolled back is gone then."""
     try:
-        await _finished(runs, tenant, await asyncio.to_thread(runs.get, tenant, thread_id, run_id))
+        run = await asyncio.to_thread(runs.get, tenant, thread_id, run_id, whole=False)
+        await _finished(runs, tenant, run)
     except NotFound:
         return b"{}"
     return b"{}"

@@ -19,7 +19,7 @@ def routes(threads: Threads, tenant: str) -> Router:
 
     @router.post("/threads")
     def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /threads", body.model_dump())
+        key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
         return json_response(threads.create(tenant, body, once=key))
 
     @router.get("/threads/<thread_id>")

@@ -229,6 +229,8 @@ class Run:
     """The checkpoint at which a finished run left the thread."""
     turn: int = 0
     """Its place in the order in which the thread accepted runs."""
+    heard: bool = False
+    """Somebody listens for its end."""
     started_at: str | None = None
     """When it was first claimed."""
     ended_at: str | None = None

@@ -12,6 +12,7 @@ from crewline.models.leases import Cancel, Lease
 from crewline.models.runs import Run
 from crewline.services.endings import Announcer, Endings
 from crewline.services.runs import Runs
+from crewline.services.threads import not_found
 from crewline.store import keys, leases, markers, outbox, runs
 from crewline.store.changes import Change
 from crewline.store.markers import Marker
@@ -48,7 +49,7 @@ class Cancellations:
             Unavailable: DynamoDB did not answer, or the thread kept changing.
         """
         for _ in range(_TRIES):
-            run = self._runs.get(tenant, thread_id, run_id)
+            run = self._runs.get(tenant, thread_id, run_id, whole=False)
             if run.finished:
                 raise NotFound(
                     f"Run {run.run_id} has ended with status {run.status}; there is nothing to cancel."
@@ -67,7 +68,7 @@ class Cancellations:
             NotFound: One of them does not exist; none was stopped.
             Unavailable: DynamoDB did not answer, or the thread kept changing.
         """
-        found = [self._runs.get(tenant, thread_id, run_id) for run_id in run_ids]
+        found = [self._runs.get(tenant, thread_id, run_id, whole=False) for run_id in run_ids]
         for run in sorted(found, key=lambda one: one.turn, reverse=True):  # else one would start the next
             with suppress(NotFound):
                 self.cancel(tenant, run.thread_id, run.run_id, action)
@@ -99,7 +100,7 @@ class Cancellations:
             Unavailable: DynamoDB did not answer, or the thread kept changing.
         """
         for _ in range(_TRIES):
-            run = self._runs.get(tenant, thread_id, run_id)
+            run = self._runs.get(tenant, thread_id, run_id, whole=False)
             if not run.finished and self._stop_waiting(tenant, run, "rollback"):
                 return
             gone: list[Change] = [
@@ -120,7 +121,7 @@ class Cancellations:
 
     def _stop_waiting(self, tenant: str, run: Run, action: Cancel) -> bool:
         """Take a run out of the queue; False when it is not there."""
-        marker = Marker(run_id=run.run_id, turn=run.turn, heard=bool(run.kwargs.get("webhook")))
+        marker = Marker(run_id=run.run_id, turn=run.turn, heard=run.heard)
         now = self._clock()
         changes: list[Change] = [
             leases.unqueue(tenant, run.thread_id),
@@ -151,7 +152,9 @@ class Cancellations:
         change = leases.cancel(tenant, run.thread_id, run_id=run.run_id, action=action, now=self._clock())
         try:
             lease: Lease = leases.from_item(self._table.write(change))
-        except Refused:
+        except Refused as exc:
+            if leases.from_item(exc.items.get(0)).deleted:
+                raise not_found(run.thread_id) from exc
             return False
         with suppress(Conflict, Unavailable):  # a worker or the sweeper ends it
             self._endings.stop_unclaimed(tenant, run.thread_id, lease)

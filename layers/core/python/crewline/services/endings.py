@@ -76,6 +76,16 @@ class Ended:
     """The run was rolled back: its row and everything it wrote are gone."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """How a run is to end, and whom that concerns."""
+
+    changes: Sequence[Change]
+    following: Marker | None
+    heard: Sequence[Key]
+    ended: Ended
+
+
 Said = Callable[[Outcome], Sequence[Change]]
 
 
@@ -221,6 +231,8 @@ class Endings:
         undone: bool = False,
     ) -> Ended:
         with_row = True
+        plan: _Plan | None = None
+        unclear: _Plan | None = None
         for attempt in range(_TRIES):
             if claim.lease.cancel == "rollback" and not undone:
                 return self._roll_back(claim)
@@ -230,18 +242,24 @@ class Endings:
             try:
                 if _leaves_nothing(claim.lease):
                     return replace(self._forget(claim, asked), undone=undone)
+                plan = None
                 queue = self._waiting(claim)
                 if len(entries) + 3 * len(queue.superseded) + _OWN_CHANGES > _MOST_CHANGES:
                     claim = self._leases.commit(claim, entries, ending=True)
                     entries = ()
                 last = [*self._puts(claim, entries), *said(asked)]
-                return self._finish(claim, asked, entries, last, queue, undone=undone, with_row=with_row)
+                plan = self._plan(claim, asked, entries, last, queue, undone=undone, with_row=with_row)
+                self._table.transact(plan.changes)
+                self._follow(claim, plan)
+                return plan.ended
             except Unavailable:
                 if attempt == _TRIES - 1:
                     raise
+                unclear = unclear or plan
             except Refused as exc:
                 # After an unclear answer the refusal may come from our own end, which landed.
                 if attempt and (ended := self._landed(claim, asked)):
+                    self._follow(claim, unclear)
                     return ended
                 with_row &= exc.items.get(_RUN_ROW, exc) is not None  # its row is gone: the thread goes on
                 claim = self._still_mine(claim, exc)
@@ -250,7 +268,7 @@ class Endings:
             f"Thread {claim.thread_id} kept changing while run {claim.run_id} ended; it is resumed soon."
         )
 
-    def _finish(
+    def _plan(
         self,
         claim: Claim,
         outcome: Outcome,
@@ -260,7 +278,7 @@ class Endings:
         *,
         undone: bool,
         with_row: bool,
-    ) -> Ended:
+    ) -> _Plan:
         now = self._clock()
         head, chain, newest, _ = progress(claim.lease, entries)
         update, lease = leases.finish(
@@ -288,9 +306,12 @@ class Endings:
             changes += self._supersede(claim, marker, now, heard)
         if queue.following:
             changes.append(markers.delete(claim.tenant, claim.thread_id, queue.following))
-        self._table.transact(changes)
-        self._follow(claim, queue.following, heard)
-        return Ended(status=outcome.status, lease=lease, rest=outcome.thread_status, undone=undone)
+        return _Plan(
+            changes=changes,
+            following=queue.following,
+            heard=heard,
+            ended=Ended(status=outcome.status, lease=lease, rest=outcome.thread_status, undone=undone),
+        )
 
     def _forget(self, claim: Claim, outcome: Outcome) -> Ended:
         """Remove every row of a stateless run that executed in place: it has committed nothing."""
@@ -365,15 +386,17 @@ class Endings:
         heard.append(put.key)
         return put
 
-    def _follow(self, claim: Claim, following: Marker | None, heard: Sequence[Key]) -> None:
+    def _follow(self, claim: Claim, plan: _Plan | None) -> None:
         """Send the messages that the transaction calls for; the sweeper sends what is lost here."""
-        tenant, thread_id = claim.tenant, claim.thread_id
+        if plan is None:
+            return
+        tenant, thread_id, following = claim.tenant, claim.thread_id, plan.following
         if following:
             job = RunJob(tenant=tenant, thread_id=thread_id, run_id=following.run_id)
             self._send(job, delay_s=delay_until(following.due, self._clock()))
         if claim.lease.private and claim.lease.keep_s <= KEEP_S:
             self._send(PurgeJob(tenant=tenant, thread_id=thread_id), delay_s=claim.lease.keep_s)
-        for key in heard:
+        for key in plan.heard:
             try:
                 self._announcer.publish(key)
             except CrewlineError as exc:
@@ -404,14 +427,16 @@ class Endings:
         if row is None:
             if not (claim.lease.undoing or _leaves_nothing(claim.lease)):
                 return None
-            lease = leases.from_item(self._table.get(keys.lease(claim.tenant, claim.thread_id)))
+            # No lease: others may have been here since, and what this end left is not known any more.
             return Ended(
-                status=outcome.status, lease=lease, rest=outcome.thread_status, undone=claim.lease.undoing
+                status=outcome.status,
+                lease=Lease(),
+                rest=outcome.thread_status,
+                undone=claim.lease.undoing,
             )
         if row.get("ended_by") != claim.owner:
             return None
-        lease = leases.from_item(self._table.get(keys.lease(claim.tenant, claim.thread_id)))
-        return Ended(status=row["status"], lease=lease, rest=outcome.thread_status)
+        return Ended(status=row["status"], lease=Lease(), rest=outcome.thread_status)
 
     def _still_mine(self, claim: Claim, refusal: Refused) -> Claim:
         """Take over what changed in the lease while it stayed ours; the end is decided again from that."""
@@ -438,8 +463,8 @@ class Endings:
         )
 
     def _heard(self, claim: Claim) -> bool:
-        run = runs.get(self._table, self._blobs, claim.tenant, claim.thread_id, claim.run_id)
-        return bool(run and run.kwargs.get("webhook"))
+        row = self._table.get(keys.run(claim.tenant, claim.thread_id, claim.run_id))
+        return bool(row and row.get("heard"))
 
     # ------------------------------------------------------------------ rolling back
 
@@ -451,9 +476,11 @@ class Endings:
         W2: claim ── head = base ── removes the rest ── finish: row gone, thread free or handed over
         ```
         """
-        update, lease = leases.undo(claim, now=self._clock())
+        update, _ = leases.undo(claim, now=self._clock())
         try:
-            self._table.write(update)
+            lease = leases.from_item(
+                self._table.write(update)
+            )  # what the table says was written, not what we know
         except Refused as exc:
             raise stale(claim) from exc
         outcome = Outcome(status="interrupted", thread_status=lease.was)

@@ -27,7 +27,6 @@ _MAX_BYTES: Final = 2_900_000
 """Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
 _OVERHEAD: Final = 1_000
 """Bytes that an item's keys and request take beside its body."""
-_UNUSED: Final = Usage()
 
 
 class Leases:
@@ -97,7 +96,7 @@ class Leases:
             return
 
     def commit(
-        self, claim: Claim, entries: Sequence[Sealed], *, usage: Usage = _UNUSED, ending: bool = False
+        self, claim: Claim, entries: Sequence[Sealed], *, usage: Usage | None = None, ending: bool = False
     ) -> Claim:
         """Write checkpoint entries under the fence and move the head to them.
 
@@ -106,7 +105,7 @@ class Leases:
         Args:
             claim: The claim as this process last left it.
             entries: Records and late writes, oldest first.
-            usage: What the run has used so far.
+            usage: What the run has used so far; None when nothing more is known.
             ending: The run is being finished, and a cancel changes nothing any more.
 
         Returns:
@@ -153,7 +152,7 @@ class Leases:
             raise stale(claim) from exc
         return lease
 
-    def _commit(self, claim: Claim, entries: Sequence[Sealed], usage: Usage, *, ending: bool) -> Claim:
+    def _commit(self, claim: Claim, entries: Sequence[Sealed], usage: Usage | None, *, ending: bool) -> Claim:
         head, chain, newest, steps = progress(claim.lease, entries)
         update, lease = leases.commit(
             claim,
@@ -162,7 +161,9 @@ class Leases:
             newest=newest,
             steps=steps,
             now=self._clock(),
-            tokens=(usage.input_tokens, usage.output_tokens),
+            tokens=(usage.input_tokens, usage.output_tokens)
+            if usage
+            else (claim.lease.input_tokens, claim.lease.output_tokens),
             ending=ending,
         )
         puts = [

@@ -34,7 +34,7 @@ from crewline.models.threads import Thread, ThreadCreate
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.recents import Recents
-from crewline.services.threads import Threads, not_found
+from crewline.services.threads import Threads, check_size, not_found
 from crewline.store import idempotency, keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change
@@ -213,6 +213,8 @@ class Runs:
         run = self._make(assistant, thread_id, body)
         fork = run.kwargs["checkpoint_id"]
         if fork and self._records.get(tenant, thread_id, "", fork) is None:
+            if earlier := self._earlier(tenant, run, once):
+                return earlier
             self._threads.read(tenant, thread_id)  # an unknown thread is said first
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
@@ -239,7 +241,9 @@ class Runs:
         once: Once | None,
     ) -> Admitted | Refused:
         """Start a run on a free thread; refused when somebody was there since it was read."""
-        if _resumes(run) and place.rest == "idle":
+        if _resumes(run) and not run.kwargs["checkpoint_id"] and place.rest == "idle":
+            if earlier := self._earlier(tenant, run, once):
+                return earlier
             raise BadRequest(
                 f"Thread {run.thread_id} has nothing to resume: no question is open. Send an input instead."
             )
@@ -276,8 +280,8 @@ class Runs:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
         thread_id = run.thread_id
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
-            if once and (made := idempotency.get(self._table, tenant, once, now=self._clock())):
-                return self._repeated(tenant, run, once, made)
+            if before := self._earlier(tenant, run, once):
+                return before
             if lease.private:
                 raise Conflict(
                     f"Thread {thread_id} belongs to stateless run {lease.run}; make a thread of your own with POST /threads."
@@ -355,7 +359,8 @@ class Runs:
             metadata=_thread_metadata(assistant),
             config=run.kwargs["config"],
         )
-        changes: list[Change] = [start, threads.create(tenant, thread, token=run.run_id)]
+        row = threads.create(tenant, thread, token=run.run_id, listed=not private)
+        changes: list[Change] = [start, row]
         earlier = self._write(tenant, changes, run, once)
         if isinstance(earlier, Refused):
             raise Unavailable("The run could not be started; try again in a moment.") from earlier
@@ -403,6 +408,11 @@ class Runs:
             if self._table.get(keys.run(tenant, run.thread_id, run.run_id)) is None:
                 raise
         return None
+
+    def _earlier(self, tenant: str, run: Run, once: Once | None) -> Admitted | None:
+        """Find the run that an earlier sending of this request has made, before the request is refused."""
+        made = idempotency.get(self._table, tenant, once, now=self._clock()) if once else None
+        return self._repeated(tenant, run, once, made) if once and made else None
 
     def _repeated(self, tenant: str, run: Run, once: Once, made: Made) -> Admitted:
         """Answer a repeated request with the run that the first one made."""
@@ -454,6 +464,8 @@ class Runs:
             self._check_webhook(body.webhook)
         if body.fork:
             parse_id(body.fork, "checkpoint")
+        for name, value in (("metadata", body.metadata), ("config", body.config.model_dump())):
+            check_size(name, value)
         return self._assistants.resolve(body.assistant_id)
 
     def _check_stateless(self, body: RunCreate) -> Assistant:
@@ -480,8 +492,8 @@ class Runs:
 
     # ------------------------------------------------------------------ reading
 
-    def get(self, tenant: str, thread_id: str, run_id: str) -> Run:
-        """Read a run.
+    def get(self, tenant: str, thread_id: str, run_id: str, *, whole: bool = True) -> Run:
+        """Read a run; without large kwargs unless it is to be `whole`.
 
         Raises:
             InvalidRequest: An id is no UUID.
@@ -489,7 +501,7 @@ class Runs:
             Unavailable: DynamoDB or S3 did not answer.
         """
         thread_id, run_id = parse_id(thread_id, "thread"), parse_id(run_id, "run")
-        run = runs.get(self._table, self._blobs, tenant, thread_id, run_id)
+        run = runs.get(self._table, self._blobs, tenant, thread_id, run_id, whole=whole)
         if run is None:
             raise NotFound(f"Run with ID {run_id} not found on thread {thread_id}.")
         return run
@@ -550,8 +562,8 @@ class Runs:
             Unavailable: DynamoDB or S3 did not answer.
         """
         thread, _ = self._threads.read(tenant, thread_id)
-        found = runs.newest_first(self._table, self._blobs, tenant, thread.thread_id)
-        return list(islice((run for run in found if status in (None, run.status)), offset, offset + limit))
+        found = runs.newest_first(self._table, self._blobs, tenant, thread.thread_id, status=status)
+        return list(islice(found, offset, offset + limit))
 
 
 def outcome_values(snapshot: Snapshot) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
+import orjson
+
 from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
-from crewline.errors import Conflict, NotFound, ThreadExists
+from crewline.errors import Conflict, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
@@ -26,6 +29,8 @@ T = TypeVar("T")
 
 _TOMBSTONE_S: Final = 86_400
 _PURGE_GROUP: Final = 90
+_LARGEST_FIELD: Final = 64 * 1024
+"""Bytes of metadata or config: a row holds 400 KB."""
 
 
 class Threads:
@@ -62,6 +67,7 @@ class Threads:
         metadata = dict(body.metadata or {})
         if body.graph_id:
             metadata["graph_id"] = body.graph_id
+        check_size("metadata", metadata)
         thread_id = parse_id(body.thread_id, "thread") if body.thread_id else new_id()
         thread = Thread(
             thread_id=thread_id,
@@ -135,6 +141,7 @@ class Threads:
             CorruptRecord: Its newest checkpoint does not decode.
         """
         thread_id = parse_id(thread_id, "thread")
+        check_size("metadata", body.metadata)
         change = threads.merge_metadata(tenant, thread_id, body.metadata, iso(self._clock()))
         try:
             row = self._table.write(change)
@@ -151,8 +158,7 @@ class Threads:
         Raises:
             InvalidRequest: The id is no UUID.
             NotFound: There is no such thread.
-            Unavailable: DynamoDB did not answer, or the queue did not take the purge (it is sent
-                again by the sweeper).
+            Unavailable: DynamoDB did not answer.
         """
         thread_id = parse_id(thread_id, "thread")
         burial = leases.bury(tenant, thread_id, now=self._clock())
@@ -160,7 +166,8 @@ class Threads:
             self._table.transact([threads.delete(tenant, thread_id), burial])
         except Refused as exc:
             raise not_found(thread_id) from exc
-        self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
+        with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
+            self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
 
     def purge(self, tenant: str, thread_id: str) -> None:
         """Remove what is left of a deleted thread; repeatable, and harmless for any other thread.
@@ -224,6 +231,19 @@ class Threads:
             return None
         return self._records.seen_under(lease).latest(
             tenant, thread_id, "", head=lease.head, chain=lease.chain
+        )
+
+
+def check_size(name: str, value: Any) -> None:
+    """Refuse what would fill a row: there must be room for what happens to it later.
+
+    Raises:
+        TooLarge: The value is over the limit.
+    """
+    size = len(orjson.dumps(value))
+    if size > _LARGEST_FIELD:
+        raise TooLarge(
+            f"{name} has {size:,} bytes, {_LARGEST_FIELD:,} at most; keep large values in the state."
         )
 
 

@@ -50,6 +50,7 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "error": dump(run.error.wire()) if run.error else None,
             "head": run.head,
             "turn": run.turn,
+            "heard": bool(run.kwargs.get("webhook")) or None,
             "started_at": run.started_at,
         },
         condition=ABSENT,
@@ -149,19 +150,31 @@ def delete_pointer(tenant: str, run_id: str) -> Delete:
     return Delete(key=keys.run_pointer(tenant, run_id))
 
 
-def get(table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str) -> Run | None:
+def get(
+    table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str, *, whole: bool = True
+) -> Run | None:
     """Read one run row.
+
+    Args:
+        table: The table.
+        blobs: The bucket for large kwargs.
+        tenant: Whose run.
+        thread_id: Its thread.
+        run_id: The run.
+        whole: Also what it was asked for, when that is in S3; else its kwargs are empty then.
 
     Raises:
         Unavailable: DynamoDB or S3 did not answer.
         CorruptRecord: Its large kwargs are missing or altered.
     """
     item = table.get(keys.run(tenant, thread_id, run_id))
-    return _from_item(item, blobs, tenant) if item else None
+    return _from_item(item, blobs, tenant, whole=whole) if item else None
 
 
-def newest_first(table: Table, blobs: Blobs, tenant: str, thread_id: str) -> Iterator[Run]:
-    """Read the runs of a thread, the newest first, as far as they are consumed.
+def newest_first(
+    table: Table, blobs: Blobs, tenant: str, thread_id: str, *, status: RunStatus | None = None
+) -> Iterator[Run]:
+    """Read the runs of a thread, the newest first, as far as they are consumed; of one status, or all.
 
     Raises:
         Unavailable: DynamoDB or S3 did not answer.
@@ -169,11 +182,12 @@ def newest_first(table: Table, blobs: Blobs, tenant: str, thread_id: str) -> Ite
     """
     partition = keys.thread_partition(tenant, thread_id)
     for item in table.query(partition, prefix=keys.RUN_PREFIX, newest_first=True):
-        yield _from_item(item, blobs, tenant)
+        if status in (None, item["status"]):
+            yield _from_item(item, blobs, tenant)
 
 
-def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str) -> Run:
-    stored: str | bytes = item.get("kwargs", "")
+def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, whole: bool = True) -> Run:
+    stored: str | bytes = item.get("kwargs", "" if whole else "{}")
     if not stored:
         if blobs is None:
             raise CorruptRecord(f"Run {item['run_id']} has large kwargs in S3, and there is no bucket.")
@@ -192,6 +206,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str) -> Run
         error=RunError(**orjson.loads(item["error"])) if "error" in item else None,
         head=item.get("head"),
         turn=item.get("turn", 0),
+        heard=item.get("heard", False),
         started_at=item.get("started_at"),
         ended_at=item.get("ended_at"),
         usage=Usage(input_tokens=item["usage"][0], output_tokens=item["usage"][1])

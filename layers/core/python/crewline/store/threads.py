@@ -18,6 +18,14 @@ from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
 from crewline.store.items import Item
 from crewline.store.table import Table
 
+_UNLISTED: Final = dict.fromkeys(
+    (
+        keys.THREADS_BY_UPDATED.partition,
+        keys.THREADS_BY_UPDATED.sort,
+        keys.THREADS_BY_STATUS.partition,
+        keys.THREADS_BY_STATUS.sort,
+    )
+)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -55,8 +63,8 @@ def read(table: Table, tenant: str, thread_id: str) -> tuple[Thread | None, Leas
     return (from_item(row) if row else None), leases.from_item(items.get(keys.LEASE_SORT))
 
 
-def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
-    """Write the row of a new thread.
+def create(tenant: str, thread: Thread, *, token: str = "", listed: bool = True) -> Put:
+    """Write the row of a new thread; the private one of a stateless run is in no list.
 
     The token tells the writer that a row which refuses it is its own: the write landed, but its
     answer was lost on the way and it was sent again.
@@ -67,7 +75,7 @@ def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
     """
     return Put(
         key=keys.thread(tenant, thread.thread_id),
-        item={**_item(tenant, thread), "token": token or None},
+        item={**_item(tenant, thread), **({} if listed else _UNLISTED), "token": token or None},
         condition=ABSENT,
     )
 
