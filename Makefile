@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model bench-checkpoints bench-runs lint format synth lock wheel clean
+.PHONY: help install demo test model torture torture-briefly bench-checkpoints bench-runs lint format synth lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -20,6 +20,12 @@ test: install ## run every test, in parallel
 
 model: install ## explore the lease protocol exhaustively, print plans, states and seconds (minutes)
 	@$(BIN)/python -m tests.faults.explore
+
+torture: install ## kill workers, fail calls and skew clocks under 3000 runs, then check the whole history (15 minutes)
+	@$(BIN)/python -m tests.faults.torture --runs 3000 --seconds 660
+
+torture-briefly: install ## the same for two minutes
+	@$(BIN)/python -m tests.faults.torture --runs 700 --seconds 90
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints
