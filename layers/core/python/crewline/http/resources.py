@@ -10,14 +10,20 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-FunctionName = Literal["api", "crew"]
+FunctionName = Literal["api", "crew", "tail"]
 
 RESOURCES: Final[tuple[tuple[str, FunctionName], ...]] = (
+    ("/runs/stream", "crew"),
     ("/runs/wait", "crew"),
+    ("/threads/{thread_id}/runs/stream", "crew"),
     ("/threads/{thread_id}/runs/wait", "crew"),
     ("/threads/{thread_id}/state", "crew"),
     ("/threads/{thread_id}/state/{proxy+}", "crew"),
     ("/threads/{thread_id}/history", "crew"),
+    ("/threads/{thread_id}/runs/{run_id}/join", "tail"),
+    ("/threads/{thread_id}/runs/{run_id}/stream", "tail"),
+    ("/threads/{thread_id}/stream", "tail"),
+    ("/threads/{thread_id}/stream/events", "tail"),
 )
 """Path of a REST API resource → the function behind it."""
 

@@ -186,7 +186,7 @@ def modes_of(run: Run) -> list[str]:
 def wanted_modes(given: Iterable[str] | None) -> set[str]:
     """Read a follower's choice of modes: repeated, or one JSON list."""
     wanted: set[str] = set()
-    for text in given or ():
+    for text in filter(None, given or ()):  # an empty one is how the SDKs spell none
         try:
             parsed = orjson.loads(text)
         except orjson.JSONDecodeError:

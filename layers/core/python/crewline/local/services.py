@@ -17,7 +17,7 @@ from crewline.local.frontdoor import FrontDoor
 from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
 from crewline.settings import environment, read_settings
 
-_ANSWERING: Final = ("api", "crew")
+_ANSWERING: Final = ("api", "crew", "tail")
 _CONSUMING: Final = ("worker", "sweeper")
 
 _STRICT: Final = {"LANGGRAPH_STRICT_MSGPACK": "true"}
