@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from botocore.exceptions import EndpointConnectionError
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Interrupt
 
-from crewline.checkpoints.records import Write
+from crewline.checkpoints.records import Snapshot, Write
 from crewline.errors import BadRequest, InvalidRequest, NotFound, ThreadBusy, TooLarge, Unavailable
 from crewline.models.clocks import iso
 from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
@@ -117,6 +118,69 @@ def test_a_start_that_another_run_came_between_starts_from_where_that_one_left(
         started = world.runs.start(TENANT, thread, body())
     assert claimed(started).lease.base == uuid6(1)
     assert len(rows(world, thread)) == 2
+
+
+def left(world: World, thread_id: str) -> Snapshot | None:
+    """What another process finds when it starts a run on a thread that has a head."""
+    known = world.recents.get(TENANT, thread_id)
+    return known.snapshot if known else None
+
+
+def test_a_process_that_does_not_know_a_thread_reads_its_head_while_the_run_starts(
+    world: World, thread: str
+) -> None:
+    finished(world, thread, entries=[sealed(1)])
+    other = world.again()
+    reading = threading.Event()
+    with (
+        Calls(world.cloud.dynamodb, "Query") as reads,
+        Calls(world.cloud.dynamodb, "TransactWriteItems") as calls,
+    ):
+        reads.before = lambda: setattr(reads, "before", reading.set)  # the first reads the lease
+        calls.before = lambda: done(reading.wait(10))
+        other.runs.start(TENANT, thread, body())
+    assert reading.is_set()
+    found = left(other, thread)
+    assert found is not None
+    assert found.record.checkpoint_id == uuid6(1)
+    assert found == world.records.latest(TENANT, thread, "")
+
+
+def test_what_was_read_ahead_is_forgotten_when_another_run_came_between(world: World, thread: str) -> None:
+    finished(world, thread, entries=[sealed(1)])
+    other = world.again()
+    with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
+        calls.before = lambda: done(finished(world, thread, entries=[sealed(2, parent=1)]))
+        started = other.runs.start(TENANT, thread, body())
+    assert claimed(started).lease.base == uuid6(2)
+    found = left(other, thread)
+    assert found is not None
+    assert found.record.checkpoint_id == uuid6(2)
+
+
+def test_a_run_starts_also_when_its_head_cannot_be_read_ahead(world: World, thread: str) -> None:
+    finished(world, thread, entries=[sealed(1)])
+    other = world.again()
+    with Calls(world.cloud.dynamodb, "Query") as reads:
+        reads.failures = [None, EndpointConnectionError(endpoint_url="x")]
+        started = other.runs.start(TENANT, thread, body())
+    assert len(reads.requests) == 2
+    assert claimed(started).lease.base == uuid6(1)
+    assert left(other, thread) is None
+
+
+def test_nothing_is_read_ahead_in_vain(world: World, thread: str) -> None:
+    with Calls(world.cloud.dynamodb, "Query") as reads:
+        first = world.again()
+        started = first.runs.start(TENANT, thread, body())  # without a head
+        ended = first.endings.finish(claimed(started), SUCCESS, [sealed(1)])
+        first.recents.keep(TENANT, thread, ended.lease, ended.rest, world.records.latest(TENANT, thread, ""))
+        assert len(reads.requests) == 2  # the thread, and just now
+        again = first.runs.start(TENANT, thread, body())  # known
+        assert len(reads.requests) == 2
+        first.endings.finish(claimed(again), SUCCESS, ())
+        world.again().runs.create(TENANT, thread, body())  # for a worker
+        assert len(reads.requests) == 3
 
 
 def test_a_thread_that_is_never_free_for_long_enough_is_unavailable(world: World, thread: str) -> None:

@@ -189,6 +189,12 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         """
         return self._snapshot(thread_id, "", None)
 
+    async def anewest(self, thread_id: str) -> Snapshot | None:
+        """Do what `newest` does without blocking the loop."""
+        if self._journal and (held := self._journal.read("", None)):
+            return held
+        return await asyncio.to_thread(self.newest, thread_id)
+
     def list(
         self,
         config: RunnableConfig | None,

@@ -209,7 +209,7 @@ class Execution:
         if self._stopped is not None:  # asked for before, or while a factory was making the graph
             self._cancel_graph()
         status, error = await self._settle(self._graph_task)
-        snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)
+        snapshot = await checkpointer.anewest(self._run.thread_id)
         if error:
             return _Stopped(snapshot=snapshot, status=status, error=error)
         open_steps = False

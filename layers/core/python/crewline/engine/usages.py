@@ -23,6 +23,16 @@ class TokenCounter(BaseCallbackHandler):
         before: What earlier claims of the run have used.
     """
 
+    run_inline = True
+    """On the loop: LangChain would otherwise send every event to a thread, also those that do nothing here."""
+    # Only the ends of model calls count. What is ignored is not called at all.
+    ignore_chain = True
+    ignore_agent = True
+    ignore_chat_model = True
+    ignore_custom_event = True
+    ignore_retriever = True
+    ignore_retry = True
+
     def __init__(self, before: Usage) -> None:
         self._lock = threading.Lock()
         self._before = before

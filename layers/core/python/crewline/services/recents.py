@@ -1,4 +1,4 @@
-"""What this process knows of threads whose run it has just ended: so that the next one need not be read for.
+"""What this process knows of threads whose run it has just ended, or starts: so that it need not be read for.
 
 Nothing is decided from it: a start names the epoch and the head that it knows, and is refused when
 somebody else has been there since.
@@ -21,7 +21,7 @@ _MOST_BYTES: Final = 32_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """A thread as the end of a run has left it."""
+    """A thread as the end of a run has left it, or as the start of one has found it."""
 
     lease: Lease
     rest: Rest
@@ -32,7 +32,7 @@ class Recent:
 
 
 class Recents:
-    """The threads that this process has ended runs on, the latest ones; safe for many threads."""
+    """The threads that this process has executed runs on, the latest ones; safe for many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class Recents:
         self._bytes = 0
 
     def keep(self, tenant: str, thread_id: str, lease: Lease, rest: Rest, snapshot: Snapshot | None) -> None:
-        """Remember a thread as the end of a run has left it."""
+        """Remember a thread as it is without a run: as its last one has left it."""
         size = _size(snapshot) if snapshot else 0
         if size > _LARGEST or (snapshot and snapshot.record.checkpoint_id != lease.head):
             snapshot, size = None, 0

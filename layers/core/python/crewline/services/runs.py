@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -49,6 +49,8 @@ _PAUSE_S: Final = 0.01
 _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
+_READING_THREADS: Final = 8
+"""How many newest checkpoints are read ahead at once; a run that finds none free reads its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class Runs:
         self._recents = recents
         self._check_webhook = check_webhook
         self._logger = logger
+        self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="read ahead")
 
     # ------------------------------------------------------------------ starting
 
@@ -272,7 +275,43 @@ class Runs:
             config=run.kwargs["config"],
             updated_at=iso(now),
         )
-        return self._write(tenant, [start, busy], run, once) or self._begun(tenant, run, lease)
+        ahead = self._read_ahead(tenant, run, place) if lease.owner else None
+        if earlier := self._write(tenant, [start, busy], run, once):
+            return earlier
+        if ahead:
+            self._keep_ahead(tenant, run.thread_id, place, ahead)
+        return self._begun(tenant, run, lease)
+
+    def _read_ahead(self, tenant: str, run: Run, place: _Place) -> Future[Snapshot | None] | None:
+        """Begin to read the checkpoint that the run goes on from, while the start is under way.
+
+        ```
+        A: read lease (head h1) ─┬─ start ──▶ head was h1: what was read is the newest ── execute
+                                 └─ read h1 ──▶
+        B: read lease (head h1) ─┬─ start ──✗ somebody was there: it is forgotten
+                                 └─ read h1 ──▶
+        ```
+        """
+        lease = place.lease
+        if lease.head is None or run.kwargs["checkpoint_id"]:
+            return None
+        known = self._recents.get(tenant, run.thread_id)
+        if place.remembered or (known and known.snapshot and known.lease == lease):
+            return None
+        return self._readers.submit(
+            self._records.latest, tenant, run.thread_id, "", head=lease.head, chain=lease.chain
+        )
+
+    def _keep_ahead(self, tenant: str, thread_id: str, place: _Place, ahead: Future[Snapshot | None]) -> None:
+        """Remember a thread as the start has found it, with the checkpoint that was read meanwhile."""
+        if ahead.cancel():
+            return  # every reader is busy: the run reads it itself, and waits for nobody
+        try:
+            snapshot = ahead.result()
+        except Exception as exc:  # noqa: BLE001 (the run is in flight, and reads it again)
+            self._logger.warning("newest checkpoint not read ahead", thread_id=thread_id, reason=repr(exc))
+            return
+        self._recents.keep(tenant, thread_id, place.lease, place.rest, snapshot)
 
     def _queue_up(
         self, tenant: str, run: Run, lease: Lease, assistant: Assistant, once: Once | None
