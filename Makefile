@@ -4,7 +4,8 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model torture torture-briefly bench-checkpoints bench-runs lint format synth lock wheel clean
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs lint \
+	format synth lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -26,6 +27,9 @@ torture: install ## kill workers, fail calls and skew clocks under 3000 runs, th
 
 torture-briefly: install ## the same for two minutes
 	@$(BIN)/python -m tests.faults.torture --runs 700 --seconds 90
+
+crashes: install ## stop processes before and after every request, and lose its answer (many minutes)
+	@$(BIN)/python -m tests.faults.crashes
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints

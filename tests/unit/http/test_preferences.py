@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from crewline.errors import InvalidRequest
 from crewline.http.preferences import LONGEST_WAIT_S, once, wait_s
+from crewline.local.proxy_events import LambdaContext
 
 
 @pytest.mark.parametrize(
@@ -31,11 +33,17 @@ from crewline.http.preferences import LONGEST_WAIT_S, once, wait_s
     ],
 )
 def test_a_caller_may_prefer_to_wait(header: str, seconds: float | None) -> None:
-    assert wait_s({"prefer": header}) == seconds
+    assert wait_s({"prefer": header}, LambdaContext("api", "1", time.monotonic() + 900)) == seconds
+
+
+def test_nobody_waits_longer_than_the_invocation_lasts() -> None:
+    waited = wait_s({"prefer": "wait"}, LambdaContext("api", "1", time.monotonic() + 29))
+    assert waited is not None
+    assert 20 < waited < 27
 
 
 def test_without_the_header_nobody_waits() -> None:
-    assert wait_s({}) is None
+    assert wait_s({}, None) is None
 
 
 def key(value: str, route: str = "POST /runs", body: Any = None) -> Any:

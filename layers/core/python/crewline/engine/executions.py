@@ -193,7 +193,7 @@ class Execution:
         self._recall()
         if self._forks and not await self._has_origin(checkpointer):
             return self._without_origin()
-        if self.claim.lease.fed and not self._forks and self._stopped is None:
+        if self.claim.lease.fed and self._stopped is None:
             if at_rest := await self._at_rest(bound, checkpointer):
                 return at_rest
             config = self._continued(bound, config)
@@ -241,13 +241,11 @@ class Execution:
         return bool(self._run.kwargs.get("checkpoint_id")) and (not lease.fed or lease.head == lease.base)
 
     async def _has_origin(self, checkpointer: DynamoDBCheckpointer) -> bool:
-        place: RunnableConfig = {
-            "configurable": {
-                **self._thread_config["configurable"],
-                "checkpoint_id": self._run.kwargs["checkpoint_id"],
-            }
-        }
-        return await checkpointer.aget_tuple(place) is not None
+        origin = self._at(self._run.kwargs["checkpoint_id"])
+        return await checkpointer.aget_tuple(origin) is not None
+
+    def _at(self, checkpoint_id: str) -> RunnableConfig:
+        return {"configurable": {"thread_id": self._run.thread_id, "checkpoint_id": checkpoint_id}}
 
     def _without_origin(self) -> _Stopped:
         """Refuse to begin on nothing: LangGraph would take an unknown checkpoint for an empty thread."""
@@ -275,9 +273,16 @@ class Execution:
         # the run began there may be a command's writes, which lead on from a thread that was at its end.
         if not state.tasks and self.claim.lease.head != self.claim.lease.base:
             return _Stopped(snapshot=snapshot, status="success")
-        asked = bool(snapshot and snapshot.asked_in == self.claim.lease.turn and state.interrupts)
+        asking, open_steps = snapshot, True
+        if self._forks:  # it asked where it began; the thread is still what it was
+            origin = self._run.kwargs["checkpoint_id"]
+            records, claim = self._around.storage.records, self.claim
+            asking = await asyncio.to_thread(records.get, claim.tenant, claim.thread_id, "", origin)
+            open_steps = bool(state.tasks)
+            state = await graph.aget_state(self._at(origin))
+        asked = bool(asking and asking.asked_in == self.claim.lease.turn and state.interrupts)
         if asked or await self._at_breakpoint(graph, state):
-            return _Stopped(snapshot=snapshot, status="success", open_steps=True)
+            return _Stopped(snapshot=snapshot, status="success", open_steps=open_steps)
         self._left_to_answer = self._answers_left(state, snapshot)
         return None
 

@@ -276,8 +276,8 @@ class Runs:
             updated_at=iso(now),
         )
         ahead = self._read_ahead(tenant, run, place) if lease.owner else None
-        if earlier := self._write(tenant, [start, busy], run, once):
-            return earlier
+        if other := self._write(tenant, [start, busy], run, once):
+            return other
         if ahead:
             self._keep_ahead(tenant, run.thread_id, place, ahead)
         return self._begun(tenant, run, lease)
@@ -319,8 +319,8 @@ class Runs:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
         thread_id = run.thread_id
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
-            if before := self._earlier(tenant, run, once):
-                return before
+            if earlier := self._earlier(tenant, run, once):
+                return earlier
             if lease.private:
                 raise Conflict(
                     f"Thread {thread_id} belongs to stateless run {lease.run}; make a thread of your own with POST /threads."
@@ -345,8 +345,8 @@ class Runs:
             crew=_thread_metadata(assistant),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
-        if earlier := self._write(tenant, changes, run, once):
-            return earlier
+        if other := self._write(tenant, changes, run, once):
+            return other
         if run.multitask_strategy in ("interrupt", "rollback"):
             self._stop_unclaimed(tenant, thread_id)
         return Admitted(run=run)
