@@ -63,6 +63,7 @@ def _functions(state: Path) -> Path:
     for name, target in (
         ("api", locations.FUNCTIONS / "api"),
         ("crew", locations.FUNCTIONS / "crew"),
+        ("tail", locations.FUNCTIONS / "tail"),
         ("worker", _WORKER),
     ):
         link = folder / name

@@ -1,16 +1,7 @@
 """The control plane: threads, runs, assistants. Knows no LangGraph."""
 
-import asyncio
 import os
-from typing import Any
 
-from crewline.http.replies import buffered
 from crewline.runtime import make_api
 
-app = make_api(os.environ)
-answer = app.answer
-
-
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer an API Gateway request."""
-    return asyncio.run(buffered(answer(event, context)))
+answer = make_api(os.environ).answer

@@ -1,16 +1,7 @@
 """Runs that execute in place, state and history: loads the crews."""
 
-import asyncio
 import os
-from typing import Any
 
-from crewline.http.replies import buffered
 from crewline.runtime import make_crew
 
-app = make_crew(os.environ)
-answer = app.answer
-
-
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer an API Gateway request."""
-    return asyncio.run(buffered(answer(event, context)))
+answer = make_crew(os.environ).answer

@@ -1,16 +1,7 @@
-"""Follows runs that execute elsewhere; knows no LangGraph."""
+"""Follows runs that execute elsewhere. Knows no LangGraph."""
 
-import asyncio
 import os
-from typing import Any
 
-from crewline.http.replies import buffered
 from crewline.runtime import make_tail
 
-app = make_tail(os.environ)
-answer = app.answer
-
-
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer an API Gateway request."""
-    return asyncio.run(buffered(answer(event, context)))
+answer = make_tail(os.environ).answer

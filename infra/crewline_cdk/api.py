@@ -34,7 +34,7 @@ _ERROR: Final = {"application/json": '{"detail": $context.error.messageString}'}
 
 def make_api(
     scope: Construct,
-    functions: Mapping[FunctionName, lambda_.IFunction],
+    functions: Mapping[FunctionName, lambda_.Function],
     *,
     requests_per_second: int,
     log_retention: logs.RetentionDays,
@@ -79,10 +79,18 @@ def make_api(
     return api
 
 
-def _add_methods(api: apigateway.RestApi, functions: Mapping[FunctionName, lambda_.IFunction]) -> None:
-    """Give every resource its ANY method; one permission a function, however many resources."""
+def _add_methods(api: apigateway.RestApi, functions: Mapping[FunctionName, lambda_.Function]) -> None:
+    """Give every resource its ANY method; one permission a function, however many resources.
+
+    Answers are streamed, so that API Gateway waits as long as the function may take, 15 minutes at most.
+    """
     integrations = {
-        name: apigateway.LambdaIntegration(function, scope_permission_to_method=False)
+        name: apigateway.LambdaIntegration(
+            function,
+            response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
+            scope_permission_to_method=False,
+            timeout=function.timeout,
+        )
         for name, function in functions.items()
     }
     for path, name in gateway_paths().items():

@@ -19,11 +19,20 @@ from crewline import locations
 PYTHON: Final = "3.13"
 """The interpreter on Lambda, and so the one that wheels are chosen for."""
 
+STREAMING_FOLDER: Final = "streaming"
+"""Where the runtime of functions that stream lies under `/opt`."""
+
+STREAMING_START: Final = "start"
+"""The script in it that starts it."""
+
 PROJECT_FOLDER: Final = "project"
 """Where the crews' project lies under `/opt`."""
 
 CORE_EXCLUDES: Final = ("__pycache__", "/local", "/cli", "/_bundle")
 """Parts of the package that only a laptop uses; `/` roots a name at the package, as gitignore does."""
+
+STREAMING_EXCLUDES: Final = ("__pycache__",)
+"""What machines made of the runtime of functions that stream."""
 
 PROJECT_EXCLUDES: Final = (
     ".git",
@@ -69,6 +78,17 @@ def bundle_core(output: Path) -> None:
         output: The empty folder to fill.
     """
     copy_tree(locations.IMPORT_ROOT / "crewline", output / "python" / "crewline", CORE_EXCLUDES)
+
+
+def bundle_streaming(output: Path) -> None:
+    """Lay out the runtime of functions that stream as `streaming`.
+
+    Args:
+        output: The empty folder to fill.
+    """
+    folder = output / STREAMING_FOLDER
+    copy_tree(locations.STREAMING, folder, STREAMING_EXCLUDES)
+    (folder / STREAMING_START).chmod(0o755)  # Lambda insists, and not every installer keeps the mode
 
 
 def bundle_project(project: Path, output: Path) -> None:

@@ -12,6 +12,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from crewline import locations
+from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
 from crewline_cdk.layers import ARCHITECTURE, RUNTIME
 
 
@@ -45,6 +46,8 @@ def make_function(
     *,
     size: FunctionSize,
     defaults: FunctionDefaults,
+    streaming: lambda_.ILayerVersion | None = None,
+    concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
 ) -> lambda_.Function:
     """Make the function whose entry code is `functions/<name>/handler.py`.
@@ -54,6 +57,10 @@ def make_function(
         name: Folder of the entry code; names the function in its logs too.
         size: Its memory and timeout.
         defaults: What it shares with the others.
+        streaming: The layer of `make_streaming_layer`, for a function that answers HTTP requests:
+            its `answer` is served, in place of `handler`.
+        concurrency: How many invocations may be under way at once, reserved for it; the account's
+            limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
 
     Returns:
@@ -66,20 +73,24 @@ def make_function(
     # A role of our own: CDK's carries a managed policy that writes to every log group of the account.
     role = iam.Role(scope, f"{title}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
+    environment = {**defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
+    if streaming:
+        environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
     return lambda_.Function(
         scope,
         f"{title}Function",
         runtime=RUNTIME,
         architecture=ARCHITECTURE,
-        handler="handler.handler",
+        handler="handler.answer" if streaming else "handler.handler",
         code=lambda_.Code.from_asset(
             str(locations.FUNCTIONS / name), exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT
         ),
-        layers=defaults.layers,
-        environment={**defaults.environment, "POWERTOOLS_SERVICE_NAME": name},
+        layers=[*defaults.layers, *([streaming] if streaming else [])],
+        environment=environment,
         memory_size=size.memory_mb,
         timeout=Duration.seconds(size.timeout_seconds),
         log_group=log_group,
         role=role,
+        reserved_concurrent_executions=concurrency,
         recursive_loop=recursive_loop,
     )

@@ -1,4 +1,4 @@
-"""The three layers of every function: the library, its dependencies, the crews' project."""
+"""The layers: the library, its dependencies and the crews' project; and the runtime of functions that stream."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from crewline import locations
 from crewline_cdk.bundles import (
     CORE_EXCLUDES,
     PROJECT_EXCLUDES,
+    STREAMING_EXCLUDES,
     bundle_core,
     bundle_dependencies,
     bundle_project,
+    bundle_streaming,
     dependencies_hash,
 )
 
@@ -89,3 +91,17 @@ def make_layers(scope: Construct, *, project: Path) -> list[lambda_.LayerVersion
             excludes=PROJECT_EXCLUDES,
         ),
     ]
+
+
+def make_streaming_layer(scope: Construct) -> lambda_.LayerVersion:
+    """Make the layer of functions that stream their answers.
+
+    Args:
+        scope: The construct that owns it.
+
+    Returns:
+        The runtime that `AWS_LAMBDA_EXEC_WRAPPER` starts.
+    """
+    return _make_layer(
+        scope, "StreamingLayer", locations.STREAMING, bundle_streaming, excludes=STREAMING_EXCLUDES
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,13 @@ from crewline.settings import environment
 from crewline_cdk.api import make_api
 from crewline_cdk.bundles import PROJECT_FOLDER
 from crewline_cdk.functions import FunctionDefaults, FunctionSize, make_function
-from crewline_cdk.layers import make_layers
+from crewline_cdk.layers import make_layers, make_streaming_layer
 from crewline_cdk.queues import make_run_queue, make_webhook_queue
 from crewline_cdk.storage import grant_items, make_bucket, make_table
 
-_CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=29)
+_CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=90)
 _EXECUTION: Final = FunctionSize(memory_mb=1769, timeout_seconds=900)
+_FOLLOWING: Final = FunctionSize(memory_mb=512, timeout_seconds=900)
 _SWEEP: Final = FunctionSize(memory_mb=512, timeout_seconds=60)
 
 _MAX_DELIVERIES: Final = 10
@@ -42,9 +44,14 @@ class CrewlineProps:
     tenant: str = "default"
     """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
     api: FunctionSize = _CONTROL
-    """The control plane; API Gateway waits 29 seconds for an answer."""
+    """The control plane; `Prefer: wait` holds a request for up to 60 seconds."""
     crew: FunctionSize = _EXECUTION
-    """Runs in the request; it outlives API Gateway's wait, so that such a run still finishes."""
+    """Runs in the request."""
+    tail: FunctionSize = _FOLLOWING
+    """Whoever follows a run that executes elsewhere; each holds one sandbox while it listens."""
+    max_followers: int | None = None
+    """How many may follow at once, reserved for them; without it they share the account's concurrency with
+    everything else."""
     worker: FunctionSize = _EXECUTION
     """Background runs."""
     max_concurrency: int = 10
@@ -82,17 +89,24 @@ class CrewlineService(Construct):
             self, worker_timeout_seconds=props.worker.timeout_seconds, removal_policy=props.removal_policy
         )
         self.webhook_queue = make_webhook_queue(self, removal_policy=props.removal_policy)
-        self.layers = make_layers(self, project=props.manifest.resolve().parent)
-        self.functions = self._make_functions(props)
+        layers = make_layers(self, project=props.manifest.resolve().parent)
+        streaming = make_streaming_layer(self)
+        self.layers = [*layers, streaming]
+        self.functions = self._make_functions(props, layers, streaming)
         self.api = make_api(
             self,
-            {"api": self.functions["api"], "crew": self.functions["crew"]},
+            {"api": self.functions["api"], "crew": self.functions["crew"], "tail": self.functions["tail"]},
             requests_per_second=props.requests_per_second,
             log_retention=props.log_retention,
             removal_policy=props.removal_policy,
         )
 
-    def _make_functions(self, props: CrewlineProps) -> dict[str, lambda_.Function]:
+    def _make_functions(
+        self,
+        props: CrewlineProps,
+        layers: Sequence[lambda_.ILayerVersion],
+        streaming: lambda_.ILayerVersion,
+    ) -> dict[str, lambda_.Function]:
         """Make the functions, and allow each what it needs of table, bucket and queues."""
         dead_letters = _dead_letters(self.run_queue)
         defaults = FunctionDefaults(
@@ -109,13 +123,21 @@ class CrewlineService(Construct):
                 # Read when langgraph is imported; lax deserialisation has been remote code execution.
                 "LANGGRAPH_STRICT_MSGPACK": "true",
             },
-            layers=self.layers,
+            layers=layers,
             log_retention=props.log_retention,
             removal_policy=props.removal_policy,
         )
         functions = {
-            "api": make_function(self, "api", size=props.api, defaults=defaults),
-            "crew": make_function(self, "crew", size=props.crew, defaults=defaults),
+            "api": make_function(self, "api", size=props.api, defaults=defaults, streaming=streaming),
+            "crew": make_function(self, "crew", size=props.crew, defaults=defaults, streaming=streaming),
+            "tail": make_function(
+                self,
+                "tail",
+                size=props.tail,
+                defaults=defaults,
+                streaming=streaming,
+                concurrency=props.max_followers,
+            ),
             # The worker hands a thread's next run over through the queue that feeds it: a loop by
             # design, which Lambda would take for a runaway one after some 16 queued runs.
             "worker": make_function(

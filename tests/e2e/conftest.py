@@ -24,7 +24,7 @@ def cloud(tmp_path: Path) -> Iterator[clouds.LocalCloud]:
 def functions(tmp_path: Path) -> Path:
     """A folder for stub functions; `worker` exists and does nothing."""
     folder = tmp_path / "functions"
-    for name in ("api", "crew", "worker"):
+    for name in ("api", "crew", "tail", "worker"):
         (folder / name).mkdir(parents=True)
     (folder / "worker" / "handler.py").write_text("def handler(event, context):\n    return None\n")
     return folder

@@ -83,7 +83,7 @@ def project(tmp_path: Path) -> Path:
 @pytest.fixture
 def command(functions: Path, template: Path, project: Path, tmp_path: Path) -> Command:
     """Spell `crewline dev` on the stubs."""
-    for name in ("api", "crew"):
+    for name in ("api", "crew", "tail"):
         (functions / name / "handler.py").write_text(STUB)
     (functions / "worker" / "handler.py").write_text(WORKER)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import importlib.util
@@ -20,6 +21,7 @@ import orjson
 import pytest
 from moto import mock_aws
 
+from crewline.http.replies import Reply
 from crewline.http.resources import resource_for
 from crewline.local.proxy_events import lambda_context
 from crewline.models.manifests import read_manifest
@@ -75,15 +77,15 @@ class Deployment:
     """The operations that have changed table, bucket or queue; refused ones are not among them."""
 
     def invoke(self, name: str, event: dict[str, Any], request_id: str = "") -> Any:
-        handler = self.functions[name].handler
-        return handler(event, lambda_context(name, request_id or str(uuid4())))
+        context = lambda_context(name, request_id or str(uuid4()))
+        return self.functions[name].handler(event, context)
 
     def send(self, event: dict[str, Any], *, request_id: str = "") -> Answer:
         """Hand an event to the function behind its path."""
         _, function = resource_for(event["path"])
-        answer = self.invoke(function, event, request_id)
-        assert answer["isBase64Encoded"] is False
-        return Answer(answer["statusCode"], answer["headers"], answer["body"])
+        context = lambda_context(function, request_id or str(uuid4()))
+        reply: Reply = self.functions[function].answer(event, context)
+        return Answer(reply.status, dict(reply.headers), asyncio.run(whole(reply)).decode())
 
     def request(self, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         """Send a request like a recorded one; a body is JSON unless it is text or bytes already."""
@@ -123,6 +125,11 @@ class Deployment:
             ]
         }
         return self.invoke("worker", event)
+
+
+async def whole(reply: Reply) -> bytes:
+    """Wait for all of a reply."""
+    return reply.body if isinstance(reply.body, bytes) else b"".join([chunk async for chunk in reply.body])
 
 
 def load(name: str) -> ModuleType:
@@ -184,7 +191,7 @@ def deployment() -> Iterator[Deployment]:
             manifest=read_manifest(manifest),
             webhook_url=webhook_url,
         )
-        functions = {one: load(one) for one in ("api", "crew", "worker", "sweeper")}
+        functions = {one: load(one) for one in ("api", "crew", "tail", "worker", "sweeper")}
         yield Deployment(world, functions, writes)
         for one in functions:
             del sys.modules[f"tested_function_{one}"]

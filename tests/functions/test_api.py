@@ -123,7 +123,6 @@ def test_assistants_are_found(deployment: Deployment) -> None:
         ("GET", "/threads/nope", 422, "Invalid thread ID: must be a UUID"),
         ("GET", f"/threads/{T}/runs/nope", 422, "Invalid run ID: must be a UUID"),
         ("GET", f"/threads/{T}/runs/{T}", 404, "not found"),
-        ("GET", f"/threads/{T}/runs/{T}/join", 404, "not found"),
         ("GET", "/nothing/here", 404, "Not Found"),
         ("GET", "/threads/%ED%A0%80", 422, "Invalid thread ID"),
         ("GET", f"/threads/{T}/", 404, ""),
@@ -138,7 +137,7 @@ def test_what_is_not_there_is_told_by_a_sentence(
     assert detail in answer.detail
 
 
-@pytest.mark.parametrize("name", ["api", "sweeper"])
+@pytest.mark.parametrize("name", ["api", "tail", "sweeper"])
 def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> None:
     variables = environment(
         table="t",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crewline.http.preferences import LONGEST_WAIT_S
 from crewline.http.resources import RESOURCES, resource_for
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
@@ -24,11 +25,16 @@ REQUESTS = (
     "/threads/T/copy",
     "/threads/T/history",
     "/threads/T/runs",
-    "/threads/T/runs/stream/x",
+    "/threads/T/commands",
     "/threads/T/runs/R",
     "/threads/T/runs/R/cancel",
+    "/threads/T/runs/R/cancel/x",
     "/threads/T/runs/R/join",
+    "/threads/T/runs/R/stream",
+    "/threads/T/runs/stream",
     "/threads/T/runs/wait",
+    "/threads/T/stream",
+    "/threads/T/stream/events",
     "/threads/T/state",
     "/threads/T/state/C",
     "/threads/T/state/checkpoint",
@@ -37,6 +43,7 @@ REQUESTS = (
     "/runs/batch",
     "/runs/cancel",
     "/runs/crons/search",
+    "/runs/stream",
     "/runs/wait",
     "/assistants",
     "/assistants/A",
@@ -58,7 +65,9 @@ def paths(of_type: OfType) -> Paths:
         while "Ref" in place:  # the root is a Fn::GetAtt of the API
             parts.insert(0, resources[place["Ref"]]["PathPart"])
             place = resources[place["Ref"]]["ParentId"]
-        (function,) = (f for f in ("Api", "Crew") if f"{f}Function" in json.dumps(method["Integration"]))
+        (function,) = (
+            f for f in ("Api", "Crew", "Tail") if f"{f}Function" in json.dumps(method["Integration"])
+        )
         found[f"/{'/'.join(parts)}"] = function.lower()
     return found
 
@@ -130,7 +139,23 @@ def test_the_api_may_invoke_each_function_by_one_statement(of_type: OfType) -> N
         if permission["Principal"] == "apigateway.amazonaws.com"
     )
 
-    assert invoked == {"ApiFunction": 1, "CrewFunction": 1}
+    assert invoked == {"ApiFunction": 1, "CrewFunction": 1, "TailFunction": 1}
+
+
+def test_every_answer_is_streamed_for_as_long_as_its_function_may_take(of_type: OfType) -> None:
+    functions = of_type("Lambda::Function")
+    longest = {}
+    for method in of_type("ApiGateway::Method").values():
+        integration = method["Integration"]
+        uri = integration["Uri"]["Fn::Join"][1]
+        (name,) = (part["Fn::GetAtt"][0] for part in uri if "Fn::GetAtt" in part)
+        assert integration["ResponseTransferMode"] == "STREAM"
+        assert uri[-1] == "/response-streaming-invocations"
+        assert integration["TimeoutInMillis"] == functions[name]["Timeout"] * 1000
+        longest[name] = functions[name]["Timeout"]
+
+    assert longest == {"ApiFunction": 90, "CrewFunction": 900, "TailFunction": 900}
+    assert longest["ApiFunction"] > LONGEST_WAIT_S
 
 
 def test_the_api_is_regional_and_throttled(of_type: OfType) -> None:

@@ -1,12 +1,19 @@
 import importlib.util
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from crewline import locations
-from crewline_cdk.bundles import bundle_core, bundle_project, dependencies_hash, install_command
+from crewline_cdk.bundles import (
+    bundle_core,
+    bundle_project,
+    bundle_streaming,
+    dependencies_hash,
+    install_command,
+)
 
 
 def test_the_core_layer_imports_as_the_library_without_what_only_a_laptop_uses(tmp_path: Path) -> None:
@@ -16,6 +23,27 @@ def test_the_core_layer_imports_as_the_library_without_what_only_a_laptop_uses(t
     assert (package / "http" / "resources.py").is_file()
     assert not {"local", "cli", "_bundle"} & {entry.name for entry in package.iterdir()}
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_the_streaming_layer_starts_where_the_functions_say(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed = tmp_path / "installed"
+    shutil.copytree(locations.STREAMING, installed)
+    (installed / "start").chmod(0o644)  # as an installer may leave it
+    (installed / "streaming_bootstrap" / "__pycache__").mkdir(exist_ok=True)
+    monkeypatch.setattr(locations, "STREAMING", installed)
+
+    bundle_streaming(tmp_path / "opt")
+
+    assert not list((tmp_path / "opt").rglob("__pycache__"))
+    environ = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:1", "_HANDLER": "none.at_all", "LAMBDA_TASK_ROOT": "/"}
+    start = tmp_path / "opt" / "streaming" / "start"
+    command = [str(start), sys.executable, "/var/runtime/bootstrap.py"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Unable to import module 'none'" in done.stderr
+    assert "RuntimeApiBroken" in done.stderr
 
 
 def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from crewline.settings import VARIABLES, read_settings
+from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
-NAMES = ("ApiFunction", "CrewFunction", "WorkerFunction", "SweeperFunction")
+STREAMING = ("ApiFunction", "CrewFunction", "TailFunction")
+NAMES = (*STREAMING, "WorkerFunction", "SweeperFunction")
 
 
 def test_every_function_runs_python_313_on_arm(of_type: OfType) -> None:
@@ -17,14 +19,35 @@ def test_every_function_runs_python_313_on_arm(of_type: OfType) -> None:
     for function in functions.values():
         assert function["Runtime"] == "python3.13"
         assert function["Architectures"] == ["arm64"]
-        assert function["Handler"] == "handler.handler"
-        assert function["Layers"] == [{"Ref": "CoreLayer"}, {"Ref": "DepsLayer"}, {"Ref": "CrewsLayer"}]
+        assert function["Layers"][:3] == [{"Ref": "CoreLayer"}, {"Ref": "DepsLayer"}, {"Ref": "CrewsLayer"}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_functions_that_answer_requests_stream_and_the_others_run_the_managed_client(
+    of_type: OfType, name: str
+) -> None:
+    function = of_type("Lambda::Function")[name]
+    wrapper = function["Environment"]["Variables"].get("AWS_LAMBDA_EXEC_WRAPPER")
+
+    if name in STREAMING:
+        assert function["Handler"] == "handler.answer"
+        assert function["Layers"][3:] == [{"Ref": "StreamingLayer"}]
+        assert wrapper == f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
+    else:
+        assert (function["Handler"], function["Layers"][3:], wrapper) == ("handler.handler", [], None)
+
+
+def test_followers_get_little_memory_and_much_time(of_type: OfType) -> None:
+    tail = of_type("Lambda::Function")["TailFunction"]
+
+    assert (tail["MemorySize"], tail["Timeout"]) == (512, 900)
+    assert "ReservedConcurrentExecutions" not in tail
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_settings_read_what_the_constructs_wrote(of_type: OfType, name: str) -> None:
     variables = of_type("Lambda::Function")[name]["Environment"]["Variables"]
-    others = {"LANGGRAPH_STRICT_MSGPACK", "POWERTOOLS_SERVICE_NAME"}
+    others = {"AWS_LAMBDA_EXEC_WRAPPER", "LANGGRAPH_STRICT_MSGPACK", "POWERTOOLS_SERVICE_NAME"}
 
     settings = read_settings({key: str(value) for key, value in variables.items()})
 
@@ -152,9 +175,9 @@ def _allowed(of_type: OfType, action: str, resource: str) -> set[str]:
 @pytest.mark.parametrize(
     ("queue", "senders", "takers"),
     [
-        ("ServiceRunQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Worker"}),
+        ("ServiceRunQueue", {"Api", "Crew", "Tail", "Worker", "Sweeper"}, {"Worker"}),
         ("ServiceDeadLetters", set(), {"Sweeper"}),
-        ("ServiceWebhookQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Sweeper"}),
+        ("ServiceWebhookQueue", {"Api", "Crew", "Tail", "Worker", "Sweeper"}, {"Sweeper"}),
         ("ServiceWebhookDeadLetters", set(), set()),
     ],
 )
@@ -168,5 +191,7 @@ def test_who_may_send_to_a_queue_and_take_from_it(
 
 def test_the_sweeper_writes_items_and_no_objects(of_type: OfType) -> None:
     assert _allowed(of_type, "dynamodb:Query", "/index/*") >= {"Sweeper"}
-    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Worker"}
-    assert _allowed(of_type, "s3:GetObject*", "ServiceBucket") == {"Api", "Crew", "Worker", "Sweeper"}
+    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Tail", "Worker"}
+    assert _allowed(of_type, "s3:GetObject*", "ServiceBucket") == {
+        name.removesuffix("Function") for name in NAMES
+    }

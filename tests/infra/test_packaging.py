@@ -26,11 +26,13 @@ def test_code_lies_in_one_bucket_under_keys_named_after_logical_ids(template: di
         for name in (
             "ApiFunction",
             "CrewFunction",
+            "TailFunction",
             "WorkerFunction",
             "SweeperFunction",
             "CoreLayer",
             "DepsLayer",
             "CrewsLayer",
+            "StreamingLayer",
         )
     }
 
@@ -56,5 +58,5 @@ def test_the_stack_stays_far_below_the_limits_of_cloudformation_and_iam(template
     resources = template["Resources"].values()
     policies = [item["Properties"] for item in resources if item["Type"] == "AWS::IAM::Policy"]
 
-    assert len(resources) < 100  # of 500
+    assert len(resources) < 120  # of 500
     assert max(len(json.dumps(policy)) for policy in policies) < 5_000  # of 10,240

@@ -25,6 +25,7 @@ def test_a_team_decides_on_project_sizes_and_what_outlives_the_stack(tmp_path: P
         tenant="acme",
         worker=FunctionSize(memory_mb=512, timeout_seconds=60),
         max_concurrency=3,
+        max_followers=7,
         removal_policy=RemovalPolicy.DESTROY,
     )
 
@@ -35,6 +36,13 @@ def test_a_team_decides_on_project_sizes_and_what_outlives_the_stack(tmp_path: P
     template.has_resource_properties(
         "AWS::Lambda::Function",
         {"MemorySize": 512, "Timeout": 60, "Environment": {"Variables": Match.object_like(variables)}},
+    )
+    template.has_resource_properties(
+        "AWS::Lambda::Function",
+        {
+            "ReservedConcurrentExecutions": 7,
+            "Environment": {"Variables": Match.object_like({"POWERTOOLS_SERVICE_NAME": "tail"})},
+        },
     )
     template.has_resource_properties("AWS::SQS::Queue", {"VisibilityTimeout": 120})
     template.has_resource_properties(

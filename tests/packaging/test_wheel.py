@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from crewline import locations
 from crewline.local.children import local_service
 
 NEEDS_NODE = pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none here")
@@ -41,9 +42,28 @@ def test_the_wheel_holds_the_package_the_constructs_and_what_they_deploy(wheel: 
         "crewline/_bundle/functions/api/handler.py",
         "crewline/_bundle/layers/crews/langgraph.json",
         "crewline/_bundle/layers/deps/functions.txt",
+        "crewline/_bundle/layers/streaming/start",
+        "crewline/_bundle/functions/tail/handler.py",
         "crewline_cdk/service.py",
     } <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith("tests")]
+
+
+def test_the_streaming_layer_is_the_same_from_the_wheel(wheel: Path) -> None:
+    """Its version comes from the files: a deploy from a wheel must not replace that of a checkout."""
+    folder = "crewline/_bundle/layers/streaming/"
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {
+            name.removeprefix(folder): archive.read(name)
+            for name in archive.namelist()
+            if name.startswith(folder)
+        }
+    files = [path for path in locations.STREAMING.rglob("*") if path.is_file()]
+    assert packed == {
+        str(path.relative_to(locations.STREAMING)): path.read_bytes()
+        for path in files
+        if "__pycache__" not in path.parts
+    }
 
 
 def test_the_command_works_from_the_wheel(installed: Path, tmp_path: Path) -> None:

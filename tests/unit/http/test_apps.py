@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from crewline.errors import NotFound
 from crewline.http import waits
 from crewline.http.apps import App, empty_response, json_response
-from crewline.http.replies import Reply, buffered
+from crewline.http.replies import Reply
 from crewline.http.resources import PROXY, RESOURCES, resource_for
 from crewline.http.waits import keep_alive
 from crewline.models.threads import Wire
@@ -139,20 +138,6 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-async def test_a_reply_is_buffered_for_lambda() -> None:
-    assert await buffered(Reply(200, {"a": "b"}, chunks(b"\n", b'{"x":', b"1}"))) == {
-        "statusCode": 200,
-        "headers": {"a": "b"},
-        "body": '\n{"x":1}',
-        "isBase64Encoded": False,
-    }
-
-
-async def test_bytes_that_are_no_text_are_base64() -> None:
-    answer = await buffered(Reply(200, {}, b"\xff\x00"))
-    assert (base64.b64decode(answer["body"]), answer["isBase64Encoded"]) == (b"\xff\x00", True)
-
-
 async def test_an_answer_that_takes_a_while_keeps_the_line_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.001)
     done = asyncio.Event()
@@ -216,6 +201,13 @@ async def test_a_client_that_leaves_does_not_stop_the_work(monkeypatch: pytest.M
         ("/threads/t/state/c", "crew"),
         ("/threads/t/state/a/b", "crew"),
         ("/threads/t/history", "crew"),
+        ("/runs/stream", "crew"),
+        ("/threads/t/runs/stream", "crew"),
+        ("/threads/t/runs/r/stream", "tail"),
+        ("/threads/t/runs/r/join", "tail"),
+        ("/threads/t/stream", "tail"),
+        ("/threads/t/stream/events", "tail"),
+        ("/threads/t/commands", "api"),
         ("/threads", "api"),
         ("/threads/t", "api"),
         ("/threads/t/runs", "api"),
@@ -231,5 +223,5 @@ def test_a_path_goes_to_the_function_behind_its_resource(path: str, function: st
     assert (resource == PROXY) == (function == "api")
 
 
-def test_a_path_that_needs_no_crew_is_no_resource_of_its_own() -> None:
-    assert {function for _, function in RESOURCES} == {"crew"}
+def test_a_path_of_the_control_plane_is_no_resource_of_its_own() -> None:
+    assert {function for _, function in RESOURCES} == {"crew", "tail"}

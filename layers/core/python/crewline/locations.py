@@ -20,6 +20,9 @@ FUNCTIONS = ROOT / "functions"
 EXAMPLES = ROOT / "layers" / "crews"
 """The project of the example crews: its `langgraph.json` and `python/crews`."""
 
+STREAMING = ROOT / "layers" / "streaming"
+"""The runtime of functions that stream, as it lies in its layer."""
+
 DEPENDENCY_LOCK = ROOT / "layers" / "deps" / "functions.txt"
 """What the dependency layer holds, with hashes."""
 

@@ -1,0 +1,12 @@
+"""What `start` runs."""
+
+import os
+import sys
+
+from streaming_bootstrap.loop import main
+
+status = main()
+sys.stdout.flush()
+sys.stderr.flush()
+# Not sys.exit(): it would wait for threads that a handler left behind, and Lambda waits for the exit.
+os._exit(status)

@@ -1,0 +1,117 @@
+"""The functions themselves, as Lambda runs them: started by the layer, over the deployed stack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from crewline import locations
+from crewline.http.resources import resource_for
+from crewline.local import clouds, services, states
+from crewline.local.proxy_events import proxy_event
+from crewline.models.manifests import read_manifest
+from tests.streaming.runtime_apis import Post, Sandbox, sandbox, write
+
+PROJECT = Path(__file__).parent / "project"
+NAMES = ("api", "crew", "tail")
+
+
+@pytest.fixture(scope="module")
+def functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sandbox]]:
+    """The functions that answer requests, over the packaged template on a local cloud."""
+    folder = tmp_path_factory.mktemp("functions")
+    manifest = read_manifest(PROJECT / "langgraph.json")
+    with ExitStack() as stack:
+        state = stack.enter_context(states.held(folder / "state"))
+        cloud = stack.enter_context(clouds.running(state))
+        outputs = services._deploy(
+            cloud, manifest, {}, functions=locations.FUNCTIONS, template=locations.TEMPLATE
+        )
+        environ = {
+            **services._settings(outputs, manifest),
+            **cloud.environment,
+            "LANGGRAPH_STRICT_MSGPACK": "true",
+            "PYTHONPATH": str(locations.IMPORT_ROOT),
+        }
+        yield {
+            name: stack.enter_context(
+                sandbox(
+                    folder / f"{name}.log",
+                    environ,
+                    function=locations.FUNCTIONS / name,
+                    handler="handler.answer",
+                )
+            )
+            for name in NAMES
+        }
+
+
+def ask(functions: dict[str, Sandbox], method: str, path: str, body: Any = None) -> Post:
+    """Send a request to the function behind its path."""
+    resource, name = resource_for(path)
+    scope = {
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "http_version": "1.1",
+    }
+    payload = b"" if body is None else orjson.dumps(body)
+    return functions[name].api.invoke(proxy_event(scope, payload, resource=resource, request_id="r"))
+
+
+def test_a_crew_streams_what_it_did_before_it_goes_on_and_others_follow(
+    functions: dict[str, Sandbox], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    made = ask(functions, "POST", "/threads", {})
+    assert made.prelude()["statusCode"] == 200
+    thread = json.loads(b"".join(made.rest()))["thread_id"]
+
+    live = ask(
+        functions,
+        "POST",
+        f"/threads/{thread}/runs/stream",
+        {"assistant_id": "gated", "input": {"gate": str(gate)}, "stream_mode": "updates"},
+    )
+    prelude = live.prelude()
+    assert prelude["statusCode"] == 200
+    assert prelude["headers"]["content-type"].startswith("text/event-stream")
+    received = b""
+    while b"at once" not in received:
+        chunk = live.chunk()
+        assert chunk is not None
+        received += chunk
+    assert b"when let go" not in received
+
+    followed = ask(functions, "GET", f"{prelude['headers']['content-location']}/stream")
+    assert followed.prelude()["statusCode"] == 200
+
+    write(gate)
+    assert b"when let go" in b"".join(live.rest())
+    assert live.trailers == {}
+    assert b"when let go" in b"".join(followed.rest())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/ok", 200),
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/threads/0199c7a0-0000-7000-8000-00000000dead", 404),
+        ("GET", "/threads/nope/state", 422),
+        ("GET", "/threads/nope/stream", 422),
+    ],
+)
+def test_small_answers_are_whole(functions: dict[str, Sandbox], method: str, path: str, status: int) -> None:
+    answer = ask(functions, method, path)
+
+    assert answer.prelude()["statusCode"] == status
+    (body,) = answer.rest()
+    assert json.loads(body).keys() & {"ok", "detail"}
