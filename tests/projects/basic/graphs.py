@@ -5,7 +5,7 @@ import operator
 import os
 from typing import Annotated, Any
 
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig
@@ -180,3 +180,12 @@ async def _metered(state: MessagesState) -> dict[str, Any]:
 
 
 metered = StateGraph(MessagesState).add_node("model", _metered).add_edge(START, "model").compile()
+
+
+# ------------------------------------------------------------------ chat: a model that answers letter by letter
+async def _chat(state: MessagesState) -> dict[str, Any]:
+    model = FakeListChatModel(responses=[f"You said: {state['messages'][-1].text}"], sleep=0.02)
+    return {"messages": [await model.ainvoke(state["messages"])]}
+
+
+chat = StateGraph(MessagesState).add_node("model", _chat).add_edge(START, "model").compile()
