@@ -34,6 +34,7 @@ from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
 from crewline.errors import StaleOwner, Unavailable
 from crewline.http.apps import to_json
+from crewline.models.events import Telling
 from crewline.models.runs import CheckpointRef, Run, RunCreate
 from crewline.services.endings import Outcome
 from crewline.services.runs import Admitted
@@ -476,7 +477,8 @@ def test_a_table_that_does_not_answer_leaves_the_run_to_be_resumed(place: Place)
 def stateless(place: Place, given: Any, **body: Any) -> tuple[Run, Any]:
     fields = {"assistant_id": "echo", "input": given, **body}
     started = place.world.runs.start_stateless(TENANT, RunCreate.model_validate(fields))
-    return started.run, place.execute(started)
+    waited = place.executor.execute(started.run, claimed(started), Telling(logged=False))
+    return started.run, waited.result(PATIENCE_S)
 
 
 def test_a_stateless_run_answers_and_leaves_nothing(place: Place) -> None:

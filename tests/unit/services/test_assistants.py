@@ -13,7 +13,7 @@ from crewline.models.manifests import Manifest
 from crewline.services.assistants import Assistants
 from tests.unit.store.worlds import ECHO
 
-CREWS = ["approval", "echo", "failing", "large", "slow", "steps", "typed"]
+CREWS = ["approval", "chat", "echo", "failing", "interview", "large", "metered", "slow", "steps", "typed"]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_run_may_name_a_crew_or_an_assistant(assistants: Assistants) -> None:
 
 
 def test_an_unknown_crew_is_told_which_ones_there_are(assistants: Assistants) -> None:
-    with pytest.raises(InvalidRequest, match="it has approval, echo, failing"):
+    with pytest.raises(InvalidRequest, match="it has approval, chat, echo, failing"):
         assistants.resolve("x" * 10_000)
     with pytest.raises(NotFound):
         assistants.resolve(str(uuid4()))

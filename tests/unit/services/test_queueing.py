@@ -25,12 +25,13 @@ from crewline.store.changes import Update
 from crewline.store.idempotency import KEPT_S, Once
 from crewline.store.markers import Marker
 from crewline.store.table import Refused
-from tests.unit.store.worlds import NOW, TENANT, Calls, World, claimed, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, sealed, uuid6
 
 SUCCESS = Outcome(status="success", thread_status="idle")
 LOST = ReadTimeoutError(endpoint_url="http://db")
 ONCE = Once(scope="POST /runs", key="k", digest="d")
 UNKNOWN = "0199c7a0-0000-4000-8000-00000000dead"
+DAY_S = 86_400
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,13 @@ def test_a_run_on_a_busy_thread_waits_for_its_turn(world: World, thread: str, bu
     assert len(calls.requests) == 1
     assert (run.status, run.turn, row(world, run)) == ("pending", 2, run)
     assert markers.in_order(world.table, TENANT, thread) == [
-        Marker(run_id=run.run_id, turn=2, due=NOW + 2_000, heard=True)
+        Marker(
+            run_id=run.run_id,
+            turn=2,
+            due=NOW + 2_000,
+            heard=True,
+            crew={"graph_id": "echo", "assistant_id": ECHO},
+        )
     ]
     assert (lease(world, thread).seq, lease(world, thread).waiting) == (2, 1)
     assert world.table.get(keys.run_pointer(TENANT, run.run_id)) is not None
@@ -358,7 +365,7 @@ def test_a_stateless_start_that_is_refused_starts_nothing(
     ("fields", "keep_s", "private"),
     [
         ({}, 0, True),
-        ({"webhook": "https://example.com"}, KEEP_S, True),
+        ({"webhook": "https://example.com"}, DAY_S, True),
         ({"on_completion": "keep"}, 0, False),
     ],
 )
@@ -387,7 +394,7 @@ def test_a_batch_with_a_wrong_run_starts_none(world: World) -> None:
     for wrong, error in (
         ({"assistant_id": "nope"}, InvalidRequest),
         ({"command": {"resume": 1}}, BadRequest),
-        ({"webhook": "http://x"}, InvalidRequest),
+        ({"webhook": "http://10.0.0.1"}, InvalidRequest),
     ):
         with pytest.raises(error):
             world.runs.create_batch(TENANT, [body(), body(**wrong)])
@@ -444,7 +451,11 @@ def test_a_thread_that_somebody_else_changed_is_read_again(
     claim = claimed(world.runs.start(TENANT, thread, body()))
     assert claim.lease == lease(world, thread)
     assert claim.lease.base == uuid6(9)
-    assert world.recents.get(TENANT, thread) is None
+    known = world.recents.get(TENANT, thread)  # what the start has read, and nothing from before
+    assert known is not None
+    assert known.lease.head == uuid6(9)
+    found = known.snapshot and known.snapshot.record.checkpoint_id
+    assert found == (uuid6(9) if what == "ran" else None)
 
 
 def test_on_a_remembered_thread_that_is_busy_a_run_waits(world: World, thread: str, busy: Claim) -> None:

@@ -326,7 +326,7 @@ def test_a_run_whose_message_came_to_nothing_is_given_up(sweeps: Sweeps) -> None
     assert sweeps.sweep() == Swept(dead_letters=1)
     [(*place, reason)] = sweeps.recorder.given_up
     assert place == [TENANT, job.thread_id, job.run_id]
-    assert reason.startswith("Its message came to nothing 5 times: ")
+    assert reason.startswith("its message came to nothing 5 times: ")
     assert sweeps.dead_letters() == (0, 0)
 
 

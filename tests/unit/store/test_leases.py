@@ -312,7 +312,7 @@ def test_a_finish_hands_the_thread_over_to_the_run_that_waits(world: World, w1: 
     lease = finish(world, held, "h6", rest="interrupted", following=marker)
     assert lease == Lease(
         run="b", turn=2, epoch=3, until=NOW + GRACE_MS, seq=2, base="h6", was="interrupted",
-        head="h6", newest="h6",
+        head="h6", chain="h6", newest="h6",
     )  # fmt: skip
     assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{NOW:015d}"
     assert claim(world, "w2", run_id="b").lease.attempt == 1
@@ -329,7 +329,7 @@ def test_a_finish_hands_a_delayed_run_over_for_the_time_it_is_due(world: World, 
 def test_a_finish_forgets_what_the_lease_said_of_the_run(world: World) -> None:
     held = known(world, full(world))
     finish(world, held, "h6")
-    left = {"PK", "SK", "epoch", "seq", "waiting", "head", "newest", "private", "keep_s"}
+    left = {"PK", "SK", "epoch", "seq", "waiting", "head", "chain", "newest", "private", "keep_s"}
     assert set(world.lease(T)) == left - {"waiting"}
 
 
@@ -381,7 +381,7 @@ def test_a_rollback_is_never_weakened_to_an_interrupt(world: World, w1: Claim) -
     world.table.write(queue(world, "rollback"))
     assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "rollback", 3)
     world.table.write(queue(world, "interrupt"))
-    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "interrupt", 4)
+    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "rollback", 4)
 
 
 def test_a_run_is_not_queued_on_a_thread_that_is_free_since(world: World, w1: Claim) -> None:
@@ -473,7 +473,7 @@ def test_undoing_returns_the_head_to_where_it_was_before_the_run(world: World, w
     for _ in range(2):
         world.table.write(update)
         assert stored(world) == lease
-        assert lease == replace(held.lease, head="h1", undoing=True, until=NOW + 7 + LEASE_MS)
+        assert lease == replace(held.lease, head="h1", chain=None, undoing=True, until=NOW + 7 + LEASE_MS)
 
 
 def test_undoing_the_first_run_leaves_no_head(world: World, w1: Claim) -> None:
@@ -575,7 +575,7 @@ def test_an_edit_moves_the_head_of_a_free_thread(world: World, w1: Claim) -> Non
     read = finish(world, commit(world, w1, "h1"), "h1")
     update, lease = leases.edit(TENANT, T, read, head="h2", chain="h", newest="h3")
     world.table.write(update)
-    assert stored(world) == lease == replace(read, head="h2", newest="h3", epoch=read.epoch + 1)
+    assert stored(world) == lease == replace(read, head="h2", chain="h", newest="h3", epoch=read.epoch + 1)
     start_, _ = leases.start(TENANT, T, read, run_id="b", now=NOW)
     assert refused(world, start_).head == "h2"
 

@@ -106,7 +106,8 @@ async def follow(
         failed: It has the run's error already.
 
     Yields:
-        What came since, never empty; last the end, made up if nobody wrote one.
+        What came since, never empty; last the end, made up if nobody wrote one. Nothing when the
+        client has the end already.
 
     Raises:
         NotFound: The run was rolled back or deleted.
@@ -124,7 +125,8 @@ async def follow(
                 return
             pause = FIRST_POLL_S
         elif ended:
-            yield ending(run, failed=failed)
+            if not await asyncio.to_thread(events.ended, tenant, run.thread_id, run.run_id):
+                yield ending(run, failed=failed)
             return
         else:
             await asyncio.sleep(pause)

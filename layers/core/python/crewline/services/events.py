@@ -56,6 +56,16 @@ class Events:
         """
         return events.last(self._table, self._blobs, tenant, thread_id, run_id)
 
+    def ended(self, tenant: str, thread_id: str, run_id: str) -> bool:
+        """Tell whether the log of a run has its end.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: The last batch does not decode.
+        """
+        last = self.last(tenant, thread_id, run_id)
+        return last is not None and last.frames[-1].mode == END
+
     def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> list[Frame]:
         """Read every frame after a position, without those that came too late, each with its data.
 

@@ -527,6 +527,7 @@ class Runs:
             kwargs=body.kwargs(),
             metadata=body.metadata,
             multitask_strategy=body.multitask_strategy,
+            heard=bool(body.webhook),
         )
 
     # ------------------------------------------------------------------ reading
