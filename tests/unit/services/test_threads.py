@@ -270,6 +270,8 @@ def test_a_deletion_whose_message_is_lost_still_stands_and_is_shown_to_the_sweep
     with Calls(world.cloud.sqs, "SendMessage") as calls:
         calls.failures = [EndpointConnectionError(endpoint_url="http://sqs")]
         world.threads.delete(TENANT, ID)
+    assert len(calls.requests) == 1
+    assert world.messages() == []
     with pytest.raises(NotFound):
         world.threads.get(TENANT, ID)
     assert keys.LEASES_IN_FLIGHT.sort in world.lease(ID)

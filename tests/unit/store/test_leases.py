@@ -381,7 +381,7 @@ def test_a_rollback_is_never_weakened_to_an_interrupt(world: World, w1: Claim) -
     world.table.write(queue(world, "rollback"))
     assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "rollback", 3)
     world.table.write(queue(world, "interrupt"))
-    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "rollback", 4)
+    assert (stored(world).cancel, stored(world).drop, stored(world).upto) == ("rollback", "interrupt", 4)
 
 
 def test_a_run_is_not_queued_on_a_thread_that_is_free_since(world: World, w1: Claim) -> None:

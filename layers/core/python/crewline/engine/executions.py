@@ -105,7 +105,7 @@ class Execution:
         stored = not self._in_memory and run.kwargs["durability"] != "exit"
         self._emitter = Emitter(
             claim,
-            telling,
+            replace(telling, logged=False) if self._in_memory else telling,
             around.events,
             self._journal.written if stored else None,
             around.logger,

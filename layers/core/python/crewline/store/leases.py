@@ -124,8 +124,8 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
     change: dict[str, Any] = {"seq": turn}
     once: dict[str, Any] = {}
     if strategy == "interrupt":
-        once = {"cancel": "interrupt", "drop": "interrupt"}  # a rollback that somebody asked for stays one
-        change |= {"upto": turn, **keys.in_flight(thread_id, now)}
+        once = {"cancel": "interrupt"}  # a rollback that somebody asked for stays one
+        change |= {"upto": turn, "drop": "interrupt", **keys.in_flight(thread_id, now)}
     elif strategy == "rollback":
         change |= {
             "cancel": "rollback",
