@@ -9,8 +9,10 @@ from langchain_core.language_models.fake_chat_models import FakeListChatModel, G
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -189,3 +191,26 @@ async def _chat(state: MessagesState) -> dict[str, Any]:
 
 
 chat = StateGraph(MessagesState).add_node("model", _chat).add_edge(START, "model").compile()
+
+
+# ------------------------------------------------------------------ tooled: a model that calls a tool
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def _call(state: MessagesState) -> dict[str, Any]:
+    call = {"name": "add", "args": {"a": 1, "b": 2}, "id": "call-1", "type": "tool_call"}
+    return {"messages": [AIMessage(content="", tool_calls=[call])]}
+
+
+tooled = (
+    StateGraph(MessagesState)
+    .add_node("model", _call)
+    .add_node("tools", ToolNode([add]))
+    .add_edge(START, "model")
+    .add_edge("model", "tools")
+    .add_edge("tools", END)
+    .compile()
+)

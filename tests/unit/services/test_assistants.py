@@ -13,7 +13,7 @@ from crewline.models.manifests import Manifest
 from crewline.services.assistants import Assistants
 from tests.unit.store.worlds import ECHO
 
-CREWS = ["approval", "chat", "echo", "failing", "interview", "large", "metered", "slow", "steps", "typed"]
+CREWS = ["approval", "chat", "echo", "failing", "interview", "large", "metered", "slow", "steps", "tooled", "typed"]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_an_unknown_crew_is_told_which_ones_there_are(assistants: Assistants) ->
 def test_search_filters_by_crew_name_and_metadata(assistants: Assistants) -> None:
     assert sorted(names(assistants)) == CREWS
     assert names(assistants, graph_id="echo") == ["echo"]
-    assert sorted(names(assistants, name="L")) == ["approval", "failing", "large", "slow"]
+    assert sorted(names(assistants, name="L")) == ["approval", "failing", "large", "slow", "tooled"]
     assert sorted(names(assistants, metadata={"created_by": "system"})) == CREWS
     assert names(assistants, metadata={"created_by": "me"}) == []
     assert names(assistants, graph_id="gone") == []

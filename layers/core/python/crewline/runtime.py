@@ -24,6 +24,8 @@ from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
 from crewline.http.apps import App
+from crewline.http.v2 import commands as command_routes
+from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import system_clock
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
@@ -146,6 +148,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
+        command_routes.routes(core.runs, core.threads, tenant=tenant),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -185,6 +188,9 @@ def make_tail(environ: Mapping[str, str]) -> App:
             core.cancellations,
             tenant=core.settings.tenant,
             logger=core.logger,
+        ),
+        event_routes.routes(
+            core.runs, core.threads, core.events, tenant=core.settings.tenant, logger=core.logger
         ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,

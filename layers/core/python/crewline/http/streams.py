@@ -27,7 +27,7 @@ from crewline.services.runs import Runs
 from crewline.services.threads import Threads
 
 HEARTBEAT_S: Final = 5.0
-_IDLE_S: Final = 60.0
+IDLE_S: Final = 60.0
 """How long a thread is followed after its last run: an open tab holds a function."""
 
 
@@ -202,7 +202,7 @@ async def _followed_thread(
     seen: set[str] = set()
     replay = after is not None
     quiet = 0.0
-    while quiet < _IDLE_S:
+    while quiet < IDLE_S:
         listed = await asyncio.to_thread(runs.list, tenant, thread_id, limit=100, offset=0, status=None)
         fresh = [run for run in reversed(listed) if run.run_id not in seen]
         for run in fresh:

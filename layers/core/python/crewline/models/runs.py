@@ -16,7 +16,16 @@ TERMINAL: frozenset[RunStatus] = frozenset(("success", "error", "timeout", "inte
 LARGEST_BATCH = 1_000
 """Runs of one `POST /runs/batch`."""
 StreamMode = Literal[
-    "values", "updates", "messages", "messages-tuple", "custom", "events", "debug", "tasks", "checkpoints"
+    "values",
+    "updates",
+    "messages",
+    "messages-tuple",
+    "custom",
+    "events",
+    "debug",
+    "tasks",
+    "checkpoints",
+    "tools",
 ]
 MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]

@@ -119,6 +119,17 @@ class Threads:
             raise not_found(thread_id)
         return thread, lease
 
+    def questions(self, tenant: str, thread_id: str, lease: Lease) -> list[str]:
+        """Find the ids of the questions that are open at a thread's head.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: The newest checkpoint does not decode.
+        """
+        snapshot = self._latest(tenant, thread_id, lease)
+        asked = project_interrupts(snapshot.writes) if snapshot else {}
+        return [question["id"] for questions in asked.values() for question in questions]
+
     def get(self, tenant: str, thread_id: str) -> dict[str, Any]:
         """Show a thread with its values and open questions.
 

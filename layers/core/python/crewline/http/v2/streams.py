@@ -1,0 +1,111 @@
+"""`/threads/{thread_id}/stream/events`: everything that happens on a thread, from its first run on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+
+from crewline.errors import NotFound
+from crewline.http.followers import follow
+from crewline.http.sse import HEARTBEAT
+from crewline.http.streams import IDLE_S, guarded, sse_response
+from crewline.http.v2.events import Event, Subscription
+from crewline.http.v2.translations import Translator
+from crewline.models.clocks import parse_id, system_clock
+from crewline.models.events import START
+from crewline.models.runs import Run
+from crewline.services.events import Events
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+
+POLL_S: Final = 0.5
+"""How often a thread at rest is asked for its next run: a client keeps its connection between them."""
+_PAGE: Final = 100
+
+
+def routes(runs: Runs, threads: Threads, events: Events, *, tenant: str, logger: Logger) -> Router:
+    """Make the route that streams a thread."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.post("/threads/<thread_id>/stream/events")
+    def stream(thread_id: str) -> Response[Any]:
+        wanted = Subscription.read(router.current_event.json_body)
+        tape = Tape(runs, threads, events, tenant, parse_id(thread_id, "thread"))
+        return sse_response(guarded(_spelled(tape, wanted), logger), {})
+
+    return router
+
+
+class Tape:
+    """All events of a thread, in order, for one connection."""
+
+    def __init__(self, runs: Runs, threads: Threads, events: Events, tenant: str, thread_id: str) -> None:
+        self._runs = runs
+        self._threads = threads
+        self._events = events
+        self._tenant = tenant
+        self._thread_id = thread_id
+        self._seen: set[str] = set()
+        self._accepted = 0
+
+    async def play(self) -> AsyncIterator[list[Event]]:
+        """Give the events of every run, one run after the other, until nothing happens for a minute.
+
+        A thread that does not exist is one on which nothing happens yet.
+        """
+        quiet = 0.0
+        while quiet < IDLE_S:
+            fresh = await asyncio.to_thread(self._fresh)
+            for run in fresh:
+                self._seen.add(run.run_id)
+                async for events in self._play_run(run):
+                    yield events
+                quiet = 0.0
+            if not fresh:
+                await asyncio.sleep(POLL_S)
+                quiet += POLL_S
+
+    async def _play_run(self, run: Run) -> AsyncIterator[list[Event]]:
+        translator, first = Translator(run), True
+        try:
+            async for frames in follow(self._events, self._runs, self._tenant, run, START):
+                if first:  # by now it executes, and can be told that somebody follows
+                    await asyncio.to_thread(self._runs.watch, self._tenant, run)
+                first = False
+                yield translator.translate(frames)
+                if not run.finished:
+                    translator.move_to(system_clock())  # what is in the log next is said after this
+        except NotFound:
+            yield translator.vanish()
+
+    def _fresh(self) -> Sequence[Run]:
+        """List the runs that were accepted since the last time, in the order of their turns."""
+        with suppress(NotFound):
+            _, lease = self._threads.read(self._tenant, self._thread_id)
+            if lease.seq == self._accepted:
+                return ()
+            found: list[Run] = []
+            while True:
+                page = self._runs.list(
+                    self._tenant, self._thread_id, limit=_PAGE, offset=len(found), status=None
+                )
+                found += page
+                if len(page) < _PAGE or any(run.run_id in self._seen for run in page):
+                    break
+            self._accepted = lease.seq
+            fresh = [run for run in found if run.run_id not in self._seen]
+            return sorted(fresh, key=lambda run: (run.turn, run.run_id))
+        return ()
+
+
+async def _spelled(tape: Tape, wanted: Subscription) -> AsyncIterator[bytes]:
+    yield HEARTBEAT  # the headers go out with the first byte, and clients wait for them
+    async for events in tape.play():
+        if chunk := b"".join(event.spell() for event in events if wanted.wants(event)):
+            yield chunk
+    yield b"retry: 1000\r\n\r\n"
