@@ -13,7 +13,19 @@ from crewline.models.manifests import Manifest
 from crewline.services.assistants import Assistants
 from tests.unit.store.worlds import ECHO
 
-CREWS = ["approval", "chat", "echo", "failing", "interview", "large", "metered", "slow", "steps", "tooled", "typed"]
+CREWS = [
+    "approval",
+    "chat",
+    "echo",
+    "failing",
+    "interview",
+    "large",
+    "metered",
+    "slow",
+    "steps",
+    "tooled",
+    "typed",
+]
 
 
 @pytest.fixture(scope="module")
