@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs lint \
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream lint \
 	format synth lock wheel clean
 
 help: ## show this list
@@ -36,6 +36,9 @@ bench-checkpoints: install ## print what checkpoints cost, beside another saver 
 
 bench-runs: install ## print what a run costs, beside two other servers, and trace its requests (minutes)
 	@$(BIN)/python -m benchmarks.runs
+
+bench-stream: install ## print how fast and dear streams are, beside another server, and 100 at once (minutes)
+	@$(BIN)/python -m benchmarks.streams
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }

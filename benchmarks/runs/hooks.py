@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from benchmarks.clients import TimedClient
 from benchmarks.meters import Emitter, wire, writes_of
-from benchmarks.runs.traces import DYNAMODB, Request, touched
+from benchmarks.runs.traces import DYNAMODB, Request, event_units, touched
 from benchmarks.sizes import Wire, index_units, item_size, write_units
 from crewline.store import clients, keys
 
@@ -117,6 +117,7 @@ class Recorder:
             "service": service,
             "operation": model.name,
             "touched": touched(service, model.name, body),
+            "event_units": event_units(service, model.name, body),
             "writes": writes,
             "before": [self._read(one) for _, one, _ in writes],
             "began": time.monotonic_ns(),

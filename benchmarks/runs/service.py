@@ -60,15 +60,10 @@ def _functions(state: Path) -> Path:
     """Make a folder of functions in which the worker is the one that can be seen."""
     folder = state / "functions"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, target in (
-        ("api", locations.FUNCTIONS / "api"),
-        ("crew", locations.FUNCTIONS / "crew"),
-        ("tail", locations.FUNCTIONS / "tail"),
-        ("worker", _WORKER),
-    ):
-        link = folder / name
+    for function in locations.FUNCTIONS.iterdir():
+        link = folder / function.name
         if not link.exists():
-            link.symlink_to(target)
+            link.symlink_to(_WORKER if function.name == "worker" else function)
     return folder
 
 

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from benchmarks.meters import writes_of
+from benchmarks.sizes import item_size, write_units
 from crewline.store import keys
 
 DYNAMODB: Final = "dynamodb"
+EVENTS: Final = "events"
 
 _FAMILIES: Final = {
     "R": "run pointer",
-    "E": "events",
+    "E": EVENTS,
     "I": "idempotency",
     "O": "outbox",
     "B": "batch",
@@ -55,6 +57,8 @@ class Request:
     """Write units of the table, doubled in a transaction."""
     index_units: int = 0
     """Write units of its indexes."""
+    event_units: int = 0
+    """Write units of batches of events, doubled in a transaction; known without reading anything."""
 
     def line(self) -> bytes:
         """Spell it as a line of a log."""
@@ -79,6 +83,17 @@ def touched(service: str, operation: str, params: Mapping[str, Any]) -> list[str
     writes = writes_of(operation, params)
     return [f"{_VERBS[kind]} {_kind_of(one.get('Item') or one['Key'])}" for kind, one, _ in writes] or _read(
         operation, params
+    )
+
+
+def event_units(service: str, operation: str, params: Mapping[str, Any]) -> int:
+    """Count the write units of batches of events, which are always new: their size is in the request."""
+    if service != DYNAMODB:
+        return 0
+    return sum(
+        factor * write_units(item_size(one["Item"]))
+        for kind, one, factor in writes_of(operation, params)
+        if kind == "Put" and _kind_of(one["Item"]) == EVENTS
     )
 
 

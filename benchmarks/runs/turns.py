@@ -75,7 +75,7 @@ class Wait:
         return [one for one in self.requests if one.began < self.ended]
 
 
-class _Log:
+class Log:
     """Reads what was added to a log of requests."""
 
     def __init__(self, folder: Path) -> None:
@@ -110,7 +110,7 @@ def trace_waits(folder: Path) -> tuple[Wait, Wait]:
         for _ in range(3):
             known.wait()
     with our_service(folder, watch="requests") as service, connect(service) as http:
-        log = _Log(folder)
+        log = Log(folder)
         other = Conversation.begin(http)
         for _ in range(3):
             other.wait()
@@ -119,7 +119,7 @@ def trace_waits(folder: Path) -> tuple[Wait, Wait]:
     return warm, cold
 
 
-def _trace(conversation: Conversation, log: _Log) -> Wait:
+def _trace(conversation: Conversation, log: Log) -> Wait:
     log.take()
     began, ended = conversation.wait()
     return Wait(began, ended, log.take())
@@ -133,7 +133,7 @@ def play_turns(folder: Path, turns: Sequence[int]) -> list[Turn]:
     wanted = {turn for last in turns for turn in range(max(1, last - WINDOW + 1), last + 1)}
     found = []
     with our_service(folder, watch="items") as service, connect(service) as http:
-        log, conversation = _Log(folder), Conversation.begin(http)
+        log, conversation = Log(folder), Conversation.begin(http)
         for turn in range(1, max(turns) + 1):
             if turn not in wanted:
                 conversation.wait()

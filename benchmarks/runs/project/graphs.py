@@ -1,8 +1,13 @@
-"""The graph that every server of the benchmark serves: one node, a plain answer of 600 bytes."""
+"""The graphs that every server of the benchmarks serves: a plain answer of 600 bytes, and one that is streamed."""
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 _SENTENCES = (
@@ -41,3 +46,35 @@ graph = builder.compile()
 def with_checkpointer(checkpointer: Any) -> Any:
     """Compile the same graph over a checkpointer, for a server that hands out its own."""
     return builder.compile(checkpointer=checkpointer)
+
+
+class _Speaker(BaseChatModel):
+    """Says numbers at a pace; each token is the time at which it was said, by the machine's monotonic clock."""
+
+    tokens: int
+    pause: float
+
+    @property
+    def _llm_type(self) -> str:
+        return "speaker"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        raise NotImplementedError
+
+    async def _astream(self, *_: Any, **__: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for _number in range(self.tokens):
+            await asyncio.sleep(self.pause)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{time.monotonic_ns()} "))
+
+
+class _Speech(MessagesState):
+    tokens: int
+    pause: float
+
+
+async def _speak(state: _Speech) -> dict[str, Any]:
+    model = _Speaker(tokens=state["tokens"], pause=state["pause"])
+    return {"messages": [await model.ainvoke(state["messages"])]}
+
+
+speech = StateGraph(_Speech).add_node("speak", _speak).add_edge(START, "speak").compile()

@@ -3,13 +3,18 @@
 import asyncio
 import operator
 import os
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.prebuilt import ToolNode
@@ -214,3 +219,104 @@ tooled = (
     .add_edge("tools", END)
     .compile()
 )
+
+
+# ------------------------------------------------------------------ story: tokens, a subgraph, events of its own
+class Speaker(BaseChatModel):
+    """Says the words that it is given, one token each."""
+
+    words: list[str]
+    pause: float = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "speaker"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=" ".join(self.words)))])
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for place, word in enumerate(self.words):
+            await asyncio.sleep(self.pause)
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f" {word}" if place else word))
+        used: UsageMetadata = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(content="", usage_metadata=used, chunk_position="last")
+        )
+
+
+class Story(MessagesState, total=False):
+    pause: float
+    nap: float
+    log: Annotated[list[str], operator.add]
+
+
+async def _outline(state: Story) -> dict[str, Any]:
+    get_stream_writer()({"outline": ["once", "then"]})
+    return {"log": ["outline"]}
+
+
+def _saying(*words: str) -> Any:
+    async def say(state: Story) -> dict[str, Any]:
+        get_stream_writer()({"words": len(words)})
+        said = await Speaker(words=list(words), pause=state.get("pause", 0)).ainvoke(state["messages"])
+        return {"messages": [said], "log": [words[0]]}
+
+    return say
+
+
+async def _nap(state: Story) -> dict[str, Any]:
+    await asyncio.sleep(state.get("nap", 0))
+    return {"log": ["nap"]}
+
+
+_chapter = (
+    StateGraph(Story)
+    .add_node("say", _saying("then", "it", "rained"))
+    .add_node("nap", _nap)
+    .add_edge(START, "say")
+    .add_edge("say", "nap")
+    .compile()
+)
+
+
+async def _tell_chapter(state: Story) -> dict[str, Any]:
+    told = await _chapter.ainvoke({**state, "log": []})
+    return {"messages": told["messages"][-1:], "log": told["log"]}
+
+
+story = (
+    StateGraph(Story)
+    .add_node("outline", _outline)
+    .add_node("say", _saying("once", "there", "was", "a", "crew"))
+    .add_node("chapter", _tell_chapter)
+    .add_edge(START, "outline")
+    .add_edge("outline", "say")
+    .add_edge("say", "chapter")
+    .compile()
+)
+
+
+# ------------------------------------------------------------------ flood: more than a slow client can take
+class Flood(TypedDict, total=False):
+    chunks: int
+    size: int
+    pause: float
+    done: bool
+
+
+async def _pour(state: Flood) -> dict[str, Any]:
+    write = get_stream_writer()
+    for number in range(state["chunks"]):
+        write({"number": number, "text": os.urandom(state["size"] // 2).hex()})
+        await asyncio.sleep(state.get("pause", 0))
+    return {"done": True}
+
+
+flood = StateGraph(Flood).add_node("pour", _pour).add_edge(START, "pour").compile()

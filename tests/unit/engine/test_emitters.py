@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from crewline.engine import emitters
-from crewline.engine.emitters import Emitter, Written
+from crewline.engine.emitters import Checkpoints, Emitter
 from crewline.errors import Unavailable
 from crewline.models.events import END, ERROR, METADATA, Batch, Frame, Position, Reference, Telling
 from crewline.models.leases import Claim, Lease
@@ -52,7 +52,7 @@ class Log:
         return [frame for batch in self.batches for frame in batch.frames]
 
 
-def emitter(log: Log, *, written: Written | None = None, lease: Any = None, **telling: Any) -> Emitter:
+def emitter(log: Log, *, written: Checkpoints | None = None, lease: Any = None, **telling: Any) -> Emitter:
     known = Lease(run="r", epoch=EPOCH, attempt=1, **(lease or {})) if not isinstance(lease, Lease) else lease
     claim = Claim(tenant=TENANT, thread_id="t", run_id="r", owner="w", lease=known)
     return Emitter(claim, Telling(**telling), cast("Events", log), written, SILENT)
@@ -222,8 +222,11 @@ class Table:
 
     there: set[tuple[str, str]] = field(default_factory=set)
 
-    def __call__(self, namespace: str, checkpoint_id: str) -> bool:
+    def written(self, namespace: str, checkpoint_id: str, /) -> bool:
         return (namespace, checkpoint_id) in self.there
+
+    def shown(self, namespace: str, checkpoint_id: str, /) -> frozenset[str]:
+        return frozenset(("n",))
 
 
 def at(checkpoint_id: str, namespace: str = "") -> Reference:

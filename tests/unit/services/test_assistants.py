@@ -18,11 +18,13 @@ CREWS = [
     "chat",
     "echo",
     "failing",
+    "flood",
     "interview",
     "large",
     "metered",
     "slow",
     "steps",
+    "story",
     "tooled",
     "typed",
 ]
@@ -74,7 +76,7 @@ def test_an_unknown_crew_is_told_which_ones_there_are(assistants: Assistants) ->
 def test_search_filters_by_crew_name_and_metadata(assistants: Assistants) -> None:
     assert sorted(names(assistants)) == CREWS
     assert names(assistants, graph_id="echo") == ["echo"]
-    assert sorted(names(assistants, name="L")) == ["approval", "failing", "large", "slow", "tooled"]
+    assert sorted(names(assistants, name="L")) == ["approval", "failing", "flood", "large", "slow", "tooled"]
     assert sorted(names(assistants, metadata={"created_by": "system"})) == CREWS
     assert names(assistants, metadata={"created_by": "me"}) == []
     assert names(assistants, graph_id="gone") == []

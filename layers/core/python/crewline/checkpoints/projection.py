@@ -53,6 +53,13 @@ def project_values(record: Record) -> Any:
     }
 
 
+def shown_channels(record: Record) -> frozenset[str]:
+    """Name the channels that `project_values` shows."""
+    written = record.envelope.get("channel_versions", {})
+    names = {*record.channels, *(name for name in record.defaults if name not in written)}
+    return frozenset(name for name in names if not name.startswith(_INTERNAL_PREFIXES))
+
+
 def project_interrupts(writes: Iterable[Write]) -> dict[str, list[Any]]:
     """Show the open questions of a checkpoint by task id.
 

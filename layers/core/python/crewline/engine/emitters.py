@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, Protocol
 
 import orjson
 from aws_lambda_powertools import Logger
@@ -26,8 +26,18 @@ from crewline.store.changes import Put
 FLUSH_S: Final = 0.1
 FLUSH_BYTES: Final = 8 * 1024
 """How long frames gather for one item of the log, and how many bytes."""
+MOST_BYTES: Final = 1_000_000
+"""Bytes of a batch, and not many more: whoever reads it has it in memory as a whole."""
 
-Written = Callable[[str, str], bool]
+
+class Checkpoints(Protocol):
+    """What the emitter asks of the journal, by namespace and checkpoint id."""
+
+    def written(self, namespace: str, checkpoint_id: str, /) -> bool:
+        """Tell whether a checkpoint is in the table."""
+
+    def shown(self, namespace: str, checkpoint_id: str, /) -> frozenset[str] | None:
+        """Name the channels whose values it has; None for one that is not known."""
 
 
 class Emitter:
@@ -37,23 +47,29 @@ class Emitter:
         claim: The claim; its epoch begins every position.
         telling: To whom.
         events: The log.
-        written: Tells whether a checkpoint is in the table; None when none ever is before the end.
+        checkpoints: Those of the run; None when none is in the table before the end.
         logger: Where a batch that could not be written is noted.
     """
 
     def __init__(
-        self, claim: Claim, telling: Telling, events: Events, written: Written | None, logger: Logger
+        self,
+        claim: Claim,
+        telling: Telling,
+        events: Events,
+        checkpoints: Checkpoints | None,
+        logger: Logger,
     ) -> None:
         self._claim = claim
         self._telling = telling
         self._events = events
-        self._written = written
+        self._checkpoints = checkpoints
         self._logger = logger
         self._epoch = claim.lease.epoch
         self._seq = 0
         self._before: Batch | None = None
         self._waiting: list[Frame] = []
         self._open: dict[tuple[str, ...], int] = {}
+        self._whole: dict[Position, bytes] = {}
         self._size = 0
         self._first = True
         self._tokens = telling.tokens
@@ -106,9 +122,10 @@ class Emitter:
             self._telling.listener(frame)
         if not self._telling.logged or (mode in TOKENS and not self._tokens):
             return
-        if self._written and reference:
+        if self._checkpoints and reference:
+            self._whole[frame.position] = data
             frame = replace(frame, data=rest, reference=reference)
-        elif self._written and opens:
+        elif self._checkpoints and opens:
             self._open[namespace] = len(self._waiting)
         self._waiting.append(frame)
         self._size += frame.size
@@ -119,6 +136,7 @@ class Emitter:
         place = self._open.pop(namespace, None)
         if place is not None and place < len(self._waiting):
             frame = self._waiting[place]
+            self._whole[frame.position] = frame.data or b"null"
             self._size -= len(frame.data or b"")
             self._waiting[place] = replace(frame, data=None, reference=reference)
 
@@ -128,10 +146,14 @@ class Emitter:
 
     async def close(self) -> None:
         """Stop writing by itself; what is left goes with the finish."""
-        self._closing = True
-        self._full.set()
+        self.stop()
         if self._flushing:
             await self._flushing
+
+    def stop(self) -> None:
+        """Write nothing more, and wait for nothing: the run goes on elsewhere, and says the rest there."""
+        self._closing = True
+        self._full.set()
 
     def rest(self, *frames: tuple[str, bytes]) -> list[Put]:
         """Give the write of all that the log does not have yet, ended by some last frames.
@@ -144,7 +166,7 @@ class Emitter:
         if not self._telling.logged:
             return []
         last = self._last(frames)
-        batch = self._batch([*self._waiting, *last])
+        batch = self._batch([*map(self._settled, self._waiting), *last])
         return [self._prepare(batch)]
 
     def tell(self, *frames: tuple[str, bytes]) -> None:
@@ -190,6 +212,8 @@ class Emitter:
                 continue
             self._first = False
             del self._waiting[: len(ready)]
+            for frame in ready:
+                self._whole.pop(frame.position, None)
             self._open = {name: place - len(ready) for name, place in self._open.items()}
             self._size = sum(frame.size for frame in self._waiting)
 
@@ -200,16 +224,36 @@ class Emitter:
         """Find the frames whose checkpoints are in the table, up to the first whose is not."""
         unresolved = min(self._open.values(), default=len(self._waiting))
         ready: list[Frame] = []
+        size = 0
         for frame in self._waiting[:unresolved]:
             reference = frame.reference
             if (
                 reference
-                and self._written
-                and not self._written(reference.namespace, reference.checkpoint_id)
+                and self._checkpoints
+                and not self._checkpoints.written(reference.namespace, reference.checkpoint_id)
             ):
                 break
-            ready.append(frame)
+            ready.append(self._settled(frame))
+            size += ready[-1].size
+            if size >= MOST_BYTES:
+                self._full.set()  # there is more
+                break
         return ready
+
+    def _settled(self, frame: Frame) -> Frame:
+        """Leave with a frame what its checkpoint does not have.
+
+        A checkpoint has no value of a channel that nothing has written yet, nor of one that is not
+        kept, or not at every step; a stream shows them.
+        """
+        reference, whole = frame.reference, self._whole.get(frame.position)
+        if self._checkpoints is None or reference is None or reference.names is None or whole is None:
+            return frame
+        shown = self._checkpoints.shown(reference.namespace, reference.checkpoint_id)
+        if shown is None:
+            return replace(frame, data=whole, reference=None)
+        missing = [name for name in reference.names if name not in shown]
+        return replace(frame, data=_with(missing, frame.data, whole, reference.path)) if missing else frame
 
     def _batch(self, frames: Sequence[Frame]) -> Batch:
         before = self._before
@@ -219,3 +263,19 @@ class Emitter:
     def _prepare(self, batch: Batch) -> Put:
         claim = self._claim
         return self._events.prepare(claim.tenant, claim.thread_id, claim.run_id, batch)
+
+
+def _with(names: Sequence[str], rest: bytes | None, whole: bytes, path: tuple[str, ...]) -> bytes:
+    """Put the values of some channels beside what is kept of a frame anyway."""
+    values: Any = orjson.loads(whole)
+    for name in path:
+        values = values[name]
+    kept = {name: values[name] for name in names}
+    content: Any = orjson.loads(rest or b"{}")
+    if not path:
+        return orjson.dumps({**kept, **content})
+    inner = content
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = kept
+    return orjson.dumps(content)

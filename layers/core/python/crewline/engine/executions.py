@@ -107,7 +107,7 @@ class Execution:
             claim,
             replace(telling, logged=False) if self._in_memory else telling,
             around.events,
-            self._journal.written if stored else None,
+            self._journal if stored else None,
             around.logger,
         )
         self._stored = stored
@@ -142,6 +142,7 @@ class Execution:
             )
         finally:
             unregister()
+            self._emitter.stop()
         self._emitter.tell(*self._last_words(replace(outcome, status=ended.status)))
         self._remember(ended, stopped.snapshot)
         return self._answer(ended, stopped)

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Final, Literal
 
 from crewline.checkpoints.codec import Base, seal_record, seal_writes
+from crewline.checkpoints.projection import shown_channels
 from crewline.checkpoints.records import LateWrites, Link, Record, Sealed, Snapshot, Write, merge_writes
 from crewline.errors import RunCancelled
 
@@ -68,6 +69,7 @@ class Journal:
         self._older: dict[str, Snapshot] = {}
         self._flushes = 0
         self._written: dict[str, str] = {}
+        self._shown: dict[Place, frozenset[str]] = {}
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.failure: BaseException | None = None
@@ -84,6 +86,7 @@ class Journal:
         record = snapshot.record
         place = (record.namespace, record.checkpoint_id)
         with self._lock:
+            self._shown[place] = shown_channels(record)
             self._known[place] = merge_writes(snapshot.writes, self._known.get(place, ()))
             if self._newest.get(record.namespace) == record.checkpoint_id and place in self._bases:
                 return  # what this writer holds is newer than what it read
@@ -139,6 +142,7 @@ class Journal:
             self._ready.append(replace(sealed, superstep=superstep))
             self._advance(record.namespace, record.checkpoint_id)
             self._bases[(record.namespace, record.checkpoint_id)] = (record, link)
+            self._shown[(record.namespace, record.checkpoint_id)] = shown_channels(record)
             self._changed.notify_all()
 
     def put_writes(self, place: Place, writes: Sequence[Write]) -> None:
@@ -247,6 +251,11 @@ class Journal:
         """Tell whether a checkpoint of this writer is in the table."""
         with self._lock:
             return self._written.get(namespace, "") >= checkpoint_id
+
+    def shown(self, namespace: str, checkpoint_id: str) -> frozenset[str] | None:
+        """Name the channels whose values a checkpoint of this writer has; None when it knows no such one."""
+        with self._lock:
+            return self._shown.get((namespace, checkpoint_id))
 
     def _note(self, entries: Sequence[Sealed]) -> None:
         with self._lock:

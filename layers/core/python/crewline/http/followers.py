@@ -132,4 +132,4 @@ async def follow(
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_POLL_S)
         if not run.finished:
-            run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
+            run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id, whole=False)

@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, to_json
-from crewline.http.followers import LAST_POLL_S, Live, follow
+from crewline.http.followers import LAST_POLL_S, FellBehind, Live, follow
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
 from crewline.http.waits import keep_alive
@@ -145,6 +145,10 @@ async def guarded(
 
     Yields:
         Events and heartbeats.
+
+    Raises:
+        FellBehind: The client reads too slowly. A line that breaks is resumed by the SDKs; one that
+            ends with an event is over.
     """
     following = asyncio.ensure_future(anext(chunks, None))
     ended = False
@@ -160,6 +164,9 @@ async def guarded(
                 return
             following = asyncio.ensure_future(anext(chunks, None))
             yield chunk
+    except FellBehind:
+        ended = True  # we leave, not the client: whoever comes back with Last-Event-ID finds its run
+        raise
     except CrewlineError as exc:
         ended = True
         yield spell("error", orjson.dumps(_error(exc)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,11 @@ from crewline.store.blobs import Blobs
 from crewline.store.changes import Put
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
+
+MOST_BYTES: Final = 1_000_000
+"""Bytes of the log that are read at once, and not many more: a run may have said more than fits into memory."""
+MOST_STATES: Final = 32
+"""Checkpoints that are read at once for the frames that refer to them."""
 
 
 class Events:
@@ -67,22 +72,45 @@ class Events:
         return last is not None and last.frames[-1].mode == END
 
     def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> list[Frame]:
-        """Read every frame after a position, without those that came too late, each with its data.
+        """Read frames after a position, without those that came too late, each with its data.
 
         Returns:
-            The frames in order; those whose checkpoint is not in the table yet, and what follows
-            them, come with a later call.
+            The frames in order, about `MOST_BYTES` of them; the rest comes with a later call, and
+            so do those whose checkpoint is not in the table yet, and what follows them.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A batch or a checkpoint does not decode.
         """
-        batches = list(events.after(self._table, self._blobs, tenant, thread_id, run_id, position))
         frames: list[Frame] = []
-        for frame in _valid(batches):  # a batch whose answer was lost comes again as part of the next
-            if frame.position > (frames[-1].position if frames else position):
-                frames.append(frame)
-        return self._rendered(tenant, thread_id, frames)
+        more = True
+        while more and not frames:  # all that was read may have come too late
+            batches, more = self._some(tenant, thread_id, run_id, position)
+            following = None
+            if more:
+                beyond = Position(batches[-1].frames[-1].position.epoch + 1, 0)
+                following = self._one(tenant, thread_id, run_id, beyond)
+            for frame in _valid(batches, following):
+                # A batch whose answer was lost comes again as part of the next.
+                if frame.position > (frames[-1].position if frames else position):
+                    frames.append(frame)
+            position = batches[-1].frames[-1].position if more else position
+        return self._rendered(tenant, thread_id, _few_states(frames))
+
+    def _some(self, tenant: str, thread_id: str, run_id: str, position: Position) -> tuple[list[Batch], bool]:
+        """Read batches up to a size; tell whether there may be more."""
+        batches: list[Batch] = []
+        size = 0
+        for batch in events.after(self._table, self._blobs, tenant, thread_id, run_id, position):
+            batches.append(batch)
+            size += sum(frame.size for frame in batch.frames)
+            if size >= MOST_BYTES:
+                return batches, True
+        return batches, False
+
+    def _one(self, tenant: str, thread_id: str, run_id: str, position: Position) -> Batch | None:
+        found = events.after(self._table, self._blobs, tenant, thread_id, run_id, position, page=1)
+        return next(found, None)
 
     def _rendered(self, tenant: str, thread_id: str, frames: Sequence[Frame]) -> list[Frame]:
         values = self._values(tenant, thread_id, [frame.reference for frame in frames if frame.reference])
@@ -142,9 +170,26 @@ def end_data(run: Run) -> bytes:
     return orjson.dumps({"run_id": run.run_id, "status": run.status, "usage": usage})
 
 
-def _valid(batches: Sequence[Batch]) -> Iterator[Frame]:
-    """Leave out what an epoch wrote after a higher one had begun: after the `upto` of that one."""
-    cuts = [(batch.frames[0].position.epoch, batch.upto) for batch in batches if batch.upto]
+def _few_states(frames: list[Frame]) -> list[Frame]:
+    """Give the first frames, so that not too many states are in memory at once."""
+    states: set[tuple[str, str]] = set()
+    for place, frame in enumerate(frames):
+        if frame.reference:
+            states.add((frame.reference.namespace, frame.reference.checkpoint_id))
+        if len(states) > MOST_STATES:
+            return frames[:place]
+    return frames
+
+
+def _valid(batches: Sequence[Batch], following: Batch | None) -> Iterator[Frame]:
+    """Leave out what an epoch wrote after a higher one had begun: after the `upto` of that one.
+
+    Args:
+        batches: What was read.
+        following: The first batch of a higher epoch than theirs, when they are not all there is.
+    """
+    known = [*batches, following] if following else batches
+    cuts = [(batch.frames[0].position.epoch, batch.upto) for batch in known if batch.upto]
     for batch in batches:
         for frame in batch.frames:
             place = frame.position
@@ -154,15 +199,21 @@ def _valid(batches: Sequence[Batch]) -> Iterator[Frame]:
 
 def _filled(data: bytes | None, state: Any, reference: Reference) -> bytes:
     """Put the values of a checkpoint where the frame has them."""
-    if reference.names is not None and isinstance(state, dict):
-        state = {name: state[name] for name in reference.names if name in state}
-    if data is None:
-        return orjson.dumps(state)
-    rest = orjson.loads(data)
+    rest = orjson.loads(data) if data else {}
     if not reference.path:
-        return orjson.dumps({**state, **rest})
+        return orjson.dumps(
+            {**_chosen(state, rest, reference), **rest} if rest else _chosen(state, {}, reference)
+        )
     inner = rest
     for name in reference.path[:-1]:
         inner = inner[name]
-    inner[reference.path[-1]] = state
+    inner[reference.path[-1]] = _chosen(state, inner[reference.path[-1]] or {}, reference)
     return orjson.dumps(rest)
+
+
+def _chosen(state: Any, kept: Mapping[str, Any], reference: Reference) -> Any:
+    """Choose what a frame shows, in its order: of the checkpoint, and of what was kept with the frame."""
+    if reference.names is None or not isinstance(state, dict):
+        return state
+    values = {**state, **kept}
+    return {name: values[name] for name in reference.names if name in values}

@@ -53,16 +53,32 @@ def put(tenant: str, thread_id: str, run_id: str, batch: Batch, *, blobs: Blobs 
 
 
 def after(
-    table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str, position: Position
+    table: Table,
+    blobs: Blobs | None,
+    tenant: str,
+    thread_id: str,
+    run_id: str,
+    position: Position,
+    *,
+    page: int | None = None,
 ) -> Iterator[Batch]:
     """Read the batches that end after a position, in order, as far as they are consumed.
+
+    Args:
+        table: The table.
+        blobs: The bucket of large batches.
+        tenant: Whose run.
+        thread_id: Its thread.
+        run_id: The run.
+        position: The position.
+        page: How many will be consumed, when that is known.
 
     Raises:
         Unavailable: DynamoDB or S3 did not answer.
         CorruptRecord: A batch does not decode.
     """
     first = keys.event(tenant, run_id, position.epoch, position.seq + 1)
-    for item in table.query(first.partition, at_least=first.sort):
+    for item in table.query(first.partition, at_least=first.sort, page=page):
         yield _open(item, blobs, tenant, thread_id, run_id)
 
 
