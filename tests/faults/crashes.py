@@ -35,7 +35,7 @@ from tests.faults.stories import STORIES, Found, Story
 from tests.faults.telling import Role, Telling
 
 Case = tuple[Role | None, Trouble, str]
-_STOPS, _FAULTS = 16, 47
+_STOPS, _FAULTS = 24, 71
 """Of so many calls one is stopped at, or afflicted, in the small form: another one in each story."""
 _CONFLICTS = 3
 

@@ -148,7 +148,7 @@ def _scenarios() -> Iterator[Any]:
             yield pytest.param(file, scenario, marks=missing if scenario in NOT_YET else ())
 
 
-@pytest.mark.parametrize(("file", "scenario"), _scenarios())
+@pytest.mark.parametrize(("file", "scenario"), list(_scenarios()))
 def test_a_scenario_passes(running: dict[str, Running], file: str, scenario: str) -> None:
     outcomes = running[file].outcomes()
 

@@ -136,7 +136,7 @@ class Log:
     def ended(self, tenant: str, thread_id: str, run_id: str) -> bool:
         return False  # asked only when nothing came: these logs have no end then
 
-    def get(self, tenant: str, thread_id: str, run_id: str) -> Run:
+    def get(self, tenant: str, thread_id: str, run_id: str, *, whole: bool = True) -> Run:
         row = self.rows.pop(0) if len(self.rows) > 1 else self.rows[0]
         if isinstance(row, NotFound):
             raise row
