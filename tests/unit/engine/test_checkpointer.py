@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 from crewline.checkpoints.records import Sealed
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.crews import Graph
-from crewline.engine.executions import with_checkpointer
+from crewline.engine.inputs import with_checkpointer
 from crewline.engine.journals import Journal
 from crewline.errors import StaleOwner
 from crewline.models.leases import Claim, Lease

@@ -26,7 +26,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from crewline.engine import executions
+from crewline.engine import inputs
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Graph
 from crewline.engine.executions import Execution
@@ -191,7 +191,7 @@ def test_whatever_a_crew_does_its_run_ends_as_an_error_and_the_thread_is_free(
     answer = place.run({"n": 0})
     assert name in answer["__error__"]["error"]
     assert message in answer["__error__"]["message"]
-    assert len(answer["__error__"]["message"]) <= executions.LONGEST_MESSAGE
+    assert len(answer["__error__"]["message"]) <= inputs.LONGEST_MESSAGE
     assert place.last().status == "error"
     assert place.thread_row()["status"] == "error"
     assert place.run({"n": 0}, crew="steps")["n"] == 3
@@ -707,7 +707,7 @@ def test_a_crew_loop_runs_work_from_any_thread_and_ends(place: Place) -> None:
 
 
 def test_a_command_and_a_claim_are_what_they_say(place: Place) -> None:
-    assert executions._input({"command": {"resume": None}}) == Command(resume=None)
-    assert executions._input({"command": None, "input": {"n": 1}}) == {"n": 1}
+    assert inputs.given_input({"command": {"resume": None}}) == Command(resume=None)
+    assert inputs.given_input({"command": None, "input": {"n": 1}}) == {"n": 1}
     started = place.start({"n": 0})
     assert replace(claimed(started), owner="x").owner == "x"

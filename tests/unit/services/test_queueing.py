@@ -465,6 +465,21 @@ def test_on_a_remembered_thread_that_is_busy_a_run_waits(world: World, thread: s
     assert lease(world, thread).waiting == 1
 
 
+def test_while_a_run_of_this_process_is_on_a_thread_nobody_tries_to_start_another(
+    world: World, thread: str, busy: Claim
+) -> None:
+    remember(world, thread, busy)
+    claim = claimed(world.runs.start(TENANT, thread, body()))
+    with Calls(world.cloud.dynamodb, "TransactWriteItems") as writes:
+        waits = [world.runs.start(TENANT, thread, body()) for _ in range(2)]
+    assert [one.claim for one in waits] == [None, None]
+    assert len(writes.requests) == 2  # none was refused
+    remember(world, thread, claim)  # and what this one leaves is known again
+    known = world.recents.get(TENANT, thread)
+    assert known is not None
+    assert not known.taken
+
+
 def test_a_remembered_thread_that_was_deleted_is_not_found(world: World, thread: str, busy: Claim) -> None:
     remember(world, thread, busy)
     world.threads.delete(TENANT, thread)

@@ -17,7 +17,7 @@ from crewline.models.leases import GRACE_MS, LEASE_MS, Claim, Lease
 from crewline.models.runs import Run, RunCreate, RunError
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
-from crewline.services.runs import outcome_values
+from crewline.services.results import outcome_values
 from crewline.store import keys, leases
 from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, late, sealed, uuid6
 

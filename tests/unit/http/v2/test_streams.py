@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from crewline.errors import NotFound
+from crewline.http import followers
 from crewline.http.v2 import streams
 from crewline.http.v2.events import Event
 from crewline.http.v2.streams import Tape
@@ -102,7 +103,7 @@ async def test_runs_are_told_in_the_order_of_their_turns(world: World) -> None:
 
 
 async def test_a_long_thread_is_told_whole(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_PAGE", 2)
+    monkeypatch.setattr(followers, "_PAGE", 2)
     for turn in range(1, 6):
         world.add(f"r{turn}", turn=turn)
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 import orjson
 from aws_lambda_powertools import Logger
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.serde.types import RESUME
-from langgraph.errors import GraphRecursionError
-from langgraph.types import Command, Send, StateSnapshot
+from langgraph.types import Command
 
 from crewline.checkpoints.projection import INTERRUPT, project
 from crewline.checkpoints.records import Sealed, Snapshot
@@ -24,7 +19,9 @@ from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.emitters import Emitter
 from crewline.engine.heartbeats import Heartbeats
+from crewline.engine.inputs import given_input, run_config, run_error, with_checkpointer
 from crewline.engine.journals import Journal
+from crewline.engine.recoveries import Recovery, place
 from crewline.engine.streams import GraphStream
 from crewline.engine.usages import TokenCounter
 from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
@@ -35,16 +32,13 @@ from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.services.endings import Ended, Endings, Outcome
 from crewline.services.events import Events, end_data
 from crewline.services.recents import Recents
-from crewline.services.runs import outcome_values
+from crewline.services.results import outcome_values
 from crewline.store.changes import Change
 
 _NOT_THE_RUNS_FAULT = (StaleOwner, Unavailable)
 """The run is not over: another worker has it, or will."""
 
 _LOGGED = Telling()
-
-LONGEST_MESSAGE = 10_000
-"""Characters of a crew's exception that the run keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +164,7 @@ class Execution:
             return ()  # it cannot be stored, which is the error that the run ends with
 
     async def _execute(self) -> _Stopped:
-        config = _run_config(self._run, self._tokens)
+        config = run_config(self._run, self._tokens)
         try:
             crew = self._around.crews.get(self._run.graph_id)
             async with crew.graph(config) as graph:
@@ -178,7 +172,7 @@ class Execution:
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (whatever else there is, is the run's error)
-            return _Stopped(snapshot=None, status="error", error=_run_error(exc))
+            return _Stopped(snapshot=None, status="error", error=run_error(exc))
 
     async def _execute_graph(self, graph: Graph, prepared: Prepared, config: RunnableConfig) -> _Stopped:
         checkpointer = DynamoDBCheckpointer.over(
@@ -195,9 +189,11 @@ class Execution:
         if self._forks and not await self._has_origin(checkpointer):
             return self._without_origin()
         if self.claim.lease.fed and self._stopped is None:
-            if at_rest := await self._at_rest(bound, checkpointer):
-                return at_rest
-            config = self._continued(bound, config)
+            recovery = Recovery(self._run, self.claim, self._around.storage.records, forks=self._forks)
+            if rest := await recovery.at_rest(bound, checkpointer):
+                return _Stopped(snapshot=rest.snapshot, status="success", open_steps=rest.open_steps)
+            self._left_to_answer = recovery.left_to_answer
+            config = recovery.continued(bound, config)
         self._stream = GraphStream(
             bound,
             self._emitter,
@@ -215,7 +211,7 @@ class Execution:
             return _Stopped(snapshot=snapshot, status=status, error=error)
         open_steps = False
         if status == "interrupted" or _may_have_stopped(graph, self._run.kwargs, snapshot):
-            open_steps = bool((await bound.aget_state(self._thread_config)).tasks)
+            open_steps = bool((await bound.aget_state(place(self._run.thread_id))).tasks)
         answer = None
         if snapshot and self._only_updated(snapshot):
             answer = project(prepared.serializer.dumps_typed(self._stream.last))
@@ -230,7 +226,7 @@ class Execution:
         }
         # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
         # not moved the head yet has written nothing that a second feeding does not write again.
-        given = self._left_to_answer if lease.fed and not self._forks else _input(kwargs)
+        given = self._left_to_answer if lease.fed and not self._forks else given_input(kwargs)
         if self._forks:
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
         await stream.drive(given, config, durability=kwargs["durability"], **options)
@@ -242,11 +238,8 @@ class Execution:
         return bool(self._run.kwargs.get("checkpoint_id")) and (not lease.fed or lease.head == lease.base)
 
     async def _has_origin(self, checkpointer: DynamoDBCheckpointer) -> bool:
-        origin = self._at(self._run.kwargs["checkpoint_id"])
+        origin = place(self._run.thread_id, self._run.kwargs["checkpoint_id"])
         return await checkpointer.aget_tuple(origin) is not None
-
-    def _at(self, checkpoint_id: str) -> RunnableConfig:
-        return {"configurable": {"thread_id": self._run.thread_id, "checkpoint_id": checkpoint_id}}
 
     def _without_origin(self) -> _Stopped:
         """Refuse to begin on nothing: LangGraph would take an unknown checkpoint for an empty thread."""
@@ -258,79 +251,6 @@ class Execution:
         return _Stopped(
             snapshot=None, status="error", error=RunError(error="CheckpointGone", message=message)
         )
-
-    # ------------------------------------------------------------------ going on where another worker died
-
-    async def _at_rest(self, graph: Graph, checkpointer: DynamoDBCheckpointer) -> _Stopped | None:
-        """Tell whether the run had already come to its stop, and only its finish is missing.
-
-        LangGraph takes every invoke without input as "the breakpoint was passed", and the answer to
-        one question as the answer to the next: a run that had stopped must not be invoked again.
-        """
-        # Read first: once the journal holds the checkpoint, nothing says any more in whose turn it asked.
-        snapshot = await asyncio.to_thread(checkpointer.newest, self._run.thread_id)
-        state = await graph.aget_state(self._thread_config)
-        # Not by `next`: it leaves out tasks whose writes are there and whose checkpoint is not. And where
-        # the run began there may be a command's writes, which lead on from a thread that was at its end.
-        if not state.tasks and self.claim.lease.head != self.claim.lease.base:
-            return _Stopped(snapshot=snapshot, status="success")
-        asking, open_steps = snapshot, True
-        if self._forks:  # it asked where it began; the thread is still what it was
-            origin = self._run.kwargs["checkpoint_id"]
-            records, claim = self._around.storage.records, self.claim
-            asking = await asyncio.to_thread(records.get, claim.tenant, claim.thread_id, "", origin)
-            open_steps = bool(state.tasks)
-            state = await graph.aget_state(self._at(origin))
-        asked = bool(asking and asking.asked_in == self.claim.lease.turn and state.interrupts)
-        if asked or await self._at_breakpoint(graph, state):
-            return _Stopped(snapshot=snapshot, status="success", open_steps=open_steps)
-        self._left_to_answer = self._answers_left(state, snapshot)
-        return None
-
-    def _answers_left(self, state: StateSnapshot, snapshot: Snapshot | None) -> Command[Any] | None:
-        """Find the answers by interrupt id that no task has taken yet: LangGraph stores none before.
-
-        A task that has taken one must not get it again: all its questions have one id.
-        """
-        answers = (self._run.kwargs.get("command") or {}).get("resume")
-        if not isinstance(answers, Mapping) or snapshot is None:
-            return None
-        taken = {write.task_id for write in snapshot.writes if write.channel == RESUME}
-        left = {
-            question.id: answers[question.id]
-            for task in state.tasks
-            for question in task.interrupts
-            if task.id not in taken and question.id in answers
-        }
-        return Command(resume=left) if left else None
-
-    async def _at_breakpoint(self, graph: Graph, state: StateSnapshot) -> bool:
-        if self.claim.lease.head == self.claim.lease.base:
-            return False  # it began there: this breakpoint is the one that it has passed
-        before = self._run.kwargs.get("interrupt_before") or graph.interrupt_before_nodes
-        after = self._run.kwargs.get("interrupt_after") or graph.interrupt_after_nodes
-        if _hits(before, state.next):
-            return True
-        if not after or not state.parent_config or (state.metadata or {}).get("source") != "loop":
-            return False
-        return _hits(after, (await graph.aget_state(state.parent_config)).next)
-
-    def _continued(self, graph: Graph, config: RunnableConfig) -> RunnableConfig:
-        """Count the supersteps of earlier claims against the recursion limit.
-
-        Raises:
-            GraphRecursionError: They have used it up.
-        """
-        limit = config.get("recursion_limit") or (graph.config or {}).get("recursion_limit")
-        if not limit or not self.claim.lease.steps:
-            return config
-        left = limit - self.claim.lease.steps
-        if left < 1:
-            raise GraphRecursionError(
-                f"Recursion limit of {limit} reached without hitting a stop condition. "
-                "You can increase the limit by setting the `recursion_limit` config key."
-            )
-        return {**config, "recursion_limit": left}
 
     def _recall(self) -> None:
         """Take the newest checkpoint from memory, if nobody has written to the thread since.
@@ -379,7 +299,7 @@ class Execution:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
             self._raise_failure()
-            return ("timeout", self._timeout()) if timed_out else ("error", _run_error(exc))
+            return ("timeout", self._timeout()) if timed_out else ("error", run_error(exc))
         self._raise_failure()
         return ("interrupted" if isinstance(self._journal.failure, RunCancelled) else "success"), None
 
@@ -441,61 +361,12 @@ class Execution:
         command = self._run.kwargs.get("command") or {}
         return "update" in command and snapshot.record.checkpoint_id == self.claim.lease.base
 
-    @property
-    def _thread_config(self) -> RunnableConfig:
-        return {"configurable": {"thread_id": self._run.thread_id}}
-
     def _commit(self, entries: Sequence[Sealed]) -> None:
         self.claim = self._around.storage.leases.commit(self.claim, entries, usage=self._tokens.committed)
 
     def _cancel_graph(self) -> None:
         if self._graph_task:
             self._graph_task.cancel()
-
-
-def with_checkpointer(graph: Graph, checkpointer: BaseCheckpointSaver[Any]) -> Graph:
-    """Give a graph a checkpointer for one use.
-
-    A shallow copy: LangGraph's own `copy` validates the graph anew and drops its schema allow-list.
-    """
-    bound = copy.copy(graph)
-    bound.checkpointer = checkpointer
-    return bound
-
-
-def _run_config(run: Run, tokens: TokenCounter) -> RunnableConfig:
-    """Make the config of a run: what the caller sent, and what names the run and its place."""
-    sent: Mapping[str, Any] = run.kwargs["config"]
-    names = {"run_id": run.run_id, "graph_id": run.graph_id, "assistant_id": run.assistant_id}
-    configurable = {
-        name: value for name, value in sent.get("configurable", {}).items() if name != "checkpoint_id"
-    }
-    config: RunnableConfig = {
-        "configurable": {**configurable, **names, "thread_id": run.thread_id, "checkpoint_ns": ""},
-        "metadata": {**sent.get("metadata", {}), **run.metadata, **names},
-        "run_id": UUID(run.run_id),
-        "tags": list(sent.get("tags", [])),
-        "callbacks": [tokens],
-    }
-    if limit := sent.get("recursion_limit"):
-        config["recursion_limit"] = limit
-    return config
-
-
-def _input(kwargs: Mapping[str, Any]) -> Any:
-    command = kwargs.get("command")
-    if command is None:
-        return kwargs.get("input")
-    fields: dict[str, Any] = {name: command[name] for name in ("resume", "update") if name in command}
-    if isinstance(fields.get("update"), list):  # pairs of channel and value
-        fields["update"] = [tuple(pair) for pair in fields["update"]]
-    if goto := command.get("goto"):
-        fields["goto"] = [_destination(one) for one in (goto if isinstance(goto, list) else [goto])]
-    return Command(**fields)
-
-
-def _destination(goto: Any) -> str | Send:
-    return goto if isinstance(goto, str) else Send(goto["node"], goto.get("input"))
 
 
 def _may_have_stopped(graph: Graph, kwargs: Mapping[str, Any], snapshot: Snapshot | None) -> bool:
@@ -508,13 +379,3 @@ def _may_have_stopped(graph: Graph, kwargs: Mapping[str, Any], snapshot: Snapsho
         graph.interrupt_after_nodes,
     )
     return asked or any(breakpoints)
-
-
-def _hits(wanted: Any, nodes: Sequence[str]) -> bool:
-    return bool(nodes) if wanted == "*" else any(node in (wanted or ()) for node in nodes)
-
-
-def _run_error(error: BaseException) -> RunError:
-    # A text may hold what UTF-8 does not have; a message that cannot be stored would hide the failure.
-    message = str(error)[:LONGEST_MESSAGE].encode(errors="replace").decode()
-    return RunError(error=type(error).__name__, message=message)

@@ -13,7 +13,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from crewline.engine.checkpointer import DynamoDBCheckpointer
 from crewline.engine.crews import Graph
-from crewline.engine.executions import Execution, Surroundings, with_checkpointer
+from crewline.engine.executions import Execution, Surroundings
+from crewline.engine.inputs import with_checkpointer
 from crewline.engine.loops import CrewLoop
 from crewline.engine.states import EMPTY, render
 from crewline.models.events import Telling

@@ -19,7 +19,8 @@ from crewline.models.events import Reference
 _HIDDEN: Final = "langsmith:hidden"
 _NAMES: Final = {"messages-tuple": "messages"}
 """Modes of the API that LangGraph knows by another name."""
-_STEPS: Final = {"checkpoint": ("payload", "values")}
+_DEBUG_VALUES: Final = ("payload", "values")
+"""Where a checkpoint in the mode `debug` has its values."""
 
 
 class GraphStream:
@@ -124,7 +125,7 @@ class GraphStream:
                     namespace,
                     mode,
                     {**chunk, "payload": _plain_configs(chunk["payload"])},
-                    _STEPS["checkpoint"],
+                    _DEBUG_VALUES,
                 )
             case _:
                 self._emitter.emit(mode, self._json(chunk), namespace)

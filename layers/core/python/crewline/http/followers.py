@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Final
 
-from crewline.errors import CrewlineError
+from crewline.errors import CrewlineError, NotFound
 from crewline.http.sse import is_end
 from crewline.models.events import Frame, Position
 from crewline.models.runs import Run
 from crewline.services.events import Events, ending
 from crewline.services.runs import Runs
+from crewline.services.threads import Threads
 
 FIRST_POLL_S: Final = 0.05
 LAST_POLL_S: Final = 1.0
 """How often the log of a run is read: at once after something came, more rarely the longer nothing does."""
 MOST_BYTES: Final = 8_000_000
 """What may wait for a client that reads slowly; one that falls behind further is cut off, and resumes."""
+_PAGE: Final = 100
+"""Runs that are listed at once."""
 
 
 class FellBehind(CrewlineError):
@@ -90,6 +94,49 @@ class Live:
             loop, event = wake
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
+
+
+class Arrivals:
+    """The runs of a thread as they are accepted, for one connection; a thread at rest costs one small read.
+
+    Args:
+        runs: The runs.
+        threads: The threads.
+        tenant: Whose thread.
+        thread_id: The thread; one that does not exist is one on which nothing happens yet.
+    """
+
+    def __init__(self, runs: Runs, threads: Threads, tenant: str, thread_id: str) -> None:
+        self._runs = runs
+        self._threads = threads
+        self._tenant = tenant
+        self._thread_id = thread_id
+        self._seen: set[str] = set()
+        self._accepted = 0
+
+    def fresh(self) -> Sequence[Run]:
+        """List the runs that were accepted since the last time, in the order of their turns.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        with suppress(NotFound):
+            _, lease = self._threads.read(self._tenant, self._thread_id)
+            if lease.seq == self._accepted:
+                return ()
+            found: list[Run] = []
+            while True:
+                page = self._runs.list(
+                    self._tenant, self._thread_id, limit=_PAGE, offset=len(found), status=None
+                )
+                found += page
+                if len(page) < _PAGE or any(run.run_id in self._seen for run in page):
+                    break
+            self._accepted = lease.seq
+            fresh = [run for run in found if run.run_id not in self._seen]
+            self._seen |= {run.run_id for run in fresh}
+            return sorted(fresh, key=lambda run: (run.turn, run.run_id))
+        return ()
 
 
 async def follow(

@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, to_json
-from crewline.http.followers import LAST_POLL_S, FellBehind, Live, follow
+from crewline.http.followers import LAST_POLL_S, Arrivals, FellBehind, Live, follow
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
 from crewline.http.waits import keep_alive
@@ -81,7 +81,8 @@ def routes(
         threads.read(tenant, thread_id)
         after = parse_id(router.current_event.headers.get("last-event-id"))
         wanted = wanted_modes(stream_modes or stream_mode) or {"run_modes"}
-        chunks = _followed_thread(events, runs, tenant, thread_id, wanted, after)
+        arrivals = Arrivals(runs, threads, tenant, thread_id)
+        chunks = _followed_thread(arrivals, events, runs, tenant, wanted, after)
         return sse_response(guarded(chunks, logger), {})
 
     return router
@@ -203,17 +204,14 @@ def wanted_modes(given: Iterable[str] | None) -> set[str]:
 
 
 async def _followed_thread(
-    events: Events, runs: Runs, tenant: str, thread_id: str, wanted: set[str], after: Place | None
+    arrivals: Arrivals, events: Events, runs: Runs, tenant: str, wanted: set[str], after: Place | None
 ) -> AsyncIterator[bytes]:
     """Spell the events of every run of a thread, one after the other, until nothing happens for a minute."""
-    seen: set[str] = set()
     replay = after is not None
     quiet = 0.0
     while quiet < IDLE_S:
-        listed = await asyncio.to_thread(runs.list, tenant, thread_id, limit=100, offset=0, status=None)
-        fresh = [run for run in reversed(listed) if run.run_id not in seen]
+        fresh = await asyncio.to_thread(arrivals.fresh)
         for run in fresh:
-            seen.add(run.run_id)
             if run.finished and not replay:
                 continue
             quiet = 0.0

@@ -54,7 +54,10 @@ class Cancellations:
                 raise NotFound(
                     f"Run {run.run_id} has ended with status {run.status}; there is nothing to cancel."
                 )
-            if self._stop_waiting(tenant, run, action) or self._stop_in_flight(tenant, run, action):
+            waits = run.status == "pending"  # or is in flight and not yet claimed
+            if waits and self._stop_waiting(tenant, run, action):
+                return
+            if self._stop_in_flight(tenant, run, action):
                 return
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from crewline.checkpoints.records import Snapshot, as_blob
@@ -29,6 +29,8 @@ class Recent:
     """Its newest checkpoint, when that is not large."""
     size: int = 0
     """Bytes of the checkpoint's values."""
+    taken: bool = False
+    """A run of this process is on it: who comes next must look."""
 
 
 class Recents:
@@ -55,6 +57,12 @@ class Recents:
         """Tell what is known of a thread; somebody else may have been there since."""
         with self._lock:
             return self._kept.get((tenant, thread_id))
+
+    def take(self, tenant: str, thread_id: str) -> None:
+        """Note that a run was started on a thread, whose beginning is still what is known of it."""
+        with self._lock:
+            if known := self._kept.get((tenant, thread_id)):
+                self._kept[(tenant, thread_id)] = replace(known, taken=True)
 
     def drop(self, tenant: str, thread_id: str) -> None:
         """Forget a thread: what was known of it has turned out to be old."""

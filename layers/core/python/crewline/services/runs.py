@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from aws_lambda_powertools import Logger
 
-from crewline.checkpoints.projection import INTERRUPT, project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
 from crewline.errors import (
     BadRequest,
@@ -34,6 +33,7 @@ from crewline.models.threads import Thread, ThreadCreate
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.recents import Recents
+from crewline.services.results import joined_values, outcome_values, run_values
 from crewline.services.threads import Threads, check_size, not_found
 from crewline.store import idempotency, keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
@@ -147,7 +147,10 @@ class Runs:
     def start(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Admitted:
         """Start a run and claim it in the same write, to execute it in place; on a busy thread, queue it.
 
-        Args and errors are those of `create`.
+        The arguments are those of `create`.
+
+        Raises:
+            CrewlineError: What `create` raises, for the same reasons.
         """
         return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once)
 
@@ -175,7 +178,8 @@ class Runs:
             once: Names the request, so that a repetition gives the same run.
             readable: Somebody may ask for it later, although it executes in place.
 
-        Errors are those of `create_stateless`.
+        Raises:
+            CrewlineError: What `create_stateless` raises, for the same reasons.
         """
         return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, readable=readable)
 
@@ -280,6 +284,7 @@ class Runs:
             return other
         if ahead:
             self._keep_ahead(tenant, run.thread_id, place, ahead)
+        self._recents.take(tenant, run.thread_id)
         return self._begun(tenant, run, lease)
 
     def _read_ahead(self, tenant: str, run: Run, place: _Place) -> Future[Snapshot | None] | None:
@@ -476,7 +481,7 @@ class Runs:
     def _look(self, tenant: str, thread_id: str, body: RunCreate, *, remember: bool) -> _Place:
         """Find out how a thread is; from memory when this process was the last one on it."""
         known = self._recents.get(tenant, thread_id) if remember else None
-        if known and known.lease.free:
+        if known and known.lease.free and not known.taken:
             return _Place(known.lease, known.rest, remembered=True)
         thread, lease = threads.read(self._table, tenant, thread_id)
         if thread is None:
@@ -546,24 +551,6 @@ class Runs:
             raise NotFound(f"Run with ID {run_id} not found on thread {thread_id}.")
         return run
 
-    def result(self, tenant: str, run: Run) -> Any:
-        """Show what a finished run answers to those who join it.
-
-        Returns:
-            The values it left, only its questions when it stopped at some, or its error.
-
-        Raises:
-            Unavailable: DynamoDB or S3 did not answer.
-            CorruptRecord: Its last checkpoint does not decode.
-        """
-        if run.error:
-            return {"__error__": run.error.wire()}
-        snapshot = self._left(tenant, run)
-        if snapshot is None:
-            return {}
-        questions = _questions(snapshot)
-        return {INTERRUPT: questions} if questions else project_values(snapshot.record)
-
     def watch(self, tenant: str, run: Run) -> None:
         """Ask whoever executes a run to log all that it says: somebody follows it.
 
@@ -576,6 +563,18 @@ class Runs:
         with suppress(Refused):  # it waits or has ended
             self._table.write(change)
 
+    def result(self, tenant: str, run: Run) -> Any:
+        """Show what a finished run answers to those who join it.
+
+        Returns:
+            The values it left, only its questions when it stopped at some, or its error.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: Its last checkpoint does not decode.
+        """
+        return run_values(run, self._left(tenant, run), joined_values)
+
     def outcome(self, tenant: str, run: Run) -> Any:
         """Show what a finished run answers to those who waited for it: its values, with its questions.
 
@@ -583,13 +582,12 @@ class Runs:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: Its last checkpoint does not decode.
         """
-        if run.error:
-            return {"__error__": run.error.wire()}
-        snapshot = self._left(tenant, run)
-        return outcome_values(snapshot) if snapshot else {}
+        return run_values(run, self._left(tenant, run), outcome_values)
 
     def _left(self, tenant: str, run: Run) -> Snapshot | None:
-        return self._records.get(tenant, run.thread_id, "", run.head) if run.head else None
+        if run.error or not run.head:
+            return None
+        return self._records.get(tenant, run.thread_id, "", run.head)
 
     def list(
         self, tenant: str, thread_id: str, *, limit: int, offset: int, status: RunStatus | None
@@ -604,20 +602,6 @@ class Runs:
         thread, _ = self._threads.read(tenant, thread_id)
         found = runs.newest_first(self._table, self._blobs, tenant, thread.thread_id, status=status)
         return list(islice(found, offset, offset + limit))
-
-
-def outcome_values(snapshot: Snapshot) -> Any:
-    """Show what a run that was waited for answers: its values, and the questions it stopped at.
-
-    Raises:
-        CorruptRecord: The checkpoint does not decode.
-    """
-    values, questions = project_values(snapshot.record), _questions(snapshot)
-    return {**values, INTERRUPT: questions} if questions and isinstance(values, Mapping) else values
-
-
-def _questions(snapshot: Snapshot) -> list[Any]:
-    return [question for asked in project_interrupts(snapshot.writes).values() for question in asked]
 
 
 def _thread_metadata(assistant: Assistant) -> dict[str, str]:

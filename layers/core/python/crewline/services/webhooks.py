@@ -16,7 +16,7 @@ from crewline.errors import InvalidRequest, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.runs import Run, RunStatus
 from crewline.models.webhooks import Target, WebhookPolicy, check_url
-from crewline.services.runs import outcome_values
+from crewline.services.results import outcome_values
 from crewline.store import runs, secrets
 from crewline.store.blobs import Blobs
 from crewline.store.queues import WebhookJob, parse_webhook

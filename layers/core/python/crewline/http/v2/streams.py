@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 
 from crewline.errors import NotFound
-from crewline.http.followers import follow
+from crewline.http.followers import Arrivals, follow
 from crewline.http.sse import HEARTBEAT
 from crewline.http.streams import IDLE_S, guarded, sse_response
 from crewline.http.v2.events import Event, Subscription
@@ -25,7 +24,6 @@ from crewline.services.threads import Threads
 
 POLL_S: Final = 0.5
 """How often a thread at rest is asked for its next run: a client keeps its connection between them."""
-_PAGE: Final = 100
 
 
 def routes(runs: Runs, threads: Threads, events: Events, *, tenant: str, logger: Logger) -> Router:
@@ -46,12 +44,9 @@ class Tape:
 
     def __init__(self, runs: Runs, threads: Threads, events: Events, tenant: str, thread_id: str) -> None:
         self._runs = runs
-        self._threads = threads
         self._events = events
         self._tenant = tenant
-        self._thread_id = thread_id
-        self._seen: set[str] = set()
-        self._accepted = 0
+        self._arrivals = Arrivals(runs, threads, tenant, thread_id)
 
     async def play(self) -> AsyncIterator[list[Event]]:
         """Give the events of every run, one run after the other, until nothing happens for a minute.
@@ -60,9 +55,8 @@ class Tape:
         """
         quiet = 0.0
         while quiet < IDLE_S:
-            fresh = await asyncio.to_thread(self._fresh)
+            fresh = await asyncio.to_thread(self._arrivals.fresh)
             for run in fresh:
-                self._seen.add(run.run_id)
                 async for events in self._play_run(run):
                     yield events
                 quiet = 0.0
@@ -82,25 +76,6 @@ class Tape:
                     translator.move_to(system_clock())  # what is in the log next is said after this
         except NotFound:
             yield translator.vanish()
-
-    def _fresh(self) -> Sequence[Run]:
-        """List the runs that were accepted since the last time, in the order of their turns."""
-        with suppress(NotFound):
-            _, lease = self._threads.read(self._tenant, self._thread_id)
-            if lease.seq == self._accepted:
-                return ()
-            found: list[Run] = []
-            while True:
-                page = self._runs.list(
-                    self._tenant, self._thread_id, limit=_PAGE, offset=len(found), status=None
-                )
-                found += page
-                if len(page) < _PAGE or any(run.run_id in self._seen for run in page):
-                    break
-            self._accepted = lease.seq
-            fresh = [run for run in found if run.run_id not in self._seen]
-            return sorted(fresh, key=lambda run: (run.turn, run.run_id))
-        return ()
 
 
 async def _spelled(tape: Tape, wanted: Subscription) -> AsyncIterator[bytes]:
