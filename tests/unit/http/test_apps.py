@@ -20,6 +20,7 @@ from crewline.http.apps import App, empty_response, json_response
 from crewline.http.replies import Reply
 from crewline.http.resources import PROXY, RESOURCES, resource_for
 from crewline.http.waits import keep_alive
+from crewline.models.cors import CorsPolicy
 from crewline.models.threads import Wire
 
 LOGGER = Logger(service="waits", level="CRITICAL")
@@ -67,7 +68,13 @@ def make_app(**options: Any) -> App:
         return empty_response()
 
     return App(
-        router, **{"max_body_bytes": 100, "logger": Logger(service="apps", level="CRITICAL"), **options}
+        router,
+        **{
+            "cors": CorsPolicy(),
+            "max_body_bytes": 100,
+            "logger": Logger(service="apps", level="CRITICAL"),
+            **options,
+        },
     )
 
 
@@ -102,7 +109,8 @@ def test_an_empty_answer_has_no_body(app: App) -> None:
         (event("POST", "/meet/1", "{"), 422),
         (event("POST", "/meet/1", '{"name": 5}'), 422),
         (event("POST", "/meet/1", "x" * 101), 413),
-        ({}, 500),
+        (event("PATCH", "/things/a"), 405),
+        ({"httpMethod": "GET"}, 500),
     ],
 )
 def test_whatever_goes_wrong_is_a_reply(app: App, one: dict[str, Any], status: int) -> None:
@@ -111,6 +119,26 @@ def test_whatever_goes_wrong_is_a_reply(app: App, one: dict[str, Any], status: i
     assert reply.status == status
     assert set(body) == {"detail", "code"}
     assert "hunter2" not in body["detail"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(app: App) -> None:
+    reply = app.answer(event("PATCH", "/things/a"), None)
+    assert reply.headers["allow"] == "DELETE, GET"
+    assert read(reply)["detail"] == "Method PATCH is not allowed here; use DELETE, GET."
+
+
+def test_a_page_may_read_every_answer_also_one_that_went_wrong(app: App) -> None:
+    for one in (event("GET", "/things/a"), event("GET", "/nothing"), event("DELETE", "/things/bug")):
+        reply = app.answer({**one, "headers": {"Origin": "https://page.example"}}, None)
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert "location" in reply.headers["access-control-expose-headers"].split(", ")
+
+
+def test_a_browser_may_ask_before_on_any_path(app: App) -> None:
+    headers = {"Origin": "https://page.example", "Access-Control-Request-Method": "POST"}
+    reply = app.answer({**event("OPTIONS", "/nothing"), "headers": headers}, None)
+    assert reply.status == 200
+    assert "POST" in reply.headers["access-control-allow-methods"]
 
 
 def test_a_wrong_field_is_named(app: App) -> None:

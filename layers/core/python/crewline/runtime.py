@@ -27,6 +27,7 @@ from crewline.http.apps import App
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import system_clock
+from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
 from crewline.observability import make_logger
@@ -149,6 +150,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         thread_routes.routes(core.threads, tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
+        cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -168,6 +170,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
             core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
         ),
         state_routes.routes(core.threads, executor, tenant=tenant),
+        cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -192,6 +195,7 @@ def make_tail(environ: Mapping[str, str]) -> App:
         event_routes.routes(
             core.runs, core.threads, core.events, tenant=core.settings.tenant, logger=core.logger
         ),
+        cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
     )
@@ -253,6 +257,11 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
 def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:
     """Give where webhooks may go; only beside a local cloud may that be this machine."""
     return manifest.webhooks if "AWS_ENDPOINT_URL" in environ else manifest.webhooks.deployed()
+
+
+def _cors(manifest: Manifest, environ: Mapping[str, str]) -> CorsPolicy:
+    """Give which web pages may call; on a laptop, where no key is asked for, not any page of the world."""
+    return manifest.cors or (LOOPBACK if "AWS_ENDPOINT_URL" in environ else CorsPolicy())
 
 
 def _make_executor(core: Core) -> Executor:

@@ -11,9 +11,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 
 from crewline.http.bodies import read_body
+from crewline.http.cors import Cors
 from crewline.http.errors import error_reply
 from crewline.http.replies import Reply
 from crewline.http.resolvers import Resolver
+from crewline.models.cors import CorsPolicy
 
 JSON: Final = "application/json"
 
@@ -23,15 +25,17 @@ class App:
 
     Args:
         routers: Its routes, grouped by noun.
+        cors: Which web pages may call them.
         max_body_bytes: A larger request body is refused with 413.
         logger: Where failures are logged.
     """
 
-    def __init__(self, *routers: Router, max_body_bytes: int, logger: Logger) -> None:
+    def __init__(self, *routers: Router, cors: CorsPolicy, max_body_bytes: int, logger: Logger) -> None:
         self._resolver = Resolver()
         for router in routers:
             self._resolver.include_router(router)
         self._resolver.prepare()
+        self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes
         self._logger = logger
 
@@ -45,6 +49,12 @@ class App:
         Returns:
             The reply; never raises.
         """
+        headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        if event.get("httpMethod") == "OPTIONS":
+            return self._cors.preflight(headers)
+        return self._cors.mark(self._answer(event, context), headers.get("origin"))
+
+    def _answer(self, event: Mapping[str, Any], context: Any) -> Reply:
         try:
             body_read = read_body(event, most=self._max_body_bytes)
             response = self._resolver.respond(event, body_read, context)

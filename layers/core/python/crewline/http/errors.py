@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
@@ -11,11 +12,23 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from crewline import errors
 from crewline.http.replies import Reply
 
+
+class MethodNotAllowed(errors.CrewlineError):
+    """The path is known, but not with this method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"Method {method} is not allowed here; use {self.allowed}.")
+
+
 STATUS: Final[dict[type[errors.CrewlineError], int]] = {
     errors.BadRequest: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    MethodNotAllowed: 405,
     errors.Conflict: 409,
     errors.TooLarge: 413,
     errors.InvalidRequest: 422,
@@ -48,6 +61,8 @@ def error_reply(error: Exception, *, request_id: str, logger: Logger) -> Reply:
         logger.warning("request failed", request_id=request_id, reason=error.message)
     retry_after = getattr(error, "retry_after", None) or error.details.get("retry_after")
     headers = {"retry-after": str(retry_after)} if retry_after else {}
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allowed
     return _reply(status, error.message, error.code, headers)
 
 

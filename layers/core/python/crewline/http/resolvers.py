@@ -18,6 +18,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from crewline.errors import NotFound
+from crewline.http.errors import MethodNotAllowed
 
 
 class _WithBody(APIGatewayProxyEvent):
@@ -64,7 +65,7 @@ class Resolver(APIGatewayRestResolver):
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
         self.exception_handler(Exception)(_raise)
-        self.exception_handler(NotFoundError)(_raise_not_found)
+        self.exception_handler(NotFoundError)(self._raise_not_found)
 
     def prepare(self) -> None:
         """Build every route's stack and models now: lazily, two first requests would race for it."""
@@ -93,6 +94,14 @@ class Resolver(APIGatewayRestResolver):
             return self._resolve().response
         finally:
             _REQUEST.reset(token)
+
+    def _raise_not_found(self, _: NotFoundError) -> Response[Any]:
+        event = self.current_event
+        path = self._remove_prefix(event.path)
+        routes = (*self._static_routes, *self._dynamic_routes)
+        if allowed := {route.method for route in routes if route.rule.match(path)}:
+            raise MethodNotAllowed(event.http_method, allowed)
+        raise NotFound("Not Found")
 
     @property
     def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]
@@ -128,7 +137,3 @@ class Resolver(APIGatewayRestResolver):
 def _raise(error: Exception) -> Response[Any]:
     """Let an error out to the app, which maps and logs it; Powertools would log it a second time."""
     raise error
-
-
-def _raise_not_found(_: NotFoundError) -> Response[Any]:
-    raise NotFound("Not Found")

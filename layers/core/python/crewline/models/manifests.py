@@ -11,6 +11,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
+from crewline.models.cors import CorsPolicy
 from crewline.models.webhooks import WebhookPolicy
 
 FILENAME = "langgraph.json"
@@ -31,6 +32,10 @@ class _Checkpointer(BaseModel):
     serde: _Serde = Field(default_factory=_Serde)
 
 
+class _Http(BaseModel):
+    cors: CorsPolicy | None = None
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -39,6 +44,7 @@ class _File(BaseModel):
     env: dict[str, str] | str = Field(default_factory=dict)
     checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
     webhooks: WebhookPolicy | None = None
+    http: _Http = Field(default_factory=_Http)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,8 @@ class Manifest:
     """Types (module, name) that checkpoints may bring back as objects, beside the state schemas'."""
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     """Where webhooks may go, and what is sent along."""
+    cors: CorsPolicy | None = None
+    """Which web pages may call the API, if the project says so."""
 
     @property
     def folder(self) -> Path:
@@ -108,6 +116,7 @@ def read_manifest(path: Path) -> Manifest:
         env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
         allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
         webhooks=parsed.webhooks or WebhookPolicy(),
+        cors=parsed.http.cors,
     )
 
 
