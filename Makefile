@@ -5,7 +5,7 @@ export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream lint \
-	format synth lock wheel clean
+	format synth openapi lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ format: install ## format the code and sort its imports
 
 synth: install ## write the template that `crewline dev` deploys (needs Node)
 	@$(BIN)/python infra/app.py --package
+
+openapi: install ## write the OpenAPI document that the API serves
+	@$(BIN)/python -m crewline.http.openapi
 
 lock: install ## resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group develop --extra cdk --universal --python-version 3.11 \

@@ -22,6 +22,15 @@ def test_it_tells_that_it_is_there(deployment: Deployment) -> None:
     assert info["flags"]["assistants"] is True
 
 
+def test_it_tells_what_the_api_is(deployment: Deployment) -> None:
+    document = deployment.request("GET", "/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    page = deployment.request("GET", "/docs")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "SwaggerUIBundle" in page.text
+    assert "://cdn" not in page.text
+
+
 def test_recorded_requests_make_and_find_a_thread(deployment: Deployment) -> None:
     made = deployment.send(recorded("create_thread"))
     assert (made.status, made.headers["content-type"]) == (200, "application/json")
@@ -126,7 +135,7 @@ def test_assistants_are_found(deployment: Deployment) -> None:
         ("GET", "/nothing/here", 404, "Not Found"),
         ("GET", "/threads/%ED%A0%80", 422, "Invalid thread ID"),
         ("GET", f"/threads/{T}/", 404, ""),
-        ("PUT", f"/threads/{T}", 404, ""),
+        ("PUT", f"/threads/{T}", 405, "use DELETE, GET, PATCH"),
     ],
 )
 def test_what_is_not_there_is_told_by_a_sentence(

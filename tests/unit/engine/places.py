@@ -25,7 +25,7 @@ from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.manifests import read_manifest
 from crewline.models.runs import CheckpointRef, Run, RunCreate
 from crewline.models.states import HistoryRequest
-from crewline.models.threads import ThreadCreate
+from crewline.models.threads import ThreadCreate, ThreadWire
 from crewline.services.events import Events
 from crewline.services.runs import Admitted
 from tests.unit.store.worlds import BASIC, SILENT, TENANT, Calls, FakeClock, World, claimed
@@ -151,7 +151,7 @@ class Place:
     def last(self) -> Run:
         return self.world.runs.list(TENANT, self.thread, limit=1, offset=0, status=None)[0]
 
-    def thread_row(self) -> dict[str, Any]:
+    def thread_row(self) -> ThreadWire:
         return self.world.threads.get(TENANT, self.thread)
 
     def state(self, at: CheckpointRef | None = None, *, subgraphs: bool = False) -> Any:

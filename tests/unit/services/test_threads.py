@@ -22,7 +22,7 @@ from crewline.errors import (
 from crewline.models.clocks import iso
 from crewline.models.leases import Claim
 from crewline.models.runs import RunCreate
-from crewline.models.threads import ThreadCreate, ThreadPatch
+from crewline.models.threads import ThreadCreate, ThreadPatch, ThreadWire
 from crewline.services.endings import Outcome
 from crewline.store import keys
 from crewline.store.changes import Put
@@ -34,11 +34,11 @@ OTHER = "0199c7a0-0000-7000-8000-00000000beef"
 SERIALIZER = JsonPlusSerializer(allowed_msgpack_modules=None)
 
 
-def create(world: World, **body: Any) -> dict[str, Any]:
+def create(world: World, **body: Any) -> ThreadWire:
     return world.threads.create(TENANT, ThreadCreate(**body))
 
 
-def patch(world: World, thread_id: str, **metadata: Any) -> dict[str, Any]:
+def patch(world: World, thread_id: str, **metadata: Any) -> ThreadWire:
     return world.threads.patch(TENANT, thread_id, ThreadPatch(metadata=metadata))
 
 

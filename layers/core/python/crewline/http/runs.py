@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 from aws_lambda_powertools import Logger
@@ -166,5 +166,5 @@ def _created(runs: Runs, tenant: str, run: Run, wait: float | None) -> Response[
     return json_response(run.wire(), headers={**headers, "x-tokens-used": str(used)})
 
 
-def _select(row: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
+def _select(row: Mapping[str, Any], names: list[str] | None) -> Mapping[str, Any]:
     return {name: row[name] for name in names if name in row} if names else row

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid5
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from crewline.models.threads import Wire
 
@@ -32,6 +33,21 @@ class AssistantSearch(Wire):
     sort_order: Literal["asc", "desc"] = "desc"
 
 
+class AssistantWire(TypedDict):
+    """An assistant as the API answers it."""
+
+    assistant_id: str
+    graph_id: str
+    config: dict[str, Any]
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    updated_at: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
     """One assistant."""
@@ -47,7 +63,7 @@ class Assistant:
     context: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def wire(self) -> dict[str, Any]:
+    def wire(self) -> AssistantWire:
         """Spell the assistant as the API answers it."""
         return {
             "assistant_id": self.assistant_id,

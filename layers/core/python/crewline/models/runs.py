@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, RootModel, field_validator, model_validator
+from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest
 from crewline.models.threads import Metadata, Wire
@@ -185,6 +186,37 @@ class RunsCancel(Wire):
         return self
 
 
+class RunErrorWire(TypedDict):
+    """How a run failed."""
+
+    error: str
+    message: str
+
+
+class UsageWire(TypedDict):
+    """Tokens that a run's model calls have used."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class RunWire(TypedDict):
+    """A run as the API answers it."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    metadata: dict[str, Any]
+    status: RunStatus
+    kwargs: dict[str, Any]
+    multitask_strategy: MultitaskStrategy
+    error: RunErrorWire | None
+    usage: UsageWire | None
+    created_at: str
+    updated_at: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunError:
     """How a run failed: the class and the text of what the crew's code raised."""
@@ -192,7 +224,7 @@ class RunError:
     error: str
     message: str
 
-    def wire(self) -> dict[str, str]:
+    def wire(self) -> RunErrorWire:
         """Spell the error as streams, joins and run rows show it."""
         return {"error": self.error, "message": self.message}
 
@@ -209,7 +241,7 @@ class Usage:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
 
-    def wire(self) -> dict[str, int]:
+    def wire(self) -> UsageWire:
         """Spell the usage as run rows and streams show it."""
         return {
             "input_tokens": self.input_tokens,
@@ -251,7 +283,7 @@ class Run:
         """Whether the status is terminal."""
         return self.status in TERMINAL
 
-    def wire(self) -> dict[str, Any]:
+    def wire(self) -> RunWire:
         """Spell the run as the API answers it."""
         return {
             "run_id": self.run_id,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], Any], Field(max_length=100)]
@@ -38,6 +39,28 @@ class ThreadPatch(Wire):
     """Merged into the metadata that is there, key by key."""
 
 
+class QuestionWire(TypedDict):
+    """A question that a graph has stopped at."""
+
+    id: str
+    value: Any
+
+
+class ThreadWire(TypedDict):
+    """A thread as the API answers it."""
+
+    thread_id: str
+    created_at: str
+    updated_at: str
+    state_updated_at: str
+    metadata: dict[str, Any]
+    status: ThreadStatus
+    config: dict[str, Any]
+    error: Any
+    values: Any
+    interrupts: dict[str, list[QuestionWire]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
     """One thread row."""
@@ -51,7 +74,7 @@ class Thread:
     config: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
 
-    def wire(self, values: Any, interrupts: Mapping[str, Any]) -> dict[str, Any]:
+    def wire(self, values: Any, interrupts: Mapping[str, list[QuestionWire]]) -> ThreadWire:
         """Spell the thread as the API answers it.
 
         Args:

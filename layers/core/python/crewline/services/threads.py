@@ -15,7 +15,7 @@ from crewline.checkpoints.records import Snapshot
 from crewline.errors import Conflict, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import Lease
-from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
+from crewline.models.threads import QuestionWire, Thread, ThreadCreate, ThreadPatch, ThreadWire
 from crewline.store import idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change, Delete
@@ -43,7 +43,7 @@ class Threads:
         self._queue = queue
         self._clock = clock
 
-    def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> dict[str, Any]:
+    def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> ThreadWire:
         """Make a thread.
 
         Args:
@@ -130,7 +130,7 @@ class Threads:
         asked = project_interrupts(snapshot.writes) if snapshot else {}
         return [question["id"] for questions in asked.values() for question in questions]
 
-    def get(self, tenant: str, thread_id: str) -> dict[str, Any]:
+    def get(self, tenant: str, thread_id: str) -> ThreadWire:
         """Show a thread with its values and open questions.
 
         Raises:
@@ -142,7 +142,7 @@ class Threads:
         thread, lease = self.read(tenant, thread_id)
         return self._show(tenant, thread, lease)
 
-    def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> dict[str, Any]:
+    def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> ThreadWire:
         """Merge metadata into a thread's, key by key.
 
         Raises:
@@ -220,18 +220,18 @@ class Threads:
         for item in self._table.query(events, keys_only=True):
             yield Key(events, item[keys.SORT])
 
-    def _repeated(self, tenant: str, once: Once, made: Made) -> dict[str, Any]:
+    def _repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
         if made.digest != once.digest:
             raise Conflict(
                 f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."
             )
         return self.get(tenant, made.thread_id)
 
-    def _show(self, tenant: str, thread: Thread, lease: Lease) -> dict[str, Any]:
+    def _show(self, tenant: str, thread: Thread, lease: Lease) -> ThreadWire:
         snapshot = self._latest(tenant, thread.thread_id, lease)
         if snapshot is None:
             return thread.wire(None, {})
-        asked = {
+        asked: dict[str, list[QuestionWire]] = {
             task_id: [{"id": question["id"], "value": question["value"]} for question in questions]
             for task_id, questions in project_interrupts(snapshot.writes).items()
         }

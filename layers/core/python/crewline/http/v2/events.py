@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 
 from crewline.errors import BadRequest
 from crewline.http.sse import spell
+from crewline.models.answers import Channel
 
-CHANNELS: Final = frozenset(
-    ("values", "updates", "checkpoints", "messages", "tools", "custom", "lifecycle", "input", "tasks")
-)
+CHANNELS: Final = frozenset(get_args(Channel))
 RUN_SHIFT: Final = 32
 """A sequence number has the run's turn above these bits, and counts the run's events in them. So an event
 has the same number on every connection, whatever that one filters and whatever became of older runs."""

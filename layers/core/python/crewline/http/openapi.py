@@ -1,0 +1,288 @@
+"""The OpenAPI document: made of the routes, their models, and what is written here of each.
+
+It is made when the project is built (`make openapi`) and served as a file: describing an API costs
+imports and time that no request should pay for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
+
+import orjson
+from aws_lambda_powertools.event_handler.api_gateway import Router
+from pydantic import TypeAdapter
+
+from crewline.http import assistants, executions, runs, states, streams, system, threads
+from crewline.http.resolvers import Resolver
+from crewline.http.v2 import commands
+from crewline.http.v2 import streams as events
+from crewline.models.answers import (
+    CommandAnswer,
+    CommandRefused,
+    CommandRequest,
+    ErrorAnswer,
+    EventsRequest,
+    Information,
+    Okay,
+)
+from crewline.models.assistants import AssistantWire
+from crewline.models.runs import RunWire
+from crewline.models.states import StateWire
+from crewline.models.threads import ThreadWire
+
+_JSON: Final = "application/json"
+_SSE: Final = "text/event-stream"
+_REF: Final = "#/components/schemas/{model}"
+_ERRORS: Final = {
+    400: "The request contradicts itself.",
+    404: "What the request names does not exist.",
+    409: "The state of what the request names does not allow it now.",
+    413: "The body is too large.",
+    422: "A field has a wrong type, form or value.",
+    429: "Too much waits already.",
+    503: "The service cannot answer now; try again.",
+}
+_DESCRIPTION: Final = (
+    "Threads are durable conversations, runs are executions on them. "
+    "The API is that of the LangGraph Server; its SDKs speak it unchanged."
+)
+_POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseValidationError")
+"""Powertools' own spelling of errors, which is not ours."""
+_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id"})
+"""Path parameters that are UUIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route does and answers.
+
+    Args:
+        summary: A sentence for the caller.
+        answers: Status → type of the body, None when that is empty; nothing when it answers with events.
+        errors: Statuses with which it refuses, beside 422 and 503.
+        body: Type of its body, where the route reads that itself.
+        headers: Those of the request that it minds.
+    """
+
+    summary: str
+    answers: Mapping[int, Any] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+    body: Any = None
+    headers: tuple[str, ...] = ()
+
+
+_HEADERS: Final = {
+    "Idempotency-Key": "Names the request: when it is sent again, it has no second effect.",
+    "Prefer": "`wait=N`: answer when the run has ended, or after so many seconds.",
+    "Last-Event-ID": "The last event that the client has; -1 for all of them.",
+}
+_KEY: Final = ("Idempotency-Key",)
+_KEY_AND_WAIT: Final = ("Idempotency-Key", "Prefer")
+_RESUMED: Final = ("Last-Event-ID",)
+_A_RUN: Final = (400, 404, 409, 413, 429)
+_A_STATELESS_RUN: Final = (400, 404, 409, 413)
+
+OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
+    ("GET", "/ok"): Operation("Tell that the service is there.", {200: Okay}),
+    ("GET", "/info"): Operation("Tell which service this is.", {200: Information}),
+    # ---- assistants
+    ("POST", "/assistants/search"): Operation("List assistants.", {200: list[AssistantWire]}, errors=(413,)),
+    ("GET", "/assistants/{assistant_id}"): Operation(
+        "Get an assistant.", {200: AssistantWire}, errors=(404,)
+    ),
+    # ---- threads
+    ("POST", "/threads"): Operation(
+        "Make a thread.", {200: ThreadWire}, errors=(404, 409, 413), headers=_KEY
+    ),
+    ("GET", "/threads/{thread_id}"): Operation(
+        "Get a thread with its values and open questions.", {200: ThreadWire}, errors=(404,)
+    ),
+    ("PATCH", "/threads/{thread_id}"): Operation(
+        "Merge metadata into a thread's.", {200: ThreadWire}, errors=(404, 413)
+    ),
+    ("DELETE", "/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
+    # ---- state
+    ("GET", "/threads/{thread_id}/state"): Operation(
+        "Get the newest state.", {200: StateWire}, errors=(404,)
+    ),
+    ("GET", "/threads/{thread_id}/state/{checkpoint_id}"): Operation(
+        "Get the state at a checkpoint.", {200: StateWire}, errors=(404,)
+    ),
+    ("GET", "/threads/{thread_id}/history"): Operation(
+        "List states, the newest first.", {200: list[StateWire]}, errors=(404,)
+    ),
+    ("POST", "/threads/{thread_id}/history"): Operation(
+        "List states, the newest first.", {200: list[StateWire]}, errors=(404, 413)
+    ),
+    # ---- runs
+    ("POST", "/threads/{thread_id}/runs"): Operation(
+        "Start a run in the background.", {200: RunWire, 202: RunWire}, errors=_A_RUN, headers=_KEY_AND_WAIT
+    ),
+    ("GET", "/threads/{thread_id}/runs"): Operation(
+        "List a thread's runs, the newest first.", {200: list[RunWire]}, errors=(404,)
+    ),
+    ("POST", "/threads/{thread_id}/runs/wait"): Operation(
+        "Start a run and wait for its values.", {200: Any}, errors=_A_RUN, headers=_KEY
+    ),
+    ("POST", "/threads/{thread_id}/runs/stream"): Operation(
+        "Start a run and stream it.", errors=_A_RUN, headers=_KEY
+    ),
+    ("GET", "/threads/{thread_id}/runs/{run_id}"): Operation("Get a run.", {200: RunWire}, errors=(404,)),
+    ("DELETE", "/threads/{thread_id}/runs/{run_id}"): Operation(
+        "Delete a run.", {204: None}, errors=(404, 409)
+    ),
+    ("POST", "/threads/{thread_id}/runs/{run_id}/cancel"): Operation(
+        "Cancel a run.", {200: dict[str, Any], 202: None}, errors=(404,)
+    ),
+    ("GET", "/threads/{thread_id}/runs/{run_id}/join"): Operation("Wait for a run's values.", {200: Any}),
+    ("GET", "/threads/{thread_id}/runs/{run_id}/stream"): Operation("Stream a run.", headers=_RESUMED),
+    ("GET", "/threads/{thread_id}/stream"): Operation(
+        "Stream all runs of a thread.", errors=(404,), headers=_RESUMED
+    ),
+    ("POST", "/runs"): Operation(
+        "Start a run without a thread in the background.",
+        {200: RunWire, 202: RunWire},
+        errors=_A_STATELESS_RUN,
+        headers=_KEY_AND_WAIT,
+    ),
+    ("POST", "/runs/batch"): Operation(
+        "Start many runs without threads.", {200: list[RunWire]}, errors=_A_STATELESS_RUN, headers=_KEY
+    ),
+    ("POST", "/runs/cancel"): Operation("Cancel many runs.", {204: None}, errors=(404, 413)),
+    ("POST", "/runs/wait"): Operation(
+        "Start a run without a thread and wait for its values.",
+        {200: Any},
+        errors=_A_STATELESS_RUN,
+        headers=_KEY,
+    ),
+    ("POST", "/runs/stream"): Operation(
+        "Start a run without a thread and stream it.", errors=_A_STATELESS_RUN, headers=_KEY
+    ),
+    # ---- protocol v2
+    ("POST", "/threads/{thread_id}/commands"): Operation(
+        "Tell a thread to do something.",
+        {200: CommandAnswer, 400: CommandRefused},
+        errors=(409, 413),
+        headers=_KEY,
+        body=CommandRequest,
+    ),
+    ("POST", "/threads/{thread_id}/stream/events"): Operation(
+        "Stream what happens on a thread.", errors=(400, 413), body=EventsRequest
+    ),
+}
+"""Method and path of every route → what it does."""
+
+
+def document() -> dict[str, Any]:
+    """Describe the API.
+
+    Returns:
+        An OpenAPI 3.1 document.
+
+    Raises:
+        KeyError: A route is not in `OPERATIONS`, or one there is no route.
+    """
+    routes = Resolver()
+    for router in _routers():
+        routes.include_router(router)
+    made: dict[str, Any] = orjson.loads(
+        routes.get_openapi_json_schema(
+            title="Crewline", version=system.version_text(), description=_DESCRIPTION, openapi_version="3.1.0"
+        )
+    )
+    left = dict(OPERATIONS)
+    schemas, definitions = _schemas()
+    for path, methods in made["paths"].items():
+        for method, described in methods.items():
+            place = (method.upper(), path)
+            operation = left.pop(place)
+            _describe(described, path, operation)
+            described["responses"] = _responses(place, operation, schemas)
+            if operation.body:
+                content = {_JSON: {"schema": schemas[place, "body"]}}
+                described["requestBody"] = {"content": content, "required": True}
+    if left:
+        raise KeyError(f"{sorted(left)} are described, but no route answers them.")
+    models = {**made["components"]["schemas"], **definitions}
+    for name in _POWERTOOLS_OWN:
+        models.pop(name, None)
+    made["paths"] = dict(sorted(made["paths"].items()))
+    made["components"]["schemas"] = dict(sorted(models.items()))
+    return made
+
+
+def write() -> None:
+    """Write the document to where it is packaged."""
+    system.DOCUMENT.write_bytes(spelled())
+
+
+def spelled() -> bytes:
+    """Spell the document as it is packaged."""
+    return orjson.dumps(document(), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _routers() -> Iterator[Router]:
+    """Make every route; nothing is called, so that nothing has to be there to be called."""
+    nothing = cast("Any", None)
+    yield system.routes()
+    yield assistants.routes(nothing)
+    yield threads.routes(nothing, nothing)
+    yield runs.routes(nothing, nothing, nothing, nothing)
+    yield commands.routes(nothing, nothing, tenant=nothing)
+    yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
+    yield states.routes(nothing, nothing, tenant=nothing)
+    yield streams.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
+    yield events.routes(nothing, nothing, nothing, tenant=nothing, logger=nothing)
+
+
+def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Give the schema of each route's answer, and of the body it reads itself, and what they refer to."""
+    typed: list[tuple[Any, Literal["serialization", "validation"], TypeAdapter[Any]]] = [
+        ("error", "serialization", TypeAdapter(ErrorAnswer))
+    ]
+    for place, operation in OPERATIONS.items():
+        for status, answer in operation.answers.items():
+            if answer is not None:
+                typed.append(((place, status), "serialization", TypeAdapter(answer)))
+        if operation.body is not None:
+            typed.append(((place, "body"), "validation", TypeAdapter(operation.body)))
+    schemas, shared = TypeAdapter.json_schemas(typed, ref_template=_REF)
+    return {key: schema for (key, _), schema in schemas.items()}, shared["$defs"]
+
+
+def _describe(described: dict[str, Any], path: str, operation: Operation) -> None:
+    described["summary"] = operation.summary
+    described["tags"] = [path.split("/")[1]]
+    parameters = described.setdefault("parameters", [])
+    for parameter in parameters:
+        if parameter["in"] == "path" and parameter["name"] in _UUIDS:
+            parameter["schema"]["format"] = "uuid"
+    for name in operation.headers:
+        parameters.append(
+            {"name": name, "in": "header", "description": _HEADERS[name], "schema": {"type": "string"}}
+        )
+
+
+def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    if not operation.answers:
+        responses["200"] = {"description": "Events.", "content": {_SSE: {"schema": {"type": "string"}}}}
+    for status in sorted({*operation.errors, 422, 503}):
+        responses[str(status)] = _error(_ERRORS[status])
+    for status, answer in operation.answers.items():
+        body = {} if answer is None else {"content": {_JSON: {"schema": schemas[place, status]}}}
+        responses[str(status)] = {"description": "Done." if status < 300 else "Refused.", **body}  # noqa: PLR2004
+    return {**dict(sorted(responses.items())), "default": _error("Something else is wrong.")}
+
+
+def _error(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {_JSON: {"schema": {"$ref": _REF.format(model="ErrorAnswer")}}},
+    }
+
+
+if __name__ == "__main__":
+    write()

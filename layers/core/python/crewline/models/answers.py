@@ -1,0 +1,87 @@
+"""Bodies and answers that are no row of anything, as the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+Whole = Annotated[int, Field(ge=0)]
+Channel = Literal[
+    "values", "updates", "checkpoints", "messages", "tools", "custom", "lifecycle", "input", "tasks"
+]
+CustomChannel = Annotated[str, Field(pattern="^custom:.+")]
+
+
+class ErrorAnswer(TypedDict):
+    """What went wrong: a sentence for a person, a word for a program."""
+
+    detail: str
+    code: str
+
+
+class Okay(TypedDict):
+    """The service is there."""
+
+    ok: bool
+
+
+class Flags(TypedDict):
+    """What the service has."""
+
+    assistants: bool
+    crons: bool
+    langsmith: bool
+
+
+class Information(TypedDict):
+    """Which service this is."""
+
+    version: str
+    flags: Flags
+    metadata: dict[str, Any]
+
+
+class CommandRequest(TypedDict):
+    """What a client tells a thread to do."""
+
+    id: Whole
+    method: str
+    params: NotRequired[dict[str, Any] | None]
+
+
+class EventsRequest(TypedDict):
+    """Which events of a thread a connection wants."""
+
+    channels: Annotated[list[Channel | CustomChannel], Field(min_length=1)]
+    namespaces: NotRequired[list[list[str]] | None]
+    depth: NotRequired[Whole | None]
+    since: NotRequired[Whole | None]
+
+
+class CommandMeta(TypedDict):
+    """Where the thread's events were when the command was carried out."""
+
+    applied_through_seq: int
+
+
+class CommandDone(TypedDict):
+    """A command that was carried out."""
+
+    type: Literal["success"]
+    id: Any
+    result: dict[str, Any]
+    meta: NotRequired[CommandMeta]
+
+
+class CommandRefused(TypedDict):
+    """A command that was not carried out."""
+
+    type: Literal["error"]
+    id: Any
+    error: str
+    message: str
+
+
+CommandAnswer = CommandDone | CommandRefused
