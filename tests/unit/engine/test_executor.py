@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
-from crewline.engine import inputs
+from crewline.engine import heartbeats, inputs
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Graph
 from crewline.engine.executions import Execution
@@ -636,6 +637,21 @@ def test_a_claim_is_renewed_once_its_last_write_is_five_seconds_old(
     assert one.stopped == []
 
 
+def test_a_process_without_a_run_has_no_heartbeat(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_MS", 50)
+    beats = Heartbeats(place.world.leases, place.clock, Logger(service="test"))
+    execution, threads = Beaten(place.start({"n": 0})), []
+    for _ in range(2):
+        forget = beats.register(execution)
+        beating = beats._thread
+        assert beating is not None
+        threads.append(beating)
+        forget()
+        beating.join(10)
+        assert not beating.is_alive()
+    assert threads[0] is not threads[1]
+
+
 def test_a_commit_counts_as_a_heartbeat(place: Place, beaten: tuple[Heartbeats, Beaten]) -> None:
     beats, one = beaten
     place.clock.pass_(4_000)
@@ -675,9 +691,10 @@ def test_an_execution_that_cannot_be_stopped_does_not_end_the_heartbeats_of_the_
     monkeypatch.setattr(one, "stop", closed)
     place.world.table.write(Update(key=keys.lease(TENANT, place.thread), set={"owner": "another"}))
     place.clock.pass_(5_000)
-    waits = iter((False, True))
-    monkeypatch.setattr(beats._wake, "wait", lambda _timeout: next(waits))
+    waits = iter((lambda: None, beats._pulses.clear))
+    monkeypatch.setattr(heartbeats, "time", SimpleNamespace(sleep=lambda _seconds: next(waits)()))
     beats._beat()
+    assert next(waits, None) is None
 
 
 def test_a_heartbeat_that_is_not_answered_is_tried_again(

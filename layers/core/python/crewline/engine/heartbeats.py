@@ -6,6 +6,7 @@ A thread of its own, because a node may block the loop: a claim must not expire 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -47,7 +48,6 @@ class Heartbeats:
         self._logger = logger
         self._pulses: dict[str, _Pulse] = {}
         self._lock = threading.Lock()
-        self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
     def register(self, execution: Beating) -> Callable[[], None]:
@@ -69,9 +69,13 @@ class Heartbeats:
             self._pulses.pop(owner, None)
 
     def _beat(self) -> None:
-        while not self._wake.wait(HEARTBEAT_MS / 5000):
+        while True:
+            time.sleep(HEARTBEAT_MS / 5000)
             with self._lock:
                 pulses = list(self._pulses.values())
+                if not pulses:
+                    self._thread = None  # the next claim starts another: a process at rest never wakes
+                    return
             for pulse in pulses:
                 try:
                     self._renew(pulse)
