@@ -18,7 +18,7 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # before anything imports langg
 from pytest import MonkeyPatch  # noqa: PT013 (a fixture is made of it elsewhere)
 
 from crewline.engine import journals
-from crewline.services import endings, runs
+from crewline.services import endings, runs, threads
 from crewline.store import keys, table
 from tests.faults.processes import (
     KINDS,
@@ -44,8 +44,10 @@ _CONFLICTS = 3
 def hasty_cloud(folder: Path) -> Iterator[Cloud]:
     """Run a local cloud for processes that make no pauses; logs of what a dead process could not do are cut off."""
     with MonkeyPatch.context() as patch, running_cloud(folder) as cloud:
-        for module in (table, runs, endings):
+        for module in (table, endings):
             patch.setattr(module, "_pause", lambda _attempt: None)
+        for service in (runs, threads):
+            patch.setattr(service, "pause", lambda _attempt: None)
         patch.setattr(journals, "LINGER_S", 0.002)
         patch.setattr(keys, "SHARDS", 1)
         patch.setattr(threading, "excepthook", lambda _args: None)

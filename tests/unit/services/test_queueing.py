@@ -90,7 +90,6 @@ def test_a_run_on_a_busy_thread_waits_for_its_turn(world: World, thread: str, bu
             turn=2,
             due=NOW + 2_000,
             heard=True,
-            crew={"graph_id": "echo", "assistant_id": ECHO},
         )
     ]
     assert (lease(world, thread).seq, lease(world, thread).waiting) == (2, 1)
@@ -417,7 +416,8 @@ def remember(world: World, thread: str, claim: Claim) -> None:
     """End a run as an execution of this process does."""
     ended = world.endings.finish(claim, SUCCESS, [sealed(1)])
     snapshot = world.records.latest(TENANT, thread, "", head=ended.lease.head)
-    world.recents.keep(TENANT, thread, ended.lease, ended.rest, snapshot)
+    crew = {"graph_id": "echo", "assistant_id": ECHO}
+    world.recents.keep(TENANT, thread, ended.lease, ended.rest, snapshot, crew=crew)
 
 
 def test_a_thread_that_is_remembered_is_not_read_for(world: World, thread: str, busy: Claim) -> None:

@@ -174,7 +174,8 @@ def test_nothing_is_read_ahead_in_vain(world: World, thread: str) -> None:
         first = world.again()
         started = first.runs.start(TENANT, thread, body())  # without a head
         ended = first.endings.finish(claimed(started), SUCCESS, [sealed(1)])
-        first.recents.keep(TENANT, thread, ended.lease, ended.rest, world.records.latest(TENANT, thread, ""))
+        snapshot = world.records.latest(TENANT, thread, "")
+        first.recents.keep(TENANT, thread, ended.lease, ended.rest, snapshot, crew=started.run.crew)
         assert len(reads.requests) == 2  # the thread, and just now
         again = first.runs.start(TENANT, thread, body())  # known
         assert len(reads.requests) == 2
@@ -416,9 +417,9 @@ def test_the_runs_of_an_unknown_thread_are_not_found(world: World) -> None:
 
 def test_a_patch_of_the_thread_does_not_disturb_a_start(world: World, thread: str) -> None:
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        calls.before = lambda: done(world.threads.patch(TENANT, thread, ThreadPatch(metadata={"a": 1})))
+        calls.before = lambda: world.threads.patch(TENANT, thread, ThreadPatch(metadata={"a": 1}))
         world.runs.start(TENANT, thread, body())
-    assert len(calls.requests) == 1
+    assert len(calls.requests) == 2  # the start, and the patch with its entry
     assert world.threads.get(TENANT, thread)["metadata"]["a"] == 1
 
 

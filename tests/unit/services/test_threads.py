@@ -39,7 +39,8 @@ def create(world: World, **body: Any) -> ThreadWire:
 
 
 def patch(world: World, thread_id: str, **metadata: Any) -> ThreadWire:
-    return world.threads.patch(TENANT, thread_id, ThreadPatch(metadata=metadata))
+    world.threads.patch(TENANT, thread_id, ThreadPatch(metadata=metadata))
+    return world.threads.get(TENANT, thread_id)
 
 
 def started(world: World, thread_id: str) -> Claim:

@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "idempotency": ("scope", "key"),
     "outbox": ("r", 1),
     "batch": ("b",),
-    "metadata_entry": ("name", '"value"', "t"),
+    "metadata_entry": ("name", '"value"', "2026-01-01", "t"),
     "assistant": ("a",),
     "assistant_version": ("a", 1),
     "cron": ("k",),

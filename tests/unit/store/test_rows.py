@@ -9,6 +9,7 @@ import pytest
 from crewline.models.runs import Run, RunError, Usage
 from crewline.models.threads import Thread
 from crewline.store import keys, outbox, runs, threads
+from crewline.store.changes import Write
 from crewline.store.queues import WebhookJob
 from crewline.store.table import Refused
 from tests.unit.store.worlds import TENANT, World
@@ -56,31 +57,36 @@ def test_a_thread_is_made_once(world: World) -> None:
 
 def test_two_patches_of_different_keys_never_lose_one_another(world: World) -> None:
     world.table.write(threads.create(TENANT, THREAD, token="x"))
-    for metadata in ({"b": 1}, {"c": 2}, {"a": None}, {"b": [3]}):
-        world.table.write(threads.merge_metadata(TENANT, "t", metadata, "2026-01-02"))
+    for metadata in ({"b": 1}, {"c": 2}, {"a": None}):
+        world.table.transact(threads.merge_metadata(TENANT, THREAD, metadata, updated_at="2026-01-02"))
+    world.table.transact(threads.merge_metadata(TENANT, read(world), {"b": [3]}, updated_at="2026-01-03"))
     assert read(world).metadata == {"a": None, "é.#": "odd name", "b": [3], "c": 2}
 
 
 def test_a_patch_moves_the_thread_in_the_list_by_time(world: World) -> None:
     world.table.write(threads.create(TENANT, THREAD, token="x"))
-    item = world.table.write(threads.merge_metadata(TENANT, "t", {}, "2026-01-02"))
+    world.table.transact(threads.merge_metadata(TENANT, THREAD, {}, updated_at="2026-01-02"))
+    item = world.table.get(keys.thread(TENANT, "t")) or {}
     assert item[keys.THREADS_BY_UPDATED.sort] == "2026-01-02#t"
 
 
 @pytest.mark.parametrize(
-    "change",
+    "changes",
     [
-        threads.merge_metadata(TENANT, "t", {"a": 1}, "now"),
-        threads.set_busy(TENANT, "t", metadata={}, config={}, updated_at="now"),
-        threads.set_outcome(TENANT, "t", status="idle", error=None, updated_at="now"),
-        threads.delete(TENANT, "t"),
-        runs.set_running(TENANT, "t", "r1", updated_at="now", started_at="now"),
-        runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", ended_at="now"),
+        threads.merge_metadata(TENANT, THREAD, {"b": 1}, updated_at="now"),
+        threads.set_busy(TENANT, "t", config={}, updated_at="now"),
+        threads.set_busy(TENANT, "t", config={}, updated_at="now", thread=THREAD, metadata={"b": 1}),
+        [threads.set_outcome(TENANT, "t", status="idle", error=None, updated_at="now")],
+        [threads.set_status(TENANT, "t", status="idle", updated_at="now")],
+        threads.delete(TENANT, THREAD),
+        [threads.delete_private(TENANT, "t")],
+        [runs.set_running(TENANT, "t", "r1", updated_at="now", started_at="now")],
+        [runs.set_ended(TENANT, "t", "r1", owner="w1", status="success", ended_at="now")],
     ],
 )
-def test_nothing_brings_a_row_back_that_is_gone(world: World, change: Any) -> None:
+def test_nothing_brings_a_row_back_that_is_gone(world: World, changes: list[Write]) -> None:
     with pytest.raises(Refused):
-        world.table.write(change)
+        world.table.transact(changes)
     assert world.items() == {}
 
 

@@ -270,7 +270,9 @@ class Execution:
     def _remember(self, ended: Ended, snapshot: Snapshot | None) -> None:
         recents, claim = self._around.recents, self.claim
         if ended.lease.seq and not ended.undone:
-            recents.keep(claim.tenant, claim.thread_id, ended.lease, ended.rest, snapshot)
+            # Who was accepted after this run may have named another crew.
+            crew = self._run.crew if ended.lease.seq == claim.lease.turn else None
+            recents.keep(claim.tenant, claim.thread_id, ended.lease, ended.rest, snapshot, crew=crew)
         else:
             recents.drop(claim.tenant, claim.thread_id)
 

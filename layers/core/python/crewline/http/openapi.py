@@ -75,7 +75,7 @@ class Operation:
 
 _HEADERS: Final = {
     "Idempotency-Key": "Names the request: when it is sent again, it has no second effect.",
-    "Prefer": "`wait=N`: answer when the run has ended, or after so many seconds.",
+    "Prefer": "`wait=N`: answer when the run has ended, or after so many seconds. `return=minimal`: without a body.",
     "Last-Event-ID": "The last event that the client has; -1 for all of them.",
 }
 _KEY: Final = ("Idempotency-Key",)
@@ -100,7 +100,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Get a thread with its values and open questions.", {200: ThreadWire}, errors=(404,)
     ),
     ("PATCH", "/threads/{thread_id}"): Operation(
-        "Merge metadata into a thread's.", {200: ThreadWire}, errors=(404, 413)
+        "Merge metadata into a thread's.",
+        {200: ThreadWire, 204: None},
+        errors=(404, 413),
+        headers=("Prefer",),
     ),
     ("DELETE", "/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
     # ---- state

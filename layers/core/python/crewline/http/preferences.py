@@ -1,4 +1,4 @@
-"""What a caller asks for in headers: to wait for a run, to have a request take effect once."""
+"""What a caller asks for in headers: to wait for a run, to get no body, to have a request take effect once."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ LONGEST_WAIT_S: Final = 60.0
 """How long `Prefer: wait` holds a request; a run that takes longer is answered as in the background."""
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=$|[,;\s])", re.IGNORECASE)
+_MINIMAL: Final = re.compile(r"(?:^|[,;\s])return\s*=\s*\"?minimal\"?(?=$|[,;\s])", re.IGNORECASE)
 _LONGEST_KEY: Final = 255
 _MARGIN_S: Final = 3.0
 """What an answer takes."""
@@ -36,6 +37,11 @@ def wait_s(headers: Mapping[str, str], context: Any) -> float | None:
         return None
     left: float = context.get_remaining_time_in_millis() / 1000 - _MARGIN_S
     return max(0.0, min(LONGEST_WAIT_S, left, float(found[1] or LONGEST_WAIT_S)))
+
+
+def minimal(headers: Mapping[str, str]) -> bool:
+    """Tell whether the caller wants no body back: `Prefer: return=minimal` (RFC 7240)."""
+    return _MINIMAL.search(headers.get("prefer") or "") is not None
 
 
 def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:

@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import empty_response, json_response
-from crewline.http.preferences import once
+from crewline.http.preferences import minimal, once
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.threads import Threads
 
@@ -28,7 +28,10 @@ def routes(threads: Threads, tenant: str) -> Router:
 
     @router.patch("/threads/<thread_id>")
     def patch(thread_id: str, body: Annotated[ThreadPatch, Body()]) -> Response[Any]:
-        return json_response(threads.patch(tenant, thread_id, body))
+        threads.patch(tenant, thread_id, body)
+        if minimal(router.current_event.headers):
+            return empty_response()
+        return json_response(threads.get(tenant, thread_id))
 
     @router.delete("/threads/<thread_id>")
     def delete(thread_id: str) -> Response[Any]:

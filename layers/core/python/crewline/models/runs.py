@@ -279,6 +279,11 @@ class Run:
     """What its model calls used; None until it has ended."""
 
     @property
+    def crew(self) -> dict[str, str]:
+        """What its thread's metadata is to say of the crew that executes it."""
+        return {"graph_id": self.graph_id, "assistant_id": self.assistant_id}
+
+    @property
     def finished(self) -> bool:
         """Whether the status is terminal."""
         return self.status in TERMINAL

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], Any], Field(max_length=100)]
+MOST_METADATA_KEYS: Final = 48
+"""Of a thread, beside the two that its runs set, and of a patch: 100 writes replace or remove every entry."""
+ThreadMetadata = Annotated[Metadata, Field(max_length=MOST_METADATA_KEYS)]
+CREW_KEYS: Final = frozenset(("graph_id", "assistant_id"))
+"""What the first run on a thread writes into its metadata."""
 
 
 class Wire(BaseModel):
@@ -24,7 +29,7 @@ class ThreadCreate(Wire):
 
     thread_id: str | None = None
     """A UUID of the caller's choice; a new uuid7 when absent."""
-    metadata: Metadata | None = None
+    metadata: ThreadMetadata | None = None
     """Facts about the thread, apart from its state."""
     if_exists: Literal["raise", "do_nothing"] = "raise"
     """What to do when the id is taken: 409, or answer with the thread that is there."""
@@ -35,7 +40,7 @@ class ThreadCreate(Wire):
 class ThreadPatch(Wire):
     """Body of `PATCH /threads/{thread_id}`."""
 
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: ThreadMetadata = Field(default_factory=dict)
     """Merged into the metadata that is there, key by key."""
 
 
@@ -73,6 +78,8 @@ class Thread:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, Any] | None = None
+    listed: bool = True
+    """Whether lists and searches show it: not so the private thread of a stateless run."""
 
     def wire(self, values: Any, interrupts: Mapping[str, list[QuestionWire]]) -> ThreadWire:
         """Spell the thread as the API answers it.

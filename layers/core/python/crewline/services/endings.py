@@ -360,15 +360,12 @@ class Endings:
     ) -> Change:
         tenant, thread_id, now = claim.tenant, claim.thread_id, iso(self._clock())
         if claim.lease.private:
-            return threads.delete(tenant, thread_id)
+            return threads.delete_private(tenant, thread_id)
         status = "busy" if following else outcome.thread_status
-        crew = following.crew if following else {}
         if undone:
-            return threads.set_status(tenant, thread_id, status=status, updated_at=now, metadata=crew)
+            return threads.set_status(tenant, thread_id, status=status, updated_at=now)
         error = outcome.error.wire() if outcome.error else None
-        return threads.set_outcome(
-            tenant, thread_id, status=status, error=error, updated_at=now, metadata=crew
-        )
+        return threads.set_outcome(tenant, thread_id, status=status, error=error, updated_at=now)
 
     def _supersede(self, claim: Claim, marker: Marker, now: int, heard: list[Key]) -> Iterator[Change]:
         yield markers.delete(claim.tenant, claim.thread_id, marker)

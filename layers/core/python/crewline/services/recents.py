@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,6 +26,8 @@ class Recent:
 
     lease: Lease
     rest: Rest
+    crew: Mapping[str, str] | None = None
+    """What its last run has made its metadata say of its crew; None when others may have come in between."""
     snapshot: Snapshot | None = None
     """Its newest checkpoint, when that is not large."""
     size: int = 0
@@ -41,14 +44,25 @@ class Recents:
         self._kept: OrderedDict[tuple[str, str], Recent] = OrderedDict()
         self._bytes = 0
 
-    def keep(self, tenant: str, thread_id: str, lease: Lease, rest: Rest, snapshot: Snapshot | None) -> None:
+    def keep(
+        self,
+        tenant: str,
+        thread_id: str,
+        lease: Lease,
+        rest: Rest,
+        snapshot: Snapshot | None,
+        *,
+        crew: Mapping[str, str] | None = None,
+    ) -> None:
         """Remember a thread as it is without a run: as its last one has left it."""
         size = _size(snapshot) if snapshot else 0
         if size > _LARGEST or (snapshot and snapshot.record.checkpoint_id != lease.head):
             snapshot, size = None, 0
         with self._lock:
             self._drop(tenant, thread_id)
-            self._kept[(tenant, thread_id)] = Recent(lease=lease, rest=rest, snapshot=snapshot, size=size)
+            self._kept[(tenant, thread_id)] = Recent(
+                lease=lease, rest=rest, crew=crew, snapshot=snapshot, size=size
+            )
             self._bytes += size
             while len(self._kept) > _MOST or self._bytes > _MOST_BYTES:
                 self._drop(*next(iter(self._kept)))

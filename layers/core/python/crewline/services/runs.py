@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -34,8 +32,8 @@ from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.recents import Recents
 from crewline.services.results import joined_values, outcome_values, run_values
-from crewline.services.threads import Threads, check_size, not_found
-from crewline.store import idempotency, keys, leases, markers, runs, threads
+from crewline.services.threads import Threads, check_size, not_found, pause
+from crewline.store import entries, idempotency, keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change
 from crewline.store.idempotency import Made, Once
@@ -45,7 +43,6 @@ from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
 _TRIES: Final = 20
-_PAUSE_S: Final = 0.01
 _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
@@ -68,7 +65,15 @@ class _Place:
 
     lease: Lease
     rest: Rest
-    remembered: bool = False
+    thread: Thread | None = None
+    """Its row; None when this process remembers the thread, which then names the run's crew already."""
+
+    def unnamed(self, run: Run) -> dict[str, str]:
+        """Give what the thread's metadata does not say yet of a run's crew."""
+        if self.thread is None:
+            return {}
+        said = self.thread.metadata
+        return {name: value for name, value in run.crew.items() if said.get(name) != value}
 
 
 class Runs:
@@ -226,26 +231,21 @@ class Runs:
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
             )
-        place = self._look(tenant, thread_id, body, remember=not _resumes(run))
+        place = self._recall(tenant, run) or self._look(tenant, thread_id, body)
         for attempt in range(_TRIES):
             if not place.lease.free:
-                admitted = self._queue_up(tenant, run, place.lease, assistant, once)
+                admitted = self._queue_up(tenant, run, place, once)
             else:
-                admitted = self._start(tenant, run, place, assistant, owner, once)
+                admitted = self._start(tenant, run, place, owner, once)
             if isinstance(admitted, Admitted):
                 return admitted
-            _pause(attempt)
-            place = self._look_again(tenant, thread_id, body, place, admitted)
+            pause(attempt)
+            self._recents.drop(tenant, thread_id)
+            place = self._look(tenant, thread_id, body)
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 
     def _start(
-        self,
-        tenant: str,
-        run: Run,
-        place: _Place,
-        assistant: Assistant,
-        owner: str | None,
-        once: Once | None,
+        self, tenant: str, run: Run, place: _Place, owner: str | None, once: Once | None
     ) -> Admitted | Refused:
         """Start a run on a free thread; refused when somebody was there since it was read."""
         if _resumes(run) and not run.kwargs["checkpoint_id"] and place.rest == "idle":
@@ -275,12 +275,13 @@ class Runs:
         busy = threads.set_busy(
             tenant,
             run.thread_id,
-            metadata=_thread_metadata(assistant),
             config=run.kwargs["config"],
             updated_at=iso(now),
+            thread=place.thread,
+            metadata=place.unnamed(run),
         )
         ahead = self._read_ahead(tenant, run, place) if lease.owner else None
-        if other := self._write(tenant, [start, busy], run, once):
+        if other := self._write(tenant, [start, *busy], run, once):
             return other
         if ahead:
             self._keep_ahead(tenant, run.thread_id, place, ahead)
@@ -301,7 +302,7 @@ class Runs:
         if lease.head is None or run.kwargs["checkpoint_id"]:
             return None
         known = self._recents.get(tenant, run.thread_id)
-        if place.remembered or (known and known.snapshot and known.lease == lease):
+        if place.thread is None or (known and known.snapshot and known.lease == lease):
             return None
         return self._readers.submit(
             self._records.latest, tenant, run.thread_id, "", head=lease.head, chain=lease.chain
@@ -318,11 +319,13 @@ class Runs:
             return
         self._recents.keep(tenant, thread_id, place.lease, place.rest, snapshot)
 
-    def _queue_up(
-        self, tenant: str, run: Run, lease: Lease, assistant: Assistant, once: Once | None
-    ) -> Admitted | Refused:
-        """Queue a run on a busy thread; refused when it is free since, or somebody else was faster."""
-        thread_id = run.thread_id
+    def _queue_up(self, tenant: str, run: Run, place: _Place, once: Once | None) -> Admitted | Refused:
+        """Queue a run on a busy thread; refused when it is free since, or somebody else was faster.
+
+        The thread's metadata names the crew of the run that was accepted last, so that whoever hands
+        the thread over need not change it.
+        """
+        thread_id, lease = run.thread_id, place.lease
         if run.multitask_strategy == "reject" or lease.private or lease.waiting >= MOST_WAITING:
             if earlier := self._earlier(tenant, run, once):
                 return earlier
@@ -347,9 +350,10 @@ class Runs:
             turn=run.turn,
             due=_due(run, now),
             heard=bool(run.kwargs["webhook"]),
-            crew=_thread_metadata(assistant),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
+        if place.thread and (unnamed := place.unnamed(run)):
+            changes += threads.merge_metadata(tenant, place.thread, unnamed, updated_at=iso(now))
         if other := self._write(tenant, changes, run, once):
             return other
         if run.multitask_strategy in ("interrupt", "rollback"):
@@ -400,11 +404,12 @@ class Runs:
             updated_at=run.created_at,
             state_updated_at=run.created_at,
             status="busy",
-            metadata=_thread_metadata(assistant),
+            metadata=run.crew,
             config=run.kwargs["config"],
+            listed=not private,
         )
-        row = threads.create(tenant, thread, token=run.run_id, listed=not private)
-        changes: list[Change] = [start, row]
+        row = threads.create(tenant, thread, token=run.run_id)
+        changes: list[Change] = [start, row, *entries.of_new(tenant, thread)]
         earlier = self._write(tenant, changes, run, once)
         if isinstance(earlier, Refused):
             raise Unavailable("The run could not be started; try again in a moment.") from earlier
@@ -478,30 +483,23 @@ class Runs:
             )
         )
 
-    def _look(self, tenant: str, thread_id: str, body: RunCreate, *, remember: bool) -> _Place:
-        """Find out how a thread is; from memory when this process was the last one on it."""
-        known = self._recents.get(tenant, thread_id) if remember else None
-        if known and known.lease.free and not known.taken:
-            return _Place(known.lease, known.rest, remembered=True)
+    def _recall(self, tenant: str, run: Run) -> _Place | None:
+        """Tell how a thread is, if this process was the last one on it, and for the same crew."""
+        known = self._recents.get(tenant, run.thread_id)
+        if known is None or not known.lease.free or known.taken or known.crew != run.crew or _resumes(run):
+            return None
+        return _Place(known.lease, known.rest)
+
+    def _look(self, tenant: str, thread_id: str, body: RunCreate) -> _Place:
+        """Find out how a thread is."""
         thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None:
-            if body.if_not_exists != "create":
-                raise not_found(thread_id)
+        if thread is None and body.if_not_exists == "create":
             with suppress(ThreadExists):  # another request made it in between, which is as good
                 self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
-            lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
-        rest: Rest = "idle" if thread is None or thread.status == "busy" else thread.status
-        return _Place(lease, rest)
-
-    def _look_again(
-        self, tenant: str, thread_id: str, body: RunCreate, place: _Place, refusal: Refused
-    ) -> _Place:
-        """Decide again from the lease that refused; from a read when it says too little."""
-        self._recents.drop(tenant, thread_id)
-        lease = leases.from_item(refusal.items.get(0))
-        if lease.free:
-            return self._look(tenant, thread_id, body, remember=False)
-        return _Place(lease, place.rest)
+            thread, lease = threads.read(self._table, tenant, thread_id)
+        if thread is None:
+            raise not_found(thread_id)
+        return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
 
     def _check(self, body: RunCreate) -> Assistant:
         if body.webhook:
@@ -602,14 +600,6 @@ class Runs:
         thread, _ = self._threads.read(tenant, thread_id)
         found = runs.newest_first(self._table, self._blobs, tenant, thread.thread_id, status=status)
         return list(islice(found, offset, offset + limit))
-
-
-def _thread_metadata(assistant: Assistant) -> dict[str, str]:
-    return {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(random.uniform(0, _PAUSE_S * min(attempt, 10)))  # noqa: S311 (jitter)
 
 
 def _due(run: Run, now: int) -> int:

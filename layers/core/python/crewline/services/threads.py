@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import random
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -12,13 +14,21 @@ import orjson
 
 from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
-from crewline.errors import Conflict, NotFound, ThreadExists, TooLarge, Unavailable
+from crewline.errors import Conflict, InvalidRequest, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import Lease
-from crewline.models.threads import QuestionWire, Thread, ThreadCreate, ThreadPatch, ThreadWire
-from crewline.store import idempotency, keys, leases, threads
+from crewline.models.threads import (
+    CREW_KEYS,
+    MOST_METADATA_KEYS,
+    QuestionWire,
+    Thread,
+    ThreadCreate,
+    ThreadPatch,
+    ThreadWire,
+)
+from crewline.store import entries, idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Change, Delete
+from crewline.store.changes import Delete, Write
 from crewline.store.idempotency import Made, Once
 from crewline.store.keys import Key
 from crewline.store.queues import PurgeJob, RunQueue
@@ -27,6 +37,8 @@ from crewline.store.table import Refused, Table
 
 T = TypeVar("T")
 
+_TRIES: Final = 20
+_PAUSE_S: Final = 0.01
 _TOMBSTONE_S: Final = 86_400
 _PURGE_GROUP: Final = 90
 _LARGEST_FIELD: Final = 64 * 1024
@@ -67,7 +79,7 @@ class Threads:
         metadata = dict(body.metadata or {})
         if body.graph_id:
             metadata["graph_id"] = body.graph_id
-        check_size("metadata", metadata)
+        _check_metadata(metadata)
         thread_id = parse_id(body.thread_id, "thread") if body.thread_id else new_id()
         thread = Thread(
             thread_id=thread_id,
@@ -78,17 +90,14 @@ class Threads:
             metadata=metadata,
         )
         token = uuid4().hex
-        changes: list[Change] = [threads.create(tenant, thread, token=token)]
+        changes: list[Write] = [threads.create(tenant, thread, token=token), *entries.of_new(tenant, thread)]
         if body.thread_id:
             changes.append(leases.unearth(tenant, thread_id))
         if once:
             made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=now)
             changes.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
-            if len(changes) == 1:
-                self._table.write(threads.create(tenant, thread, token=token))  # half the cost
-            else:
-                self._table.transact(changes)
+            self._write(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
                 return self._repeated(tenant, once, idempotency.from_item(item))
@@ -142,24 +151,34 @@ class Threads:
         thread, lease = self.read(tenant, thread_id)
         return self._show(tenant, thread, lease)
 
-    def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> ThreadWire:
+    def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> None:
         """Merge metadata into a thread's, key by key.
 
         Raises:
-            InvalidRequest: The id is no UUID.
+            InvalidRequest: The id is no UUID, or the thread would have too many keys.
+            TooLarge: The thread's metadata would be too large.
             NotFound: There is no such thread.
-            Unavailable: DynamoDB or S3 did not answer.
-            CorruptRecord: Its newest checkpoint does not decode.
+            Unavailable: DynamoDB did not answer, or others kept changing the same keys.
         """
-        thread_id = parse_id(thread_id, "thread")
-        check_size("metadata", body.metadata)
-        change = threads.merge_metadata(tenant, thread_id, body.metadata, iso(self._clock()))
-        try:
-            row = self._table.write(change)
-        except Refused as exc:
-            raise not_found(thread_id) from exc
-        lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
-        return self._show(tenant, threads.from_item(row), lease)
+        for attempt in range(_TRIES):
+            thread = self._row(tenant, thread_id)
+            merged = {**thread.metadata, **body.metadata}
+            _check_metadata(merged)
+            added = len(merged) - len(thread.metadata)
+            changes = threads.merge_metadata(
+                tenant,
+                thread,
+                body.metadata,
+                updated_at=iso(self._clock()),
+                most=MOST_METADATA_KEYS + len(CREW_KEYS) - added if added else None,
+            )
+            try:
+                self._write(changes)
+            except Refused:
+                pause(attempt)
+            else:
+                return
+        raise Unavailable(f"The metadata of thread {thread_id} kept changing; try again in a moment.")
 
     def delete(self, tenant: str, thread_id: str) -> None:
         """Delete a thread: at once for every reader, and for a worker that executes a run on it.
@@ -172,11 +191,16 @@ class Threads:
             Unavailable: DynamoDB did not answer.
         """
         thread_id = parse_id(thread_id, "thread")
-        burial = leases.bury(tenant, thread_id, now=self._clock())
-        try:
-            self._table.transact([threads.delete(tenant, thread_id), burial])
-        except Refused as exc:
-            raise not_found(thread_id) from exc
+        for attempt in range(_TRIES):
+            thread = self._row(tenant, thread_id)
+            burial = leases.bury(tenant, thread_id, now=self._clock())
+            try:
+                self._table.transact([*threads.delete(tenant, thread), burial])
+                break
+            except Refused:
+                pause(attempt)
+        else:
+            raise Unavailable(f"The metadata of thread {thread_id} kept changing; try again in a moment.")
         with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
             self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
 
@@ -203,6 +227,18 @@ class Threads:
             self._table.write(rest)
         except Refused:
             return  # another delivery was faster, and the id may be in use again
+
+    def _write(self, changes: Sequence[Write]) -> None:
+        if len(changes) == 1:
+            self._table.write(changes[0])  # half the cost
+        else:
+            self._table.transact(changes)
+
+    def _row(self, tenant: str, thread_id: str) -> Thread:
+        item = self._table.get(keys.thread(tenant, parse_id(thread_id, "thread")))
+        if item is None:
+            raise not_found(thread_id)
+        return threads.from_item(item)
 
     def _leftovers(self, tenant: str, thread_id: str) -> Iterator[Key]:
         partition = keys.thread_partition(tenant, thread_id)
@@ -242,6 +278,20 @@ class Threads:
             return None
         return self._records.seen_under(lease).latest(
             tenant, thread_id, "", head=lease.head, chain=lease.chain
+        )
+
+
+def pause(attempt: int) -> None:
+    """Wait a moment before something that others have changed is decided again; longer each time."""
+    time.sleep(random.uniform(0, _PAUSE_S * min(attempt, 10)))  # noqa: S311 (jitter)
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    check_size("metadata", metadata)
+    own = len(metadata.keys() - CREW_KEYS)
+    if own > MOST_METADATA_KEYS:
+        raise InvalidRequest(
+            f"A thread can have {MOST_METADATA_KEYS} metadata keys, not {own}; keep what nobody searches for in one object."
         )
 
 

@@ -46,6 +46,8 @@ class Update:
     """Attribute → value that it gets only if it has none."""
     entries: Mapping[tuple[str, str], Any] = field(default_factory=dict)
     """(map attribute, key in it) → new value; the map must be there."""
+    expected: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    """(map attribute, key in it) → the value that it must have, beside the condition; None: it must have none."""
     add: Mapping[str, int] = field(default_factory=dict)
     remove: tuple[str, ...] = ()
     condition: str | None = None
@@ -81,10 +83,18 @@ class Update:
             removals.append(f"#{name}")
         clauses = (("SET", settings), ("ADD", additions), ("REMOVE", removals))
         expression = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses if parts)
+        conditions = [self.condition] if self.condition else []
+        for count, ((name, key), value) in enumerate(self.expected.items()):
+            names |= {f"#{name}": name, f"#was{count}": key}
+            if value is None:
+                conditions.append(f"attribute_not_exists(#{name}.#was{count})")
+                continue
+            values[f":was{count}"] = to_wire(value)
+            conditions.append(f"#{name}.#was{count} = :was{count}")
         return {
             "Key": _key(self.key),
             **({"UpdateExpression": expression} if expression else {}),
-            **_expressions(self.condition, self.parameters, names, values),
+            **_expressions(" AND ".join(conditions), self.parameters, names, values),
         }
 
 
@@ -130,7 +140,7 @@ def _expressions(
     names: Mapping[str, str] | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    all_names = {**(names or {}), **{f"#{name}": name for name in _NAME.findall(condition or "")}}
+    all_names = {**{f"#{name}": name for name in _NAME.findall(condition or "")}, **(names or {})}
     all_values = {**(values or {}), **{f":{name}": to_wire(value) for name, value in parameters.items()}}
     return {
         **({"ConditionExpression": condition} if condition else {}),

@@ -164,13 +164,28 @@ def batch(tenant: str, batch_id: str) -> Key:
 # ------------------------------------------------------------------ everything else
 
 
-def metadata_entry(tenant: str, name: str, value: str, thread_id: str) -> Key:
-    """Locate the entry that makes a thread findable by one metadata equality.
+def metadata_partition(tenant: str, name: str, value: str) -> str:
+    """Name the partition of the entries of one metadata value.
 
     Args:
-        value: The metadata value as canonical JSON text.
+        tenant: Whose threads.
+        name: The metadata key.
+        value: Its value as canonical JSON text.
     """
-    return Key(_partition("M", tenant, _digest(f"{name}\n{value}")), thread_id)
+    return _partition("M", tenant, _digest(f"{name}\n{value}"))
+
+
+def metadata_entry(tenant: str, name: str, value: str, created_at: str, thread_id: str) -> Key:
+    """Locate the entry that makes a thread findable by one metadata equality.
+
+    Entries sort by the creation of their threads, which never moves.
+    """
+    return Key(metadata_partition(tenant, name, value), f"{created_at}#{thread_id}")
+
+
+def thread_of_entry(sort: str) -> str:
+    """Tell which thread a metadata entry finds."""
+    return sort.rpartition("#")[2]
 
 
 def assistant(tenant: str, assistant_id: str) -> Key:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from crewline.store import keys
 from crewline.store.changes import ABSENT, Delete, Put
@@ -21,8 +20,6 @@ class Marker:
     """When it may begin, if it was delayed; in milliseconds since the epoch."""
     heard: bool = False
     """Somebody listens for its end."""
-    crew: Mapping[str, str] = field(default_factory=dict)
-    """What the thread's metadata says of its crew when the run begins."""
 
 
 def put(tenant: str, thread_id: str, marker: Marker) -> Put:
@@ -34,7 +31,6 @@ def put(tenant: str, thread_id: str, marker: Marker) -> Put:
             "turn": marker.turn,
             "due": marker.due or None,
             "heard": marker.heard or None,
-            "crew": dict(marker.crew),
         },
         condition=ABSENT,
     )
@@ -62,7 +58,6 @@ def in_order(table: Table, tenant: str, thread_id: str) -> list[Marker]:
             turn=item["turn"],
             due=item.get("due", 0),
             heard=item.get("heard", False),
-            crew=item.get("crew", {}),
         )
         for item in table.query(partition, prefix=keys.MARKER_PREFIX)
     ]

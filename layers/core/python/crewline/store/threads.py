@@ -1,7 +1,7 @@
 """Thread rows.
 
 Metadata is a map of JSON texts, one per key, so that two patches of different keys never lose
-one another: each is an update of its own keys, without reading first.
+one another: each is an update of its own keys, conditional on the values that it replaces.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import orjson
 
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadStatus
-from crewline.store import keys, leases
-from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
+from crewline.store import entries, keys, leases
+from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update, Write
 from crewline.store.items import Item
 from crewline.store.table import Table
 
@@ -45,6 +45,7 @@ def from_item(item: Mapping[str, Any]) -> Thread:
         metadata={name: orjson.loads(text) for name, text in item["metadata"].items()},
         config=orjson.loads(item["config"]),
         error=orjson.loads(item["error"]) if "error" in item else None,
+        listed=keys.THREADS_BY_UPDATED.partition in item,
     )
 
 
@@ -63,8 +64,8 @@ def read(table: Table, tenant: str, thread_id: str) -> tuple[Thread | None, Leas
     return (from_item(row) if row else None), leases.from_item(items.get(keys.LEASE_SORT))
 
 
-def create(tenant: str, thread: Thread, *, token: str = "", listed: bool = True) -> Put:
-    """Write the row of a new thread; the private one of a stateless run is in no list.
+def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
+    """Write the row of a new thread.
 
     The token tells the writer that a row which refuses it is its own: the write landed, but its
     answer was lost on the way and it was sent again.
@@ -75,42 +76,73 @@ def create(tenant: str, thread: Thread, *, token: str = "", listed: bool = True)
     """
     return Put(
         key=keys.thread(tenant, thread.thread_id),
-        item={**_item(tenant, thread), **({} if listed else _UNLISTED), "token": token or None},
+        item={**_item(tenant, thread), **({} if thread.listed else _UNLISTED), "token": token or None},
         condition=ABSENT,
     )
 
 
-def merge_metadata(tenant: str, thread_id: str, metadata: Mapping[str, Any], updated_at: str) -> Update:
-    """Set some metadata keys and leave the others as they are.
+def merge_metadata(
+    tenant: str, thread: Thread, metadata: Mapping[str, Any], *, updated_at: str, most: int | None = None
+) -> list[Write]:
+    """Set some metadata keys and leave the others as they are; the row, and its entries when some change.
 
     ```
-    A: set a=1 ──▶ {a}        B: set b=2 ──▶ {a, b}, in any order
-    D: delete ──▶ no row      A: set a=1 ──✗ the row is gone: 404, nothing comes back
+    A: read {} ── set a=1 ──▶ {a}        B: read {} ── set b=2 ──▶ {a, b}, in any order
+    A: read a=1 ── set a=2 ──▶           B: read a=1 ── set a=3 ──✗ a moved: B reads again, and then sets it
+    D: delete ──▶ no row and no entries  A: set a=1 ──✗ the row is gone: 404, nothing comes back
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread: The thread as it was read.
+        metadata: The keys and their new values.
+        updated_at: The time.
+        most: How many keys the row may have already.
     """
-    return Update(
-        key=keys.thread(tenant, thread_id),
-        set={"updated_at": updated_at, **keys.by_updated(tenant, thread_id, updated_at)},
-        entries=_entries(metadata),
-        condition=EXISTS,
+    listing = keys.by_updated(tenant, thread.thread_id, updated_at) if thread.listed else {}
+    update = Update(
+        key=keys.thread(tenant, thread.thread_id),
+        set={"updated_at": updated_at, **listing},
+        entries=_texts(metadata),
+        expected=_expected(thread, metadata),
+        condition=EXISTS if most is None else f"{EXISTS} AND size(#metadata) <= :most",
+        parameters={} if most is None else {"most": most},
     )
+    return [update, *entries.changes(tenant, thread, metadata)]
 
 
 def set_busy(
-    tenant: str, thread_id: str, *, metadata: Mapping[str, Any], config: Mapping[str, Any], updated_at: str
-) -> Update:
+    tenant: str,
+    thread_id: str,
+    *,
+    config: Mapping[str, Any],
+    updated_at: str,
+    thread: Thread | None = None,
+    metadata: Mapping[str, Any] = _NOTHING,
+) -> list[Write]:
     """Show that a run is in flight; part of the starting transaction, fenced by its lease.
 
     ```
-    S: start ──▶ lease and row together      D: delete ── S: start ──✗ the row is gone: 404
+    S: start ──▶ lease, row and entries together      D: delete ── S: start ──✗ the row is gone: 404
+    S: read no crew ── P: patch graph_id ── S: start ──✗ graph_id moved: S reads again
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        config: What the run was configured with.
+        updated_at: The time.
+        thread: The thread as it was read, when metadata changes.
+        metadata: The keys that get new values.
     """
-    return Update(
+    update = Update(
         key=keys.thread(tenant, thread_id),
         set={**_status(tenant, thread_id, "busy", updated_at), "config": dump(config)},
-        entries=_entries(metadata),
+        entries=_texts(metadata),
+        expected=_expected(thread, metadata) if thread else {},
         condition=EXISTS,
     )
+    return [update, *(entries.changes(tenant, thread, metadata) if thread else ())]
 
 
 def set_outcome(
@@ -120,7 +152,6 @@ def set_outcome(
     status: ThreadStatus,
     error: Mapping[str, Any] | None,
     updated_at: str,
-    metadata: Mapping[str, Any] = _NOTHING,
 ) -> Update:
     """Show how the last run left the thread; part of the finishing transaction, fenced by the lease.
 
@@ -135,19 +166,11 @@ def set_outcome(
             "state_updated_at": updated_at,
             "error": dump(error) if error else None,
         },
-        entries=_entries(metadata),
         condition=EXISTS,
     )
 
 
-def set_status(
-    tenant: str,
-    thread_id: str,
-    *,
-    status: ThreadStatus,
-    updated_at: str,
-    metadata: Mapping[str, Any] = _NOTHING,
-) -> Update:
+def set_status(tenant: str, thread_id: str, *, status: ThreadStatus, updated_at: str) -> Update:
     """Show the status that a rolled back run leaves: the state and its error are those from before.
 
     ```
@@ -157,23 +180,42 @@ def set_status(
     return Update(
         key=keys.thread(tenant, thread_id),
         set=_status(tenant, thread_id, status, updated_at),
-        entries=_entries(metadata),
         condition=EXISTS,
     )
 
 
-def delete(tenant: str, thread_id: str) -> Delete:
-    """Remove the row: from now on the thread is not found; the rest is purged from the queue.
+def delete(tenant: str, thread: Thread) -> list[Write]:
+    """Remove the row and its entries: from now on the thread is not found; the rest is purged from the queue.
 
     ```
-    A: delete ──▶ row gone, tombstone      B: delete ──✗ no row: 404
+    A: read ── delete ──▶ row and entries gone, tombstone      B: read ── delete ──✗ no row: 404
+    A: read {a: 1} ── P: a=2 ── delete ──✗ metadata moved: A reads again, and removes the entry that is there
     ```
     """
+    row = Delete(
+        key=keys.thread(tenant, thread.thread_id),
+        condition="#metadata = :metadata",
+        parameters={"metadata": _map(thread.metadata)},
+    )
+    return [row, *entries.of_deleted(tenant, thread)]
+
+
+def delete_private(tenant: str, thread_id: str) -> Delete:
+    """Remove the row of a stateless run's thread, which has no entries, in the transaction that ends the run."""
     return Delete(key=keys.thread(tenant, thread_id), condition=EXISTS)
 
 
-def _entries(metadata: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    return {("metadata", name): dump(value) for name, value in metadata.items()}
+def _map(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {name: dump(value) for name, value in metadata.items()}
+
+
+def _texts(metadata: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    return {("metadata", name): text for name, text in _map(metadata).items()}
+
+
+def _expected(thread: Thread, metadata: Mapping[str, Any]) -> dict[tuple[str, str], str | None]:
+    was = _map(thread.metadata)
+    return {("metadata", name): was.get(name) for name in metadata}
 
 
 def _status(tenant: str, thread_id: str, status: ThreadStatus, updated_at: str) -> Item:
@@ -190,7 +232,7 @@ def _item(tenant: str, thread: Thread) -> Item:
         "thread_id": thread.thread_id,
         "created_at": thread.created_at,
         "state_updated_at": thread.state_updated_at,
-        "metadata": {name: dump(value) for name, value in thread.metadata.items()},
+        "metadata": _map(thread.metadata),
         "config": dump(thread.config),
         "error": dump(thread.error) if thread.error else None,
         **_status(tenant, thread.thread_id, thread.status, thread.updated_at),
