@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aws_cdk import Duration, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -11,9 +12,12 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from crewline import locations
+from crewline import locations, settings
 from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
 from crewline_cdk.layers import ARCHITECTURE, RUNTIME
+
+_ENDING_S: Final = 60
+"""What an invocation has for loading the crews before its run, and for ending it, if it has so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ def make_function(
     streaming: lambda_.ILayerVersion | None = None,
     concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
+    executes: bool = False,
 ) -> lambda_.Function:
     """Make the function whose entry code is `functions/<name>/handler.py`.
 
@@ -62,6 +67,7 @@ def make_function(
         concurrency: How many invocations may be under way at once, reserved for it; the account's
             limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
+        executes: Whether it executes runs: they end before its time is up.
 
     Returns:
         The function, with a log group and a role of its own.
@@ -76,6 +82,9 @@ def make_function(
     environment = {**defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
     if streaming:
         environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
+    if executes:
+        longest = max(size.timeout_seconds - _ENDING_S, size.timeout_seconds // 2)
+        environment |= settings.environment(longest_run_s=longest)
     return lambda_.Function(
         scope,
         f"{title}Function",

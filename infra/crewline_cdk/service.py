@@ -119,6 +119,7 @@ class CrewlineService(Construct):
                     webhook_queue_url=self.webhook_queue.queue_url,
                     manifest=f"/opt/{PROJECT_FOLDER}/{props.manifest.name}",
                     tenant=props.tenant,
+                    leaving_seen=False,  # API Gateway does not tell a function that its client has left
                 ),
                 # Read when langgraph is imported; lax deserialisation has been remote code execution.
                 "LANGGRAPH_STRICT_MSGPACK": "true",
@@ -129,7 +130,9 @@ class CrewlineService(Construct):
         )
         functions = {
             "api": make_function(self, "api", size=props.api, defaults=defaults, streaming=streaming),
-            "crew": make_function(self, "crew", size=props.crew, defaults=defaults, streaming=streaming),
+            "crew": make_function(
+                self, "crew", size=props.crew, defaults=defaults, streaming=streaming, executes=True
+            ),
             "tail": make_function(
                 self,
                 "tail",
@@ -146,6 +149,7 @@ class CrewlineService(Construct):
                 size=props.worker,
                 defaults=defaults,
                 recursive_loop=lambda_.RecursiveLoop.ALLOW,
+                executes=True,
             ),
             "sweeper": make_function(self, "sweeper", size=_SWEEP, defaults=defaults),
         }

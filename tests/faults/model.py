@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Rule = Literal[
     "fence", "sweep", "fed", "oldest first", "idempotency", "deleted", "start: head", "start: seq",
-    "queue: run", "queue: seq", "queue: waiting", "queue: cancel", "claim: run", "claim: due",
+    "queue: run", "queue: seq", "queue: waiting", "queue: cancel", "queue: yields", "claim: run", "claim: due",
     "commit: cancel", "show: unfinished", "finish: seq", "finish: waiting", "finish: cancel", "undo: head",
     "undo before free", "undo before give up", "edit: head", "cancel: run", "cancel: rollback stays",
     "cancel queued: marker", "cancel queued: run", "forget: run", "delete: owner", "create: purged",
@@ -60,8 +60,9 @@ RULES: Final[dict[Rule, str]] = {
     "start: seq": "a run starts only if none was accepted since the lease was read",
     "queue: run": "a run queues only behind another",
     "queue: seq": "a run queues only if none was accepted since the lease was read",
-    "queue: waiting": "a run queues only if no queued one was cancelled since the lease was read",
+    "queue: waiting": "a run that queues adds to the number that wait now, not when it read",
     "queue: cancel": "an interrupting run leaves a rollback that is asked for now, not when it read",
+    "queue: yields": "a run stops one that yields only if it is still in flight",
     "claim: run": "a message claims only the run that it names",
     "claim: due": "a delayed run is claimed when it is due or cancelled",
     "commit: cancel": "a commit is refused once a cancel was asked for",
@@ -200,10 +201,16 @@ class Model:
             or (lease.seq != view.seq and self._keeps("start: seq"))
         ):
             return None
-        in_place = kind == "in place"
+        in_place = kind in {"in place", "yielding"}
         owner = _new_token(state) if in_place else 0
         after = lease._replace(
-            run=one, owner=owner, live=True, seq=view.seq + 1, attempt=int(in_place), base=view.head
+            run=one,
+            owner=owner,
+            live=True,
+            seq=view.seq + 1,
+            attempt=int(in_place),
+            yields=kind == "yielding",
+            base=view.head,
         )
         row = Run("running" if in_place else "pending", after.seq, early=kind == "delayed", keyed=True)
         started = _with_run(state, one, row)._replace(lease=after)
@@ -214,14 +221,16 @@ class Model:
 
     def _queue(self, state: State, one: int, view: View) -> Move | None:
         lease, kind = state.lease, self.plan[one]
-        if (
-            (lease.run == NOBODY and self._keeps("queue: run"))
-            or (lease.seq != view.seq and self._keeps("queue: seq"))
-            or (lease.waiting != view.waiting and self._keeps("queue: waiting"))
+        if (lease.run == NOBODY and self._keeps("queue: run")) or (
+            lease.seq != view.seq and self._keeps("queue: seq")
         ):
             return None
+        stops = view.yields and kind not in {"interrupt", "rollback"}
+        if stops and lease.run != view.run and self._keeps("queue: yields"):
+            return None
         seq = view.seq + 1
-        after = lease._replace(seq=seq, waiting=view.waiting + 1)
+        waiting = lease.waiting if self._keeps("queue: waiting") else view.waiting
+        after = lease._replace(seq=seq, waiting=waiting + 1)
         runs = state.runs
         if kind in {"interrupt", "rollback"}:
             before = lease.cancel if self._keeps("queue: cancel") else view.cancel
@@ -231,6 +240,10 @@ class Model:
                 _asked(run, kind) if at == lease.run else _asked(run, "interrupt") if run.marker else run
                 for at, run in enumerate(runs)
             )
+        elif stops:
+            after = after._replace(cancel=lease.cancel or "interrupt")
+            if self.plan[lease.run] == "yielding":
+                runs = _with_run(state, lease.run, _asked(runs[lease.run], "interrupt")).runs
         row = Run("pending", seq, marker=True, early=kind == "delayed", keyed=True)
         queued = _with_run(state._replace(runs=runs), one, row)._replace(lease=after)
         return f"request {one}: queue ({kind})", _answered(queued, one), False
@@ -509,7 +522,13 @@ class Model:
         if markers:
             successor = min(markers)[1] if self._keeps("oldest first") else max(markers)[1]
             runs[successor] = runs[successor]._replace(marker=False)
-            after = after._replace(run=successor, live=True, waiting=waiting - 1, base=lease.head)
+            after = after._replace(
+                run=successor,
+                live=True,
+                waiting=waiting - 1,
+                yields=self.plan[successor] == "yielding",
+                base=lease.head,
+            )
         return state._replace(lease=after, runs=tuple(runs)), successor
 
     # ------------------------------------------------------------------ the purge of a deleted thread

@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal[
-    "enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "repeat",
+    "enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "repeat",
     "edit", "cancel", "revoke", "forget", "delete", "create",
 ]  # fmt: skip
 """What a request asks for.
 
 The first four are runs with that multitask strategy. `delayed` is an enqueued run that is due
-later, `in place` one that its requester executes if the thread is free, `repeat` one with the
-idempotency key of the first request. `edit` writes state. `cancel` and `revoke` stop a run, the
+later, `in place` one that its requester executes if the thread is free, `yielding` such a one that the
+next run interrupts once it executes, `repeat` one with the idempotency key of the first request. `edit` writes state. `cancel` and `revoke` stop a run, the
 latter with action rollback; `forget` deletes a finished one. `delete` and `create` are the thread's.
 """
 
 RUNS: Final[frozenset[Kind]] = frozenset(
-    ("enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "repeat")
+    ("enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "repeat")
 )
 
 Cancel = Literal["", "interrupt", "rollback"]
@@ -66,6 +66,7 @@ class Lease(NamedTuple):
     attempt: int = 0
     steps: int = 0
     """Above zero, the run is fed: both are written by its first commit."""
+    yields: bool = False
     base: Place = None
     undo: bool = False
     """A rollback has begun: the run's records are hidden and going."""
@@ -94,6 +95,8 @@ class View(NamedTuple):
     cancel: Cancel
     upto: int
     drop: Cancel
+    yields: bool
+    """The run yields, and has been claimed."""
     head: Place
     deleted: int
 
@@ -165,5 +168,13 @@ class State(NamedTuple):
 def look(lease: Lease) -> View:
     """Read the lease."""
     return View(
-        lease.run, lease.seq, lease.waiting, lease.cancel, lease.upto, lease.drop, lease.head, lease.deleted
+        lease.run,
+        lease.seq,
+        lease.waiting,
+        lease.cancel,
+        lease.upto,
+        lease.drop,
+        lease.yields and lease.owner > 0,
+        lease.head,
+        lease.deleted,
     )

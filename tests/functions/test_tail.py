@@ -145,6 +145,17 @@ def test_a_failed_run_is_told_with_its_error_once(deployment: Deployment) -> Non
     assert (told[-1][0], told[-1][1]["status"]) == ("end", "error")
 
 
+def test_a_run_that_was_waited_for_is_told_without_its_tokens(deployment: Deployment) -> None:
+    thread = deployment.thread()
+    body = {"assistant_id": "steps", "input": {"n": 0}, "stream_mode": ["values", "custom"]}
+    deployment.request("POST", f"/threads/{thread}/runs/wait", body)
+    (made,) = deployment.request("GET", f"/threads/{thread}/runs").json
+    path = f"/threads/{thread}/runs/{made['run_id']}/stream"
+    told = events(deployment.request("GET", path, headers={"Last-Event-ID": "-1"}))
+    assert [name for name, _, _ in told] == ["metadata", *["values"] * 4, "end"]
+    assert told[-2][1] == {"n": 3, "log": ["a", "b", "c"]}
+
+
 # ------------------------------------------------------------------ streams of threads
 
 

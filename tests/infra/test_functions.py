@@ -54,6 +54,17 @@ def test_the_settings_read_what_the_constructs_wrote(of_type: OfType, name: str)
     assert set(variables) - others <= set(VARIABLES.values())
     assert settings.manifest == "/opt/project/langgraph.json"
     assert settings.tenant == "default"
+    assert not settings.leaving_seen
+
+
+@pytest.mark.parametrize("name", ["CrewFunction", "WorkerFunction"])
+def test_a_run_ends_before_the_function_that_executes_it(of_type: OfType, name: str) -> None:
+    function = of_type("Lambda::Function")[name]
+    variables = function["Environment"]["Variables"]
+
+    longest = read_settings({key: str(value) for key, value in variables.items()}).longest_run_s
+
+    assert longest == function["Timeout"] - 60
 
 
 @pytest.mark.parametrize("name", NAMES)

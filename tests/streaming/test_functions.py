@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,28 +53,53 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sa
         }
 
 
-def ask(functions: dict[str, Sandbox], method: str, path: str, body: Any = None) -> Post:
-    """Send a request to the function behind its path."""
+def ask(
+    functions: dict[str, Sandbox],
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    seconds: float = 900,
+    after: str = "",
+) -> Post:
+    """Send a request to the function behind its path, which may take so long."""
     resource, name = resource_for(path)
     scope = {
         "method": method,
         "path": path,
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [(b"content-type", b"application/json"), (b"last-event-id", after.encode())],
         "http_version": "1.1",
     }
     payload = b"" if body is None else orjson.dumps(body)
-    return functions[name].api.invoke(proxy_event(scope, payload, resource=resource, request_id="r"))
+    deadline = {"Lambda-Runtime-Deadline-Ms": str(round((time.time() + seconds) * 1000))}
+    event = proxy_event(scope, payload, resource=resource, request_id="r")
+    return functions[name].api.invoke(event, **deadline)
+
+
+SHORTLY = 6.5
+"""Seconds that an invocation has: enough to begin an answer, which is broken off five seconds before its end."""
+
+
+def new_thread(functions: dict[str, Sandbox]) -> str:
+    made = ask(functions, "POST", "/threads", {})
+    assert made.prelude()["statusCode"] == 200
+    thread: str = json.loads(b"".join(made.rest()))["thread_id"]
+    return thread
+
+
+def broken(post: Post) -> bytes:
+    """Read an answer that is broken off; what there is of it."""
+    received = b"".join(post.rest())
+    assert post.failure()["errorType"] == "OutOfTime"
+    return received
 
 
 def test_a_crew_streams_what_it_did_before_it_goes_on_and_others_follow(
     functions: dict[str, Sandbox], tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
-    made = ask(functions, "POST", "/threads", {})
-    assert made.prelude()["statusCode"] == 200
-    thread = json.loads(b"".join(made.rest()))["thread_id"]
-
+    thread = new_thread(functions)
     live = ask(
         functions,
         "POST",
@@ -97,6 +123,33 @@ def test_a_crew_streams_what_it_did_before_it_goes_on_and_others_follow(
     assert b"when let go" in b"".join(live.rest())
     assert live.trailers == {}
     assert b"when let go" in b"".join(followed.rest())
+
+
+def test_an_answer_that_outlives_its_function_is_broken_off_and_goes_on_elsewhere(
+    functions: dict[str, Sandbox], tmp_path: Path
+) -> None:
+    gate, thread = tmp_path / "gate", new_thread(functions)
+    body = {"assistant_id": "gated", "input": {"gate": str(gate)}, "stream_mode": "updates"}
+
+    live = ask(functions, "POST", f"/threads/{thread}/runs/stream", body, seconds=SHORTLY)
+    run = live.prelude()["headers"]["content-location"]
+    received = broken(live)
+    assert b"at once" in received
+    assert b"event: end" not in received
+
+    last = received.rpartition(b"\r\nid: ")[2].partition(b"\r\n")[0].decode()
+    for path in (f"{run}/stream", f"{run}/join"):
+        follower = ask(functions, "GET", path, seconds=SHORTLY, after=last)
+        assert follower.prelude()["statusCode"] == 200
+        assert b"event: end" not in broken(follower)
+
+    write(gate)
+    resumed = ask(functions, "GET", f"{run}/stream", after=last)
+    resumed.prelude()
+    rest = b"".join(resumed.rest())
+    assert b"when let go" in rest
+    assert b"event: end" in rest
+    assert resumed.trailers == {}
 
 
 @pytest.mark.parametrize(

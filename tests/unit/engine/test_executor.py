@@ -533,6 +533,26 @@ def test_an_execution_that_is_stopped_before_its_graph_begins_runs_no_node(place
     assert ran == []
 
 
+def test_a_run_whose_client_has_left_ends_without_a_heartbeat(place: Place) -> None:
+    begun = threading.Event()
+
+    async def forever(state: Counting) -> dict[str, Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        return {}
+
+    place.serve(chain(a=forever))
+    started, executor = place.start({"n": 0}), place.executor
+    future = executor.execute(started.run, claimed(started))
+    assert begun.wait(PATIENCE_S)
+    executor.stop("another")
+    place.world.cancellations.cancel(TENANT, place.thread, started.run.run_id)
+    executor.stop(started.run.run_id)
+    future.result(PATIENCE_S)
+    assert place.row(started.run).status == "interrupted"
+    executor.stop(started.run.run_id)
+
+
 def test_an_execution_that_is_stopped_during_a_node_ends_at_once(place: Place) -> None:
     begun = threading.Event()
 

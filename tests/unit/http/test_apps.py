@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
@@ -19,7 +21,8 @@ from crewline.http import waits
 from crewline.http.apps import App, empty_response, json_response
 from crewline.http.replies import Reply
 from crewline.http.resources import PROXY, RESOURCES, resource_for
-from crewline.http.waits import keep_alive
+from crewline.http.waits import OutOfTime, keep_alive, last_moment
+from crewline.local.proxy_events import lambda_context
 from crewline.models.cors import CorsPolicy
 from crewline.models.threads import Wire
 
@@ -175,7 +178,7 @@ async def test_an_answer_that_takes_a_while_keeps_the_line_open(monkeypatch: pyt
         return b"{}"
 
     parts = []
-    async for part in keep_alive(work(), LOGGER):
+    async for part in keep_alive(work(), LOGGER, until=math.inf):
         parts.append(part)
         if len(parts) == 3:
             done.set()
@@ -187,7 +190,7 @@ async def test_a_failure_after_the_status_is_told_in_the_body() -> None:
     async def work() -> bytes:
         raise NotFound("gone")
 
-    answer = b"".join([part async for part in keep_alive(work(), LOGGER)])
+    answer = b"".join([part async for part in keep_alive(work(), LOGGER, until=math.inf)])
     assert orjson.loads(answer) == {"__error__": {"error": "NotFound", "message": "gone"}}
 
 
@@ -195,26 +198,70 @@ async def test_a_failure_of_ours_after_the_status_is_told_without_its_text() -> 
     async def work() -> bytes:
         raise RuntimeError("hunter2")
 
-    answer = b"".join([part async for part in keep_alive(work(), LOGGER)])
+    answer = b"".join([part async for part in keep_alive(work(), LOGGER, until=math.inf)])
     assert set(orjson.loads(answer)) == {"__error__"}
     assert b"hunter2" not in answer
 
 
-async def test_a_client_that_leaves_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_leaves_stops_the_waiting_and_not_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.001)
-    done, finished = asyncio.Event(), asyncio.Event()
+    done, left, waiting = asyncio.Event(), threading.Event(), asyncio.Event()
 
-    async def work() -> bytes:
+    async def executing() -> bytes:
         await done.wait()
-        finished.set()
         return b"{}"
 
-    body = keep_alive(work(), LOGGER)
+    execution = asyncio.ensure_future(executing())
+
+    async def work() -> bytes:
+        try:
+            return await asyncio.shield(execution)
+        finally:
+            waiting.set()
+
+    body = keep_alive(work(), LOGGER, until=math.inf, left=left.set)
     assert await anext(body) == b"\n"
     await body.aclose()  # type: ignore[attr-defined]
-    done.set()
     async with asyncio.timeout(5):
-        await finished.wait()
+        await waiting.wait()
+        assert not execution.done()
+        assert await asyncio.to_thread(left.wait, 5)
+        done.set()
+        assert await execution == b"{}"
+
+
+async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goes_on() -> None:
+    left, waiting = threading.Event(), asyncio.Event()
+
+    async def work() -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            waiting.set()
+        return b"{}"
+
+    parts = keep_alive(work(), LOGGER, until=time.monotonic() + 0.05, left=left.set)
+    with pytest.raises(OutOfTime):
+        await anext(parts)
+    async with asyncio.timeout(5):
+        await waiting.wait()
+    assert not left.is_set(), "the client has not left"
+
+
+async def test_an_answer_that_is_there_is_sent_however_late_it_is() -> None:
+    async def work() -> bytes:
+        return b"{}"
+
+    task = asyncio.ensure_future(work())
+    await task
+    assert [part async for part in keep_alive(task, LOGGER, until=0.0)] == [b"{}"]
+
+
+def test_the_last_moment_is_before_the_functions_own() -> None:
+    context = lambda_context("tail", "r")
+    assert last_moment(context) < context.deadline
 
 
 # ------------------------------------------------------------------ resources

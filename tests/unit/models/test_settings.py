@@ -53,6 +53,19 @@ def test_a_number_must_be_one(text: str) -> None:
         read_settings({**environment(**REQUIRED), "CREWLINE_MAX_BODY_BYTES": text})
 
 
+def test_a_truth_is_spelled_as_in_json() -> None:
+    spelled = environment(**REQUIRED, leaving_seen=False)
+    assert spelled["CREWLINE_LEAVING_SEEN"] == "false"
+    assert read_settings(spelled).leaving_seen is False
+    assert read_settings(environment(**REQUIRED)).leaving_seen is True
+
+
+@pytest.mark.parametrize("text", ["False", "0", "no"])
+def test_a_truth_must_be_one(text: str) -> None:
+    with pytest.raises(BadManifest, match="CREWLINE_LEAVING_SEEN must be true or false"):
+        read_settings({**environment(**REQUIRED), "CREWLINE_LEAVING_SEEN": text})
+
+
 def test_a_misspelled_setting_fails_where_it_is_spelled() -> None:
     with pytest.raises(KeyError):
         environment(tabel="t")

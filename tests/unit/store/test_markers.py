@@ -12,7 +12,7 @@ from tests.unit.store.worlds import TENANT, World
 T = "t"
 FIRST = Marker(run_id="a", turn=2)
 DELAYED = Marker(run_id="b", turn=10, due=1_760_000_000_000, heard=True)
-LAST = Marker(run_id="c", turn=100)
+LAST = Marker(run_id="c", turn=100, yields=True)
 
 
 def put(world: World, *given: Marker) -> None:

@@ -135,6 +135,7 @@ class World:
     queue_url: str
     manifest: Manifest
     webhook_url: str = ""
+    leaving_seen: bool = True
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)
     queue: RunQueue = field(init=False)
@@ -182,6 +183,7 @@ class World:
             recents=self.recents,
             check_webhook=partial(check_url, policy=self.manifest.webhooks),
             logger=SILENT,
+            leaving_seen=self.leaving_seen,
         )
         self.cancellations = Cancellations(
             self.table, self.clock, runs=self.runs, endings=self.endings, announcer=self.outbox
@@ -196,6 +198,7 @@ class World:
             queue_url=self.queue_url,
             manifest=self.manifest,
             webhook_url=self.webhook_url,
+            leaving_seen=self.leaving_seen,
         )
 
     def items(self) -> dict[tuple[str, str], Item]:

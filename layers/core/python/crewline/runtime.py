@@ -114,6 +114,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         recents=recents,
         check_webhook=partial(check_url, policy=_policy(manifest, environ)),
         logger=logger,
+        leaving_seen=settings.leaving_seen,
     )
     return Core(
         settings=settings,

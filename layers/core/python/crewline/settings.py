@@ -23,8 +23,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "log_level": "CREWLINE_LOG_LEVEL",
     "max_body_bytes": "CREWLINE_MAX_BODY_BYTES",
     "longest_run_s": "CREWLINE_LONGEST_RUN_SECONDS",
+    "leaving_seen": "CREWLINE_LEAVING_SEEN",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
+_TRUTHS: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,8 @@ class Settings:
     """A larger request body is answered with 413; below what a Lambda invocation can carry."""
     longest_run_s: int = 3_600
     """A run that takes longer, from its first claim on, ends with status `timeout`."""
+    leaving_seen: bool = True
+    """Whether a client that leaves is seen; behind API Gateway it is not."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -63,9 +67,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         The settings, with defaults for what is optional.
 
     Raises:
-        BadManifest: A variable without a default is missing, or one that must be a number is not.
+        BadManifest: A variable without a default is missing, or one that must be a number or a truth is not.
     """
-    values: dict[str, str | int] = {}
+    values: dict[str, str | int | bool] = {}
     for field in fields(Settings):
         name = VARIABLES[field.name]
         if not (text := environ.get(name)):
@@ -74,6 +78,10 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             if not (text.isascii() and text.isdigit()):
                 raise BadManifest(f"The environment variable {name} must be a number, not {text!r}.")
             values[field.name] = int(text)
+        elif field.type == "bool":
+            if text not in _TRUTHS:
+                raise BadManifest(f"The environment variable {name} must be true or false, not {text!r}.")
+            values[field.name] = _TRUTHS[text]
         else:
             values[field.name] = text
     required = ("table", "bucket", "run_queue_url", "manifest")
@@ -96,4 +104,7 @@ def environment(**values: str | int) -> dict[str, str]:
     Raises:
         KeyError: A name is no field of `Settings`.
     """
-    return {VARIABLES[name]: str(value) for name, value in values.items()}
+    return {
+        VARIABLES[name]: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items()
+    }

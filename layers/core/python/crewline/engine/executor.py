@@ -34,6 +34,8 @@ class Executor:
         self._crews = around.crews
         self._storage = around.storage
         self._loop = loop
+        self._executing: dict[str, Execution] = {}
+        """By run; on the crew loop only."""
 
     def execute(self, run: Run, claim: Claim, telling: Telling = _LOGGED) -> Future[Any]:
         """Execute a claimed run to its end.
@@ -53,6 +55,13 @@ class Executor:
             run is resumed.
         """
         return self._loop.submit(self._execute(run, claim, telling))
+
+    def stop(self, run_id: str) -> None:
+        """End a run that executes here and that was cancelled, without waiting for the next heartbeat.
+
+        The lease has the last word: what was asked of it decides what becomes of the run.
+        """
+        self._loop.submit(self._stop(run_id))
 
     def state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
@@ -77,7 +86,17 @@ class Executor:
         return self._loop.submit(self._history(tenant, thread, lease, query)).result()
 
     async def _execute(self, run: Run, claim: Claim, telling: Telling) -> Any:
-        return await Execution(run, claim, self._around, telling).drive()
+        execution = Execution(run, claim, self._around, telling)
+        self._executing[run.run_id] = execution
+        try:
+            return await execution.drive()
+        finally:
+            if self._executing.get(run.run_id) is execution:
+                del self._executing[run.run_id]
+
+    async def _stop(self, run_id: str) -> None:
+        if execution := self._executing.get(run_id):
+            execution.stop("interrupt")
 
     async def _state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool

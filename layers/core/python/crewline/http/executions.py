@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Annotated, Any, Protocol
 
@@ -15,8 +16,8 @@ from crewline.http.followers import Live
 from crewline.http.preferences import once
 from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.streams import followed_stream, guarded, live_stream, sse_response, stream_headers
-from crewline.http.waits import keep_alive
-from crewline.models.events import START, Telling
+from crewline.http.waits import keep_alive, last_moment
+from crewline.models.events import START, Listener, Telling
 from crewline.models.leases import Claim
 from crewline.models.runs import Run, RunCreate
 from crewline.services.cancellations import Cancellations
@@ -29,6 +30,9 @@ class Executor(Protocol):
 
     def execute(self, run: Run, claim: Claim, telling: Telling) -> Future[Any]:
         """Execute a claimed run; the future gives its answer."""
+
+    def stop(self, run_id: str) -> None:
+        """End a run that executes in this process, and that was cancelled."""
 
 
 def routes(
@@ -60,12 +64,12 @@ def routes(
     def _answered(admitted: Admitted) -> Response[Any]:
         run = admitted.run
         if admitted.claim:
-            work = _executed(executor.execute(run, admitted.claim, Telling(logged=False)))
+            work = _executed(executor.execute(run, admitted.claim, _telling(run, admitted.claim)))
         else:
             work = followed(runs, tenant, run, runs.outcome)
-        leaves = run.kwargs.get("on_disconnect") == "cancel"
-        left = canceller(cancellations, tenant, run, logger) if leaves else None
-        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
+        until = last_moment(router.lambda_context)
+        chunks = keep_alive(work, logger, until=until, left=_leaving(run))
+        return Response(200, JSON, chunks, waiting_headers(run))
 
     @router.post("/threads/<thread_id>/runs/stream")
     def stream(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
@@ -86,20 +90,37 @@ def routes(
         run = admitted.run
         if admitted.claim:
             live = Live()
-            telling = Telling(
-                listener=live.put,
-                logged=not admitted.claim.lease.private or admitted.claim.lease.keep_s > 0,
-                tokens=bool(run.kwargs["resumable"]),
-            )
+            telling = _telling(run, admitted.claim, live.put)
             executor.execute(run, admitted.claim, telling).add_done_callback(lambda _: live.close())
             chunks = live_stream(live, events, runs, tenant, run)
         else:
             chunks = followed_stream(events, runs, tenant, run, after=(START, 0))
-        leaves = run.kwargs.get("on_disconnect") == "cancel"
-        left = canceller(cancellations, tenant, run, logger) if leaves else None
-        return sse_response(guarded(chunks, logger, left=left), stream_headers(run, stateless=stateless))
+        until = last_moment(router.lambda_context)
+        chunks = guarded(chunks, logger, until=until, left=_leaving(run))
+        return sse_response(chunks, stream_headers(run, stateless=stateless))
+
+    def _leaving(run: Run) -> Callable[[], None] | None:
+        """Make what stops a run whose client leaves, at once if it executes here."""
+        if run.kwargs.get("on_disconnect") != "cancel":
+            return None
+        cancel = canceller(cancellations, tenant, run, logger)
+
+        def leave() -> None:
+            cancel()
+            executor.stop(run.run_id)
+
+        return leave
 
     return router
+
+
+def _telling(run: Run, claim: Claim, listener: Listener | None = None) -> Telling:
+    """Decide to whom a run that executes in place tells what it does."""
+    return Telling(
+        listener=listener,
+        logged=not claim.lease.private or claim.lease.keep_s > 0,
+        tokens=bool(run.kwargs["resumable"]),
+    )
 
 
 async def _executed(future: Future[Any]) -> bytes:

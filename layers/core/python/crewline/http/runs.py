@@ -14,7 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, empty_response, json_response, to_json
 from crewline.http.preferences import once, wait_s
-from crewline.http.waits import keep_alive
+from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
 from crewline.models.runs import Run, RunBatch, RunCreate, RunsCancel, RunStatus
 from crewline.services.cancellations import Cancellations
@@ -91,7 +91,7 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
         if not wait:
             return empty_response(202)
         work = _ended(runs, tenant, thread_id, run_id)
-        return Response(200, JSON, keep_alive(work, logger))
+        return Response(200, JSON, keep_alive(work, logger, until=last_moment(router.lambda_context)))
 
     return router
 

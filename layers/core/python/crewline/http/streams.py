@@ -18,7 +18,7 @@ from crewline.http.apps import JSON, to_json
 from crewline.http.followers import LAST_POLL_S, Arrivals, FellBehind, Live, follow
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
-from crewline.http.waits import keep_alive
+from crewline.http.waits import OutOfTime, keep_alive, last_moment, patience
 from crewline.models.events import START, Frame
 from crewline.models.runs import Run
 from crewline.services.cancellations import Cancellations
@@ -53,7 +53,8 @@ def routes(
             return Response(200, JSON, to_json({"__error__": _error(exc)}))
         left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
         work = followed(runs, tenant, run, runs.result)
-        return Response(200, JSON, keep_alive(work, logger, left=left), waiting_headers(run))
+        until = last_moment(router.lambda_context)
+        return Response(200, JSON, keep_alive(work, logger, until=until, left=left), waiting_headers(run))
 
     @router.get("/threads/<thread_id>/runs/<run_id>/stream")
     def stream(
@@ -70,7 +71,8 @@ def routes(
         left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
         runs.watch(tenant, run)
         chunks = followed_stream(events, runs, tenant, run, stream_mode=stream_mode, after=after)
-        return sse_response(guarded(chunks, logger, left=left), stream_headers(run))
+        until = last_moment(router.lambda_context)
+        return sse_response(guarded(chunks, logger, until=until, left=left), stream_headers(run))
 
     @router.get("/threads/<thread_id>/stream")
     def stream_thread(
@@ -83,7 +85,7 @@ def routes(
         wanted = wanted_modes(stream_modes or stream_mode) or {"run_modes"}
         arrivals = Arrivals(runs, threads, tenant, thread_id)
         chunks = _followed_thread(arrivals, events, runs, tenant, wanted, after)
-        return sse_response(guarded(chunks, logger), {})
+        return sse_response(guarded(chunks, logger, until=last_moment(router.lambda_context)), {})
 
     return router
 
@@ -135,13 +137,18 @@ async def followed_stream(
 
 
 async def guarded(
-    chunks: AsyncIterator[bytes], logger: Logger, *, left: Callable[[], None] | None = None
+    chunks: AsyncIterator[bytes],
+    logger: Logger,
+    *,
+    until: float,
+    left: Callable[[], None] | None = None,
 ) -> AsyncIterator[bytes]:
     """Keep a stream's line open with heartbeats, and end it with an event if reading it fails.
 
     Args:
         chunks: The events.
         logger: Where a failure of ours is logged.
+        until: When the function's time is up, of `last_moment`.
         left: Called in a thread when the client leaves before the end.
 
     Yields:
@@ -150,12 +157,13 @@ async def guarded(
     Raises:
         FellBehind: The client reads too slowly. A line that breaks is resumed by the SDKs; one that
             ends with an event is over.
+        OutOfTime: The function's time is up. The same holds.
     """
     following = asyncio.ensure_future(anext(chunks, None))
     ended = False
     try:
         while True:
-            await asyncio.wait((following,), timeout=HEARTBEAT_S)
+            await asyncio.wait((following,), timeout=patience(HEARTBEAT_S, until))
             if not following.done():
                 yield HEARTBEAT
                 continue
@@ -165,7 +173,7 @@ async def guarded(
                 return
             following = asyncio.ensure_future(anext(chunks, None))
             yield chunk
-    except FellBehind:
+    except (FellBehind, OutOfTime):
         ended = True  # we leave, not the client: whoever comes back with Last-Event-ID finds its run
         raise
     except CrewlineError as exc:

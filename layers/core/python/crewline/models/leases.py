@@ -68,6 +68,9 @@ class Lease:
     input_tokens: int = 0
     output_tokens: int = 0
     """What the run's model calls have used, as far as it has committed."""
+    yields: bool = False
+    """The run is to end with its client, and nobody sees that one leave: once it executes, the next run
+    interrupts it instead of waiting behind it."""
     watch: int = 0
     """When somebody began to follow the events of the run."""
     private: bool = False

@@ -91,6 +91,8 @@ class Runs:
         recents: Threads that this process knows.
         check_webhook: Refuses an address that nothing will be posted to.
         logger: Where a message that was not sent is noted.
+        leaving_seen: Whether a client that leaves is seen. If not, a run that is to end with its client
+            gives way to the next one on its thread.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Runs:
         recents: Recents,
         check_webhook: Callable[[str], object],
         logger: Logger,
+        leaving_seen: bool = True,
     ) -> None:
         self._table = table
         self._blobs = blobs
@@ -119,6 +122,7 @@ class Runs:
         self._recents = recents
         self._check_webhook = check_webhook
         self._logger = logger
+        self._leaving_seen = leaving_seen
         self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="read ahead")
 
     # ------------------------------------------------------------------ starting
@@ -234,7 +238,7 @@ class Runs:
         place = self._recall(tenant, run) or self._look(tenant, thread_id, body)
         for attempt in range(_TRIES):
             if not place.lease.free:
-                admitted = self._queue_up(tenant, run, place, once)
+                admitted = self._queue_up(tenant, run, place, owner, once)
             else:
                 admitted = self._start(tenant, run, place, owner, once)
             if isinstance(admitted, Admitted):
@@ -265,6 +269,7 @@ class Runs:
             owner=None if due else owner,
             due=due,
             was=place.rest,
+            yields=self._yields(run, owner),
         )
         run = replace(
             run,
@@ -319,7 +324,9 @@ class Runs:
             return
         self._recents.keep(tenant, thread_id, place.lease, place.rest, snapshot)
 
-    def _queue_up(self, tenant: str, run: Run, place: _Place, once: Once | None) -> Admitted | Refused:
+    def _queue_up(
+        self, tenant: str, run: Run, place: _Place, owner: str | None, once: Once | None
+    ) -> Admitted | Refused:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster.
 
         The thread's metadata names the crew of the run that was accepted last, so that whoever hands
@@ -350,15 +357,20 @@ class Runs:
             turn=run.turn,
             due=_due(run, now),
             heard=bool(run.kwargs["webhook"]),
+            yields=self._yields(run, owner),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
         if place.thread and (unnamed := place.unnamed(run)):
             changes += threads.merge_metadata(tenant, place.thread, unnamed, updated_at=iso(now))
         if other := self._write(tenant, changes, run, once):
             return other
-        if run.multitask_strategy in ("interrupt", "rollback"):
+        if run.multitask_strategy in ("interrupt", "rollback") or lease.yields:
             self._stop_unclaimed(tenant, thread_id)
         return Admitted(run=run)
+
+    def _yields(self, run: Run, owner: str | None) -> bool:
+        """Tell whether a run is to end with a client whose leaving nobody sees: one that waits for its answer."""
+        return owner is not None and not self._leaving_seen and run.kwargs["on_disconnect"] == "cancel"
 
     def _stop_unclaimed(self, tenant: str, thread_id: str) -> None:
         lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))

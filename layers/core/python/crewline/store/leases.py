@@ -48,6 +48,7 @@ def start(
     owner: str | None = None,
     due: int = 0,
     was: Rest = "idle",
+    yields: bool = False,
 ) -> tuple[Update, Lease]:
     """Put a run in flight on a free thread; with an owner, claim it in the same write.
 
@@ -67,6 +68,7 @@ def start(
         owner: The token of the claim, for a run that executes in place.
         due: When a delayed run may begin.
         was: The thread's status before.
+        yields: The next run interrupts it.
 
     Returns:
         The write, and the lease as it leaves it.
@@ -84,6 +86,7 @@ def start(
         base=lease.head,
         was=was,
         started=now if owner else 0,
+        yields=yields,
     )
     update = Update(
         key=keys.lease(tenant, thread_id),
@@ -108,13 +111,16 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
     A: read (run r, seq 7) ── queue ──▶ seq 8, waiting 1        r: finish ──✗ seq moved: r reads again, and hands over
     B: read (run r, seq 7) ─────── queue ──✗ seq moved: B reads again     C: read ─ r: finish ─ queue ──✗ free: C starts
     D: queue, interrupt ──▶ cancel set ── r: commit ──✗ cancelled: r finishes, and those before D are superseded
+    E: queue (r yields) ──▶ cancel set: r ends, whether its client is still there or not, and those before E have their turn
+    F: read (r yields) ── r: finish, hands over to q ── F: queue ──✗ another run: q may not yield, or has not begun
     ```
 
     Args:
         tenant: Whose thread.
         thread_id: The thread.
         lease: The lease as it was read; a run is in flight.
-        strategy: `interrupt` and `rollback` also stop the run in flight and supersede those that wait.
+        strategy: `interrupt` and `rollback` also stop the run in flight and supersede those that wait;
+            `enqueue` stops it if it yields and has begun.
         now: The time.
 
     Returns:
@@ -123,6 +129,11 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
     turn = lease.seq + 1
     change: dict[str, Any] = {"seq": turn}
     once: dict[str, Any] = {}
+    conditions = [
+        "attribute_exists(#run) AND attribute_not_exists(#private) AND #seq = :seq",
+        "(attribute_not_exists(#waiting) OR #waiting < :most)",
+    ]
+    parameters: dict[str, str | int] = {"seq": lease.seq, "most": MOST_WAITING}
     if strategy == "interrupt":
         once = {"cancel": "interrupt"}  # a rollback that somebody asked for stays one
         change |= {"upto": turn, "drop": "interrupt", **keys.in_flight(thread_id, now)}
@@ -133,16 +144,17 @@ def queue(tenant: str, thread_id: str, lease: Lease, *, strategy: MultitaskStrat
             "drop": "rollback",
             **keys.in_flight(thread_id, now),
         }
+    elif lease.run and lease.yields and lease.owner:
+        once = {"cancel": "interrupt"}
+        conditions.append("#run = :run")  # a hand-over does not move `seq`
+        parameters["run"] = lease.run
     return Update(
         key=keys.lease(tenant, thread_id),
         set=change,
         once=once,
         add={"waiting": 1},
-        condition=(
-            "attribute_exists(#run) AND attribute_not_exists(#private) AND #seq = :seq"
-            " AND (attribute_not_exists(#waiting) OR #waiting < :most)"
-        ),
-        parameters={"seq": lease.seq, "most": MOST_WAITING},
+        condition=" AND ".join(conditions),
+        parameters=parameters,
     )
 
 
@@ -406,6 +418,7 @@ def finish(
             epoch=before.epoch + 1,
             until=max(now, following.due) + GRACE_MS,
             due=following.due,
+            yields=following.yields,
             base=head,
             was=rest,
         )

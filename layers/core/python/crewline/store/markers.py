@@ -20,6 +20,8 @@ class Marker:
     """When it may begin, if it was delayed; in milliseconds since the epoch."""
     heard: bool = False
     """Somebody listens for its end."""
+    yields: bool = False
+    """What the lease says of the run when it is handed the thread."""
 
 
 def put(tenant: str, thread_id: str, marker: Marker) -> Put:
@@ -31,6 +33,7 @@ def put(tenant: str, thread_id: str, marker: Marker) -> Put:
             "turn": marker.turn,
             "due": marker.due or None,
             "heard": marker.heard or None,
+            "yields": marker.yields or None,
         },
         condition=ABSENT,
     )
@@ -58,6 +61,7 @@ def in_order(table: Table, tenant: str, thread_id: str) -> list[Marker]:
             turn=item["turn"],
             due=item.get("due", 0),
             heard=item.get("heard", False),
+            yields=item.get("yields", False),
         )
         for item in table.query(partition, prefix=keys.MARKER_PREFIX)
     ]

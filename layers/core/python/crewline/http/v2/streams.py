@@ -15,6 +15,7 @@ from crewline.http.sse import HEARTBEAT
 from crewline.http.streams import IDLE_S, guarded, sse_response
 from crewline.http.v2.events import Event, Subscription
 from crewline.http.v2.translations import Translator
+from crewline.http.waits import last_moment
 from crewline.models.clocks import parse_id, system_clock
 from crewline.models.events import START
 from crewline.models.runs import Run
@@ -34,7 +35,8 @@ def routes(runs: Runs, threads: Threads, events: Events, *, tenant: str, logger:
     def stream(thread_id: str) -> Response[Any]:
         wanted = Subscription.read(router.current_event.json_body)
         tape = Tape(runs, threads, events, tenant, parse_id(thread_id, "thread"))
-        return sse_response(guarded(_spelled(tape, wanted), logger), {})
+        until = last_moment(router.lambda_context)
+        return sse_response(guarded(_spelled(tape, wanted), logger, until=until), {})
 
     return router
 
