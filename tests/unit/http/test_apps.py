@@ -244,7 +244,7 @@ async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goe
 
     parts = keep_alive(work(), LOGGER, until=time.monotonic() + 0.05, left=left.set)
     with pytest.raises(OutOfTime):
-        await anext(parts)
+        _ = [part async for part in parts]
     async with asyncio.timeout(5):
         await waiting.wait()
     assert not left.is_set(), "the client has not left"
