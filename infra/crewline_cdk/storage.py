@@ -28,6 +28,10 @@ _ITEM_ACTIONS: Final = tuple(
 # No Scan: every list is a query. A transaction needs the permissions of the actions in it.
 
 
+_FOLLOWING_ACTIONS: Final = ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem")
+# UpdateItem: a follower asks the owner of a run to log everything.
+
+
 def _string(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
 
@@ -99,3 +103,13 @@ def grant_items(table: dynamodb.Table, grantee: iam.IGrantable) -> None:
         grantee: The function.
     """
     table.grant(grantee, *_ITEM_ACTIONS)
+
+
+def grant_following(table: dynamodb.Table, grantee: iam.IGrantable) -> None:
+    """Let a function read items and say on a lease that somebody follows its run.
+
+    Args:
+        table: The table.
+        grantee: The function.
+    """
+    table.grant(grantee, *_FOLLOWING_ACTIONS)

@@ -7,7 +7,9 @@ import sys
 from uuid import UUID
 
 import pytest
+import snapshot_restore_py
 
+from crewline.models.clocks import new_id, reseed
 from crewline.settings import environment
 from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
 from tests.unit.store.worlds import BASIC, ECHO
@@ -163,3 +165,11 @@ def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_processes_restored_from_one_snapshot_make_different_ids(deployment: Deployment) -> None:
+    hooks = [hook for hook, _, _ in snapshot_restore_py.get_after_restore()]
+    assert reseed in hooks
+    before = new_id()
+    reseed()
+    assert before < new_id()

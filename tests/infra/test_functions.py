@@ -186,9 +186,9 @@ def _allowed(of_type: OfType, action: str, resource: str) -> set[str]:
 @pytest.mark.parametrize(
     ("queue", "senders", "takers"),
     [
-        ("ServiceRunQueue", {"Api", "Crew", "Tail", "Worker", "Sweeper"}, {"Worker"}),
+        ("ServiceRunQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Worker"}),
         ("ServiceDeadLetters", set(), {"Sweeper"}),
-        ("ServiceWebhookQueue", {"Api", "Crew", "Tail", "Worker", "Sweeper"}, {"Sweeper"}),
+        ("ServiceWebhookQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Sweeper"}),
         ("ServiceWebhookDeadLetters", set(), set()),
     ],
 )
@@ -202,7 +202,23 @@ def test_who_may_send_to_a_queue_and_take_from_it(
 
 def test_the_sweeper_writes_items_and_no_objects(of_type: OfType) -> None:
     assert _allowed(of_type, "dynamodb:Query", "/index/*") >= {"Sweeper"}
-    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Tail", "Worker"}
+    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Worker"}
     assert _allowed(of_type, "s3:GetObject*", "ServiceBucket") == {
         name.removesuffix("Function") for name in NAMES
+    }
+
+
+def test_the_tail_reads_and_says_that_somebody_follows(of_type: OfType) -> None:
+    (policy,) = (
+        policy for name, policy in of_type("IAM::Policy").items() if name.startswith("ServiceTailRole")
+    )
+    actions = {
+        action
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in _strings(statement["Action"])
+        if not action.startswith("logs:")
+    }
+    assert actions == {
+        *("dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"),
+        *("s3:GetObject*", "s3:GetBucket*", "s3:List*"),
     }

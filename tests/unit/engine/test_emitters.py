@@ -34,9 +34,12 @@ class Log:
     tried: int = 0
     asked: int = 0
 
-    def last(self, tenant: str, thread_id: str, run_id: str) -> Batch | None:
+    def take_over(self, claim: Claim) -> Batch | None:
         self.asked += 1
         return self.before
+
+    def cut(self, claim: Claim, batch: Batch) -> None:
+        self.batches.append(batch)
 
     def write(self, tenant: str, thread_id: str, run_id: str, batch: Batch) -> None:
         self.tried += 1
@@ -109,6 +112,77 @@ async def test_much_is_not_kept_waiting(log: Log, monkeypatch: pytest.MonkeyPatc
     one.emit("updates", b"x" * emitters.FLUSH_BYTES)
     await until(lambda: bool(log.batches))
     await one.close()
+
+
+async def test_the_first_token_after_a_silence_is_written_at_once_and_those_after_it_gather(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emitters, "FLUSH_S", 60)
+    one = emitter(log)
+    one.emit("updates", b"1")
+    await asyncio.sleep(0.02)
+    assert log.batches == [], "what is no token waits for more"
+    one.emit("messages", b"[]")
+    await until(lambda: seqs(log.frames) == [1, 2])
+    one.emit("messages", b"[]")
+    one.emit("custom", b"1")
+    await asyncio.sleep(0.02)
+    assert seqs(log.frames) == [1, 2]
+    await one.close()
+
+
+# ------------------------------------------------------------------ a log that is slow
+
+
+async def test_who_speaks_faster_than_the_log_is_written_waits(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emitters, "MOST_WAITING_BYTES", 1_000)
+    log.failures = 3
+    one, most = emitter(log), 0
+    for _ in range(20):
+        one.emit("custom", b"x" * 300)
+        most = max(most, one._size)
+        await one.room()
+        assert one._size <= 1_000
+    assert log.tried > log.failures
+    assert most < 2_000
+    await one.close()
+    assert seqs([*log.frames, *rest(one).frames]) == list(range(1, 21)), "nothing is lost"
+
+
+async def test_values_that_a_reference_stands_for_count_until_their_checkpoint_is_written(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emitters, "MOST_WAITING_BYTES", 1_000)
+    table = Table()
+    one = emitter(log, written=table)
+    one.emit("values", b"x" * 2_000, opens=True)
+    await one.room()  # its checkpoint is named by what comes next
+    one.refer((), at("c1"))
+    waiting = asyncio.create_task(one.room())
+    await asyncio.sleep(0.03)
+    assert not waiting.done()
+    table.there.add(("", "c1"))
+    await asyncio.wait_for(waiting, 10)
+    assert seqs(log.frames) == [1]
+    await one.close()
+
+
+async def test_who_waits_for_a_log_is_let_go_when_the_run_is_lost(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emitters, "MOST_WAITING_BYTES", 1)
+    log.failures = 1_000
+    one = emitter(log)
+    one.emit("updates", b"1")
+    waiting = asyncio.create_task(one.room())
+    await until(lambda: log.tried > 0)
+    one.stop()
+    await asyncio.wait_for(waiting, 10)
+
+
+# ------------------------------------------------------------------ who is told
 
 
 async def test_the_first_event_says_which_attempt_it_is(log: Log) -> None:
@@ -332,7 +406,7 @@ async def test_a_later_claim_goes_on_from_where_the_one_before_ended(log: Log, l
     heard: list[Frame] = []
     one = emitter(log, lease=Lease(run="r", epoch=EPOCH, **{"attempt": 1, **lease}), listener=heard.append)
     await one.begin()
-    await until(lambda: bool(log.batches))
+    assert len(log.batches) == 1, "the cut is written before anything is done"
     one.emit("updates", b"1")
     await until(lambda: len(log.batches) == 2)
     await one.close()
@@ -340,18 +414,18 @@ async def test_a_later_claim_goes_on_from_where_the_one_before_ended(log: Log, l
     assert [(batch.attempt, batch.upto) for batch in log.batches] == [(3, Position(2, 7)), (3, None)]
 
 
-async def test_a_cut_that_nothing_has_written_yet_goes_with_the_finish(log: Log) -> None:
-    log.before = BEFORE
+async def test_a_claim_that_follows_one_that_said_nothing_is_the_first_and_lets_nothing_of_it_count(
+    log: Log,
+) -> None:
     one = emitter(log, lease=Lease(run="r", epoch=EPOCH, attempt=2))
     await one.begin()
     await one.close()
-    batch = rest(one, (END, b"{}"))
-    assert (batch.attempt, batch.upto) == (3, Position(2, 7))
+    (batch,) = log.batches
+    assert (log.asked, batch.attempt, batch.upto) == (1, 1, Position(0, 0))
 
 
-async def test_a_claim_that_follows_one_that_said_nothing_is_the_first(log: Log) -> None:
-    one = emitter(log, lease=Lease(run="r", epoch=EPOCH, attempt=2))
+async def test_the_first_claim_of_a_run_asks_nobody(log: Log) -> None:
+    one = emitter(log)
     await one.begin()
     await one.close()
-    batch = rest(one)
-    assert (log.asked, batch.attempt, batch.upto) == (1, 1, None)
+    assert (log.asked, rest(one).upto) == (0, None)

@@ -127,6 +127,72 @@ def test_what_a_worker_says_after_another_has_taken_its_run_over_is_never_told(
     assert log_of(other, admitted, said[3].position) == whole[2:]
 
 
+@pytest.mark.parametrize("piece", [1, 1_000_000], ids=["piece by piece", "at once"])
+def test_what_a_worker_says_too_late_is_told_to_nobody_also_before_it_is_said_how_far_it_counts(
+    place: Place, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(reading, "MOST_BYTES", piece)
+    admitted = place.start({"n": 0})
+    world = place.world
+    events = Events(world.table, world.blobs, world.records, place.clock)
+    epoch = claimed(admitted).lease.epoch
+    said = [Frame(position=Position(epoch, seq), mode="custom", data=b"%d" % seq) for seq in range(1, 7)]
+    run = (TENANT, admitted.run.thread_id, admitted.run.run_id)
+    events.write(*run, Batch(frames=tuple(said[:2])))
+    assert log_of(place, admitted) == said[:2]
+    second = claimed(place.take_over(admitted))
+    events.write(*run, Batch(frames=tuple(said[2:4])))
+    followed = log_of(place, admitted)
+    assert followed == said[:4], "nobody has looked yet: it counts"
+    before = events.take_over(second)
+    assert before is not None
+    assert before.frames[-1] == said[3]
+    events.write(*run, Batch(frames=tuple(said[4:])))
+    assert log_of(place, admitted, followed[-1].position) == []
+    assert log_of(place, admitted) == [], "who has seen nothing waits for the decision too"
+
+    begun = Frame(position=Position(second.lease.epoch, 1), mode="metadata", data=b"{}")
+    events.cut(second, Batch(frames=(begun,), attempt=2, upto=before.position))
+    assert log_of(place, admitted, followed[-1].position) == [begun]
+    assert log_of(place, admitted) == [*said[:4], begun]
+
+
+def test_who_was_overtaken_before_it_said_how_far_the_log_counts_says_nothing(place: Place) -> None:
+    admitted = place.start({"n": 0})
+    world = place.world
+    events = Events(world.table, world.blobs, world.records, place.clock)
+    first = claimed(admitted).lease.epoch
+    said = [Frame(position=Position(first, seq), mode="custom", data=b"1") for seq in (1, 2)]
+    run = (TENANT, admitted.run.thread_id, admitted.run.run_id)
+    events.write(*run, Batch(frames=(said[0],)))
+    second = claimed(place.take_over(admitted))
+    assert events.take_over(second) is not None
+    events.write(*run, Batch(frames=(said[1],)))
+    third = claimed(place.take_over(admitted))
+    before = events.take_over(third)
+    assert before is not None
+    assert before.position == said[1].position
+    late = Frame(position=Position(second.lease.epoch, 1), mode="metadata", data=b"{}")
+    with pytest.raises(StaleOwner):
+        events.cut(second, Batch(frames=(late,), attempt=2, upto=said[0].position))
+    begun = Frame(position=Position(third.lease.epoch, 1), mode="metadata", data=b"{}")
+    for _ in range(2):  # its answer was lost
+        events.cut(third, Batch(frames=(begun,), attempt=2, upto=before.position))
+    assert log_of(place, admitted) == [*said, begun]
+
+
+def test_a_run_that_ended_without_a_decision_is_told_as_it_is(place: Place) -> None:
+    admitted = place.start({"n": 0})
+    world = place.world
+    events = Events(world.table, world.blobs, world.records, place.clock)
+    one = Frame(position=Position(claimed(admitted).lease.epoch, 1), mode="custom", data=b"1")
+    run = (TENANT, admitted.run.thread_id, admitted.run.run_id)
+    events.write(*run, Batch(frames=(one,)))
+    events.take_over(claimed(place.take_over(admitted)))
+    assert events.after(*run, BEGINNING) == []
+    assert events.after(*run, BEGINNING, ended=True) == [one]
+
+
 def test_a_worker_that_has_lost_its_run_waits_no_longer_to_log_what_it_said(place: Place) -> None:
     place.serve(chain(a=talking("a"), b=talking("b")))
     admitted = place.start({"n": 0}, durability="sync", stream_mode=MODES)

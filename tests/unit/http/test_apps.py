@@ -242,9 +242,10 @@ async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goe
             waiting.set()
         return b"{}"
 
-    parts = keep_alive(work(), LOGGER, until=time.monotonic() + 0.05, left=left.set)
+    body = keep_alive(work(), LOGGER, until=time.monotonic() + 0.05, left=left.set)
+    assert await anext(body) == b"\n"
     with pytest.raises(OutOfTime):
-        _ = [part async for part in parts]
+        await anext(body)
     async with asyncio.timeout(5):
         await waiting.wait()
     assert not left.is_set(), "the client has not left"

@@ -129,7 +129,9 @@ class Log:
         self.rows = list(rows)
         self.asked: list[Position] = []
 
-    def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> list[Frame]:
+    def after(
+        self, tenant: str, thread_id: str, run_id: str, position: Position, *, ended: bool = False
+    ) -> list[Frame]:
         self.asked.append(position)
         return list(self.batches.pop(0)) if self.batches else []
 

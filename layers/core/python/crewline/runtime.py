@@ -7,6 +7,7 @@ plane is made without the engine, whose import is a second of LangGraph.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from crewline.http import threads as thread_routes
 from crewline.http.apps import App
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
-from crewline.models.clocks import system_clock
+from crewline.models.clocks import reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
@@ -88,6 +89,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
+    _reseed_after_restore()
     settings = read_settings(environ)
     logger = make_logger(service, settings.log_level)
     manifest = read_manifest(Path(settings.manifest))
@@ -189,7 +191,7 @@ def make_tail(environ: Mapping[str, str]) -> App:
             core.runs,
             core.threads,
             core.events,
-            core.cancellations,
+            core.cancellations if core.settings.leaving_seen else None,
             tenant=core.settings.tenant,
             logger=core.logger,
         ),
@@ -253,6 +255,14 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
         logger=core.logger,
     )
     return sweeper, webhooks, core.logger
+
+
+def _reseed_after_restore() -> None:
+    """Register what a process does that Lambda restores from a snapshot; its runtimes have the registry, others need none."""
+    with suppress(ImportError):
+        from snapshot_restore_py import register_after_restore
+
+        register_after_restore(reseed)
 
 
 def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:

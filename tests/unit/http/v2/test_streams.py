@@ -68,7 +68,9 @@ class World:
     def watch(self, tenant: str, run: Run) -> None:
         self.watched.append(run.run_id)
 
-    def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> Any:
+    def after(
+        self, tenant: str, thread_id: str, run_id: str, position: Position, *, ended: bool = False
+    ) -> Any:
         return [frame for frame in self.logs[run_id] if frame.position > position]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -18,7 +19,7 @@ import orjson
 from aws_lambda_powertools import Logger
 
 from crewline.errors import CrewlineError
-from crewline.models.events import METADATA, TOKENS, Batch, Frame, Position, Reference, Telling
+from crewline.models.events import METADATA, START, TOKENS, Batch, Frame, Position, Reference, Telling
 from crewline.models.leases import Claim
 from crewline.services.events import Events
 from crewline.store.changes import Put
@@ -26,6 +27,8 @@ from crewline.store.changes import Put
 FLUSH_S: Final = 0.1
 FLUSH_BYTES: Final = 8 * 1024
 """How long frames gather for one item of the log, and how many bytes."""
+MOST_WAITING_BYTES: Final = 8_000_000
+"""What may wait for the log; while there is more, the graph waits too."""
 MOST_BYTES: Final = 1_000_000
 """Bytes of a batch, and not many more: whoever reads it has it in memory as a whole."""
 
@@ -66,15 +69,17 @@ class Emitter:
         self._logger = logger
         self._epoch = claim.lease.epoch
         self._seq = 0
-        self._before: Batch | None = None
+        self._attempt = 1
         self._waiting: list[Frame] = []
         self._open: dict[tuple[str, ...], int] = {}
         self._whole: dict[Position, bytes] = {}
         self._size = 0
-        self._first = True
+        self._whole_size = 0
         self._tokens = telling.tokens
         self._flushing: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
+        self._written = asyncio.Event()
+        self._flushed = -math.inf
         self._closing = False
 
     @property
@@ -83,18 +88,22 @@ class Emitter:
         return self._telling.logged or self._telling.listener is not None
 
     async def begin(self) -> None:
-        """Say which run this is, and which attempt at it; a later one reads where the one before ended.
+        """Say which run this is, and which attempt at it; a later one says at once what counts of those before.
 
         Raises:
+            StaleOwner: Somebody else has claimed the run since.
             Unavailable: DynamoDB or S3 did not answer.
         """
         lease = self._claim.lease
-        if self._telling.logged and (lease.fed or lease.attempt > 1):
-            self._before = await asyncio.to_thread(
-                self._events.last, self._claim.tenant, self._claim.thread_id, self._claim.run_id
-            )
-        attempt = self._attempt
-        self.emit(METADATA, orjson.dumps({"run_id": self._claim.run_id, "attempt": attempt}))
+        if not self._telling.logged or not (lease.fed or lease.attempt > 1):
+            self.emit(METADATA, self._metadata())
+            return
+        before = await asyncio.to_thread(self._events.take_over, self._claim)
+        self._attempt = before.attempt + 1 if before else 1
+        frame = self._told(METADATA, self._metadata())
+        upto = before.position if before else START
+        batch = Batch(frames=(frame,), attempt=self._attempt, upto=upto)
+        await asyncio.to_thread(self._events.cut, self._claim, batch)
 
     def emit(
         self,
@@ -116,29 +125,51 @@ class Emitter:
             reference: Where the log finds the values.
             opens: The values are those of the next checkpoint of the namespace; see `refer`.
         """
-        self._seq += 1
-        frame = Frame(position=Position(self._epoch, self._seq), mode=mode, namespace=namespace, data=data)
-        if self._telling.listener:
-            self._telling.listener(frame)
+        frame = self._told(mode, data, namespace)
         if not self._telling.logged or (mode in TOKENS and not self._tokens):
             return
         if self._checkpoints and reference:
-            self._whole[frame.position] = data
+            self._keep(frame.position, data)
             frame = replace(frame, data=rest, reference=reference)
         elif self._checkpoints and opens:
             self._open[namespace] = len(self._waiting)
         self._waiting.append(frame)
         self._size += frame.size
-        self._schedule()
+        # Who follows a run that was silent gets its next token now, and not a batch later.
+        quiet = asyncio.get_running_loop().time() - self._flushed >= FLUSH_S
+        self._schedule(at_once=quiet and mode in TOKENS)
+
+    async def room(self) -> None:
+        """Wait while too much is still to be written: DynamoDB or S3 are slower than the graph speaks.
+
+        Values whose checkpoint has not been named yet are no reason to wait: the graph's next words name it.
+        """
+        while self._size + self._whole_size > MOST_WAITING_BYTES and not self._open and not self._closing:
+            self._schedule(at_once=True)
+            self._written.clear()
+            await self._written.wait()
+
+    def _told(self, mode: str, data: bytes, namespace: tuple[str, ...] = ()) -> Frame:
+        """Make the next frame, and tell it to who listens here."""
+        self._seq += 1
+        frame = Frame(position=Position(self._epoch, self._seq), mode=mode, namespace=namespace, data=data)
+        if self._telling.listener:
+            self._telling.listener(frame)
+        return frame
 
     def refer(self, namespace: tuple[str, ...], reference: Reference) -> None:
         """Learn in which checkpoint the last values of a namespace are stored."""
         place = self._open.pop(namespace, None)
         if place is not None and place < len(self._waiting):
             frame = self._waiting[place]
-            self._whole[frame.position] = frame.data or b"null"
+            self._keep(frame.position, frame.data or b"null")
             self._size -= len(frame.data or b"")
             self._waiting[place] = replace(frame, data=None, reference=reference)
+
+    def _keep(self, position: Position, data: bytes) -> None:
+        """Keep what a reference stands for until it is known what of it the checkpoint has."""
+        self._whole[position] = data
+        self._whole_size += len(data)
 
     def watched(self) -> None:
         """Learn that somebody follows the log: from now on it gets everything."""
@@ -154,6 +185,7 @@ class Emitter:
         """Write nothing more, and wait for nothing: the run goes on elsewhere, and says the rest there."""
         self._closing = True
         self._full.set()
+        self._written.set()
 
     def rest(self, *frames: tuple[str, bytes]) -> list[Put]:
         """Give the write of all that the log does not have yet, ended by some last frames.
@@ -175,9 +207,8 @@ class Emitter:
             for frame in self._last(frames):
                 self._telling.listener(frame)
 
-    @property
-    def _attempt(self) -> int:
-        return self._before.attempt + 1 if self._before else 1
+    def _metadata(self) -> bytes:
+        return orjson.dumps({"run_id": self._claim.run_id, "attempt": self._attempt})
 
     def _last(self, frames: Sequence[tuple[str, bytes]]) -> list[Frame]:
         return [
@@ -185,8 +216,8 @@ class Emitter:
             for place, (mode, data) in enumerate(frames, 1)
         ]
 
-    def _schedule(self) -> None:
-        if self._size >= FLUSH_BYTES:
+    def _schedule(self, *, at_once: bool = False) -> None:
+        if at_once or self._size >= FLUSH_BYTES:
             self._full.set()
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.get_running_loop().create_task(self._flush_soon())
@@ -210,12 +241,13 @@ class Emitter:
             except CrewlineError as exc:  # they are kept, and go with the next batch or the finish
                 self._logger.warning("events not written yet", run_id=self._claim.run_id, reason=exc.message)
                 continue
-            self._first = False
             del self._waiting[: len(ready)]
             for frame in ready:
-                self._whole.pop(frame.position, None)
+                self._whole_size -= len(self._whole.pop(frame.position, b""))
             self._open = {name: place - len(ready) for name, place in self._open.items()}
             self._size = sum(frame.size for frame in self._waiting)
+            self._flushed = asyncio.get_running_loop().time()
+            self._written.set()
 
     def _done(self) -> bool:
         return self._closing
@@ -256,9 +288,7 @@ class Emitter:
         return replace(frame, data=_with(missing, frame.data, whole, reference.path)) if missing else frame
 
     def _batch(self, frames: Sequence[Frame]) -> Batch:
-        before = self._before
-        upto = before.frames[-1].position if before and self._first else None
-        return Batch(frames=tuple(frames), attempt=self._attempt, upto=upto)
+        return Batch(frames=tuple(frames), attempt=self._attempt)
 
     def _prepare(self, batch: Batch) -> Put:
         claim = self._claim

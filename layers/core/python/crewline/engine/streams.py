@@ -72,6 +72,7 @@ class GraphStream:
                 self._refer(namespace, chunk)
             if mode in self._wanted:
                 self._emit(namespace, mode, chunk)
+                await self._emitter.room()
 
     async def _chunks(
         self, given: Any, config: RunnableConfig, options: Mapping[str, Any]

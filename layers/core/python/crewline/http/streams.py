@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, to_json
-from crewline.http.followers import LAST_POLL_S, Arrivals, FellBehind, Live, follow
+from crewline.http.followers import Arrivals, FellBehind, Live, follow
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
 from crewline.http.waits import OutOfTime, keep_alive, last_moment, patience
@@ -29,19 +29,33 @@ from crewline.services.threads import Threads
 HEARTBEAT_S: Final = 5.0
 IDLE_S: Final = 60.0
 """How long a thread is followed after its last run: an open tab holds a function."""
+ARRIVALS_S: Final = 1.0
+"""How often a thread at rest is asked for its next run."""
 
 
 def routes(
     runs: Runs,
     threads: Threads,
     events: Events,
-    cancellations: Cancellations,
+    cancellations: Cancellations | None,
     *,
     tenant: str,
     logger: Logger,
 ) -> Router:
-    """Make the routes that follow runs which execute elsewhere."""
+    """Make the routes that follow runs which execute elsewhere.
+
+    Args:
+        runs: The runs.
+        threads: The threads.
+        events: The logs.
+        cancellations: Stop a run whose follower leaves; None where no leaving is seen.
+        tenant: Whose they are.
+        logger: Where failures are logged.
+    """
     router = Router()  # type: ignore[no-untyped-call]
+
+    def leaving(run: Run) -> Callable[[], None] | None:
+        return canceller(cancellations, tenant, run, logger) if cancellations else None
 
     @router.get("/threads/<thread_id>/runs/<run_id>/join")
     def join(
@@ -51,7 +65,7 @@ def routes(
             run = runs.get(tenant, thread_id, run_id)
         except NotFound as exc:  # as the LangGraph API answers: the SDKs read it there
             return Response(200, JSON, to_json({"__error__": _error(exc)}))
-        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
+        left = leaving(run) if cancel_on_disconnect else None
         work = followed(runs, tenant, run, runs.result)
         until = last_moment(router.lambda_context)
         return Response(200, JSON, keep_alive(work, logger, until=until, left=left), waiting_headers(run))
@@ -68,7 +82,7 @@ def routes(
         except NotFound as exc:
             return sse_response(_once(spell("error", orjson.dumps(_error(exc)))), {})
         after = parse_id(router.current_event.headers.get("last-event-id"))
-        left = canceller(cancellations, tenant, run, logger) if cancel_on_disconnect else None
+        left = leaving(run) if cancel_on_disconnect else None
         runs.watch(tenant, run)
         chunks = followed_stream(events, runs, tenant, run, stream_mode=stream_mode, after=after)
         until = last_moment(router.lambda_context)
@@ -227,8 +241,8 @@ async def _followed_thread(
                 yield chunk
         replay = True
         if not fresh:
-            await asyncio.sleep(LAST_POLL_S)
-            quiet += LAST_POLL_S
+            await asyncio.sleep(ARRIVALS_S)
+            quiet += ARRIVALS_S
     yield b"retry: 1000\r\n\r\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
+from uuid_utils import reseed_rng
 from uuid_utils.compat import uuid7
 
 from crewline.errors import InvalidRequest
@@ -28,6 +29,11 @@ def iso(milliseconds: int) -> str:
 def new_id() -> str:
     """Make the id of a thread or run: a uuid7, so that ids sort by creation."""
     return str(uuid7())
+
+
+def reseed() -> None:
+    """Draw ids anew: in a process that was restored from a snapshot, or every one of them makes the same ids."""
+    reseed_rng()
 
 
 def parse_id(text: str, kind: str) -> str:

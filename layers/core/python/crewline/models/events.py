@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 METADATA, ERROR, END = "metadata", "error", "end"
@@ -69,8 +69,15 @@ class Batch:
     frames: tuple[Frame, ...]
     attempt: int = 1
     """How many claims have written events of this run, this one included."""
-    upto: Position | None = field(default=None)
+    upto: Position | None = None
     """The last event of the epochs before: what they wrote after it came too late, and does not count."""
+    opens: int | None = None
+    """The epoch that begins here, of a batch without frames: how far those before it count is said next."""
+
+    @property
+    def position(self) -> Position:
+        """Where it ends."""
+        return self.frames[-1].position if self.frames else Position(self.opens or 0, 0)
 
 
 Listener = Callable[[Frame], None]

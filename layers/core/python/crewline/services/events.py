@@ -11,8 +11,10 @@ import orjson
 from crewline.checkpoints.projection import project_values
 from crewline.models.clocks import Clock
 from crewline.models.events import END, ERROR, LAST_EPOCH, Batch, Frame, Position, Reference
+from crewline.models.leases import Claim
 from crewline.models.runs import Run
-from crewline.store import events
+from crewline.services.leases import stale
+from crewline.store import events, leases
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Put
 from crewline.store.records import Records
@@ -52,8 +54,38 @@ class Events:
         except Refused:
             return  # it has landed before, and only the answer was lost
 
+    def take_over(self, claim: Claim) -> Batch | None:
+        """Open the epoch of a claim in a log that a claim before may have written, and find where that one ended.
+
+        Until `cut` has been called, readers show nothing of the epochs before that they have not shown yet.
+
+        Returns:
+            The last batch; None when nobody has said anything.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: The last batch does not decode.
+        """
+        run = (claim.tenant, claim.thread_id, claim.run_id)
+        self.write(*run, Batch(frames=(), opens=claim.lease.epoch))
+        return self.last(*run)
+
+    def cut(self, claim: Claim, batch: Batch) -> None:
+        """Write the first batch of a claim that took a run over: with how far the epochs before it count.
+
+        Raises:
+            StaleOwner: Somebody else has claimed the run since.
+            Unavailable: DynamoDB or S3 did not answer; the batch may or may not be there.
+        """
+        put = self.prepare(claim.tenant, claim.thread_id, claim.run_id, batch)
+        try:
+            self._table.transact([leases.held(claim), put])
+        except Refused as exc:
+            if 0 in exc.items:
+                raise stale(claim) from exc
+
     def last(self, tenant: str, thread_id: str, run_id: str) -> Batch | None:
-        """Read the last batch of a run's log.
+        """Read the last batch of a run's log that has frames.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
@@ -71,12 +103,22 @@ class Events:
         last = self.last(tenant, thread_id, run_id)
         return last is not None and last.frames[-1].mode == END
 
-    def after(self, tenant: str, thread_id: str, run_id: str, position: Position) -> list[Frame]:
+    def after(
+        self, tenant: str, thread_id: str, run_id: str, position: Position, *, ended: bool = False
+    ) -> list[Frame]:
         """Read frames after a position, without those that came too late, each with its data.
+
+        Args:
+            tenant: Whose run.
+            thread_id: Its thread.
+            run_id: The run.
+            position: The position.
+            ended: The run had ended before: who has taken it over and not said so never will.
 
         Returns:
             The frames in order, about `MOST_BYTES` of them; the rest comes with a later call, and
-            so do those whose checkpoint is not in the table yet, and what follows them.
+            so do those whose checkpoint is not in the table yet, or which a claim that has just
+            begun decides about, and what follows them.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
@@ -86,15 +128,16 @@ class Events:
         more = True
         while more and not frames:  # all that was read may have come too late
             batches, more = self._some(tenant, thread_id, run_id, position)
-            following = None
-            if more:
-                beyond = Position(batches[-1].frames[-1].position.epoch + 1, 0)
-                following = self._one(tenant, thread_id, run_id, beyond)
-            for frame in _valid(batches, following):
+            known = [*batches, *self._beyond(tenant, thread_id, run_id, batches[-1])] if more else batches
+            open_ = _undecided(known) if not ended else range(0)
+            for frame in _valid(batches, known):
+                if frame.position.epoch in open_:
+                    more = False
+                    break
                 # A batch whose answer was lost comes again as part of the next.
                 if frame.position > (frames[-1].position if frames else position):
                     frames.append(frame)
-            position = batches[-1].frames[-1].position if more else position
+            position = batches[-1].position if more else position
         return self._rendered(tenant, thread_id, _few_states(frames))
 
     def _some(self, tenant: str, thread_id: str, run_id: str, position: Position) -> tuple[list[Batch], bool]:
@@ -108,9 +151,13 @@ class Events:
                 return batches, True
         return batches, False
 
-    def _one(self, tenant: str, thread_id: str, run_id: str, position: Position) -> Batch | None:
-        found = events.after(self._table, self._blobs, tenant, thread_id, run_id, position, page=1)
-        return next(found, None)
+    def _beyond(self, tenant: str, thread_id: str, run_id: str, batch: Batch) -> Iterator[Batch]:
+        """Read what higher epochs say of that of a batch: their openings, up to the first that has said something."""
+        place = Position(batch.position.epoch + 1, -1)  # an opening is at 0
+        for one in events.after(self._table, self._blobs, tenant, thread_id, run_id, place, page=2):
+            yield one
+            if one.frames:
+                return
 
     def _rendered(self, tenant: str, thread_id: str, frames: Sequence[Frame]) -> list[Frame]:
         values = self._values(tenant, thread_id, [frame.reference for frame in frames if frame.reference])
@@ -181,15 +228,21 @@ def _few_states(frames: list[Frame]) -> list[Frame]:
     return frames
 
 
-def _valid(batches: Sequence[Batch], following: Batch | None) -> Iterator[Frame]:
+def _undecided(known: Sequence[Batch]) -> range:
+    """Name the epochs of which a higher one has begun and not yet said how far they count."""
+    opened = max((batch.opens for batch in known if batch.opens), default=0)
+    decided = max((batch.position.epoch for batch in known if batch.upto), default=0)
+    return range(decided, opened)
+
+
+def _valid(batches: Sequence[Batch], known: Sequence[Batch]) -> Iterator[Frame]:
     """Leave out what an epoch wrote after a higher one had begun: after the `upto` of that one.
 
     Args:
         batches: What was read.
-        following: The first batch of a higher epoch than theirs, when they are not all there is.
+        known: The same, and what higher epochs say of it.
     """
-    known = [*batches, following] if following else batches
-    cuts = [(batch.frames[0].position.epoch, batch.upto) for batch in known if batch.upto]
+    cuts = [(batch.position.epoch, batch.upto) for batch in known if batch.upto]
     for batch in batches:
         for frame in batch.frames:
             place = frame.position

@@ -27,9 +27,16 @@ _VERSION: Final = b"\x01"
 def put(tenant: str, thread_id: str, run_id: str, batch: Batch, *, blobs: Blobs | None, now: int) -> Put:
     """Make the write of a batch; a large one goes to S3 first.
 
+    No claim fences it: who takes a run over says how far the log of the one before counts. It opens its
+    epoch before it looks, so that a reader has either seen no opening, and what it read then counts; or
+    has, and shows nothing that is not decided.
+
     ```
-    W1: put 3-7 ── stalls ── W2: claim, reads up to 3-7, put 4-2 (upto 3-7)
-    W1: ──────────────────────────────────────── put 3-9 ──▶ lands, and is ignored: it is after 3-7 of an epoch that is over
+    W1: put 3-7 ── stalls ── W2: claim, open 4-0 ── reads up to 3-7 ── cut: put 4-1 (upto 3-7)
+    W1: ─ put 3-9 ──▶ lands before 4-0: W2 reads it, it counts for everybody
+    W1: ────────────────────────────────────── put 3-9 ──▶ lands after 4-0: who reads it reads 4-0 too, and waits for the cut
+    W1: ──────────────────────────────────────────────────────────────────── put 3-9 ──▶ after 3-7 of an epoch that is over
+    W2: open 4-0 ── reads ── stalls ── W3: claim, open 5-0, reads ── W2: cut ──✗ owner is w3: no cut comes after a later opening
     ```
 
     Raises:
@@ -39,7 +46,7 @@ def put(tenant: str, thread_id: str, run_id: str, batch: Batch, *, blobs: Blobs 
     content: Item = {"body": body}
     if blobs and len(body) > LARGEST_INLINE:
         content = {"blob": blobs.put(tenant, thread_id, body)}
-    last = batch.frames[-1].position
+    last = batch.position
     return Put(
         key=keys.event(tenant, run_id, last.epoch, last.seq),
         item={
@@ -83,15 +90,18 @@ def after(
 
 
 def last(table: Table, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str) -> Batch | None:
-    """Read the last batch.
+    """Read the last batch that has frames.
 
     Raises:
         Unavailable: DynamoDB or S3 did not answer.
         CorruptRecord: It does not decode.
     """
     partition = keys.event(tenant, run_id, 0, 0).partition
-    item = next(table.query(partition, newest_first=True, page=1), None)
-    return _open(item, blobs, tenant, thread_id, run_id) if item else None
+    for item in table.query(partition, newest_first=True, page=1):
+        batch = _open(item, blobs, tenant, thread_id, run_id)
+        if batch.frames:
+            return batch
+    return None
 
 
 def _open(item: Item, blobs: Blobs | None, tenant: str, thread_id: str, run_id: str) -> Batch:
@@ -108,7 +118,12 @@ def _open(item: Item, blobs: Blobs | None, tenant: str, thread_id: str, run_id: 
             f"Events of run {run_id} do not decode; they end by themselves in a day."
         ) from exc
     upto = item.get("upto")
-    return Batch(frames=frames, attempt=item["attempt"], upto=Position(*upto) if upto else None)
+    return Batch(
+        frames=frames,
+        attempt=item["attempt"],
+        upto=Position(*upto) if upto else None,
+        opens=None if frames else epoch,
+    )
 
 
 def _unpack(body: bytes) -> Any:

@@ -302,6 +302,20 @@ def heartbeat(claim_: Claim, *, now: int) -> Update:
     )
 
 
+def held(claim_: Claim) -> Check:
+    """Let a write beside the lease through only while a claim holds.
+
+    ```
+    W1: stalls ── W2: claim ── W1: write ──✗ owner is w2
+    ```
+    """
+    return Check(
+        key=keys.lease(claim_.tenant, claim_.thread_id),
+        condition=_MINE,
+        parameters={"owner": claim_.owner},
+    )
+
+
 def end_slice(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
     """Give a run back that is to go on elsewhere: an orderly end of a slice is progress.
 
