@@ -357,7 +357,7 @@ class Process:
             run_queue,
             clock,
             threads=threads,
-            assistants=Assistants(_manifest()),
+            assistants=Assistants(table, _manifest(), clock, threads=threads),
             endings=endings,
             recents=recents,
             check_webhook=lambda _url: None,

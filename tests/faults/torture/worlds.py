@@ -141,7 +141,7 @@ def make_world(place: Place, who: str) -> World:
         queue,
         clock,
         threads=threads,
-        assistants=Assistants(_manifest()),
+        assistants=Assistants(table, _manifest(), clock, threads=threads),
         endings=endings,
         recents=recents,
         check_webhook=str,

@@ -170,7 +170,7 @@ class World:
             logger=SILENT,
         )
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
-        self.assistants = Assistants(self.manifest)
+        self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
         self.runs = Runs(
             self.table,
             self.blobs,

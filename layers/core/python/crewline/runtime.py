@@ -18,6 +18,7 @@ from aws_lambda_powertools import Logger
 from crewline.errors import BadManifest
 from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
+from crewline.http import drawings as drawing_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
 from crewline.http import states as state_routes
@@ -102,7 +103,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     outbox = Outbox(table, webhooks)
     recents = Recents()
     threads = Threads(table, blobs, records, queue, system_clock)
-    assistants = Assistants(manifest)
+    assistants = Assistants(table, manifest, system_clock, threads=threads)
     endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
     runs = Runs(
         table,
@@ -149,7 +150,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     tenant = core.settings.tenant
     return App(
         system_routes.routes(),
-        assistant_routes.routes(core.assistants),
+        assistant_routes.routes(core.assistants, tenant),
         thread_routes.routes(core.threads, tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
@@ -173,6 +174,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
             core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
         ),
         state_routes.routes(core.threads, executor, tenant=tenant),
+        drawing_routes.routes(core.assistants, executor, tenant=tenant),
         cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,

@@ -19,7 +19,7 @@ from crewline.engine.clocks import move_clock_past
 from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.emitters import Emitter
 from crewline.engine.heartbeats import Heartbeats
-from crewline.engine.inputs import given_input, run_config, run_error, with_checkpointer
+from crewline.engine.inputs import given_input, run_config, run_context, run_error, with_checkpointer
 from crewline.engine.journals import Journal
 from crewline.engine.recoveries import Recovery, place
 from crewline.engine.streams import GraphStream
@@ -202,7 +202,9 @@ class Execution:
             subgraphs=bool(self._run.kwargs.get("subgraphs")),
             stored=self._stored,
         )
-        self._graph_task = asyncio.create_task(self._drive_graph(self._stream, config))
+        self._graph_task = asyncio.create_task(
+            self._drive_graph(self._stream, config, run_context(graph, self._run.kwargs))
+        )
         if self._stopped is not None:  # asked for before, or while a factory was making the graph
             self._cancel_graph()
         status, error = await self._settle(self._graph_task)
@@ -217,19 +219,19 @@ class Execution:
             answer = project(prepared.serializer.dumps_typed(self._stream.last))
         return _Stopped(snapshot=snapshot, status=status, open_steps=open_steps, answer=answer)
 
-    async def _drive_graph(self, stream: GraphStream, config: RunnableConfig) -> None:
+    async def _drive_graph(
+        self, stream: GraphStream, config: RunnableConfig, context: Mapping[str, Any] | None
+    ) -> None:
         kwargs, lease = self._run.kwargs, self.claim.lease
         options: dict[str, Any] = {
-            name: kwargs[name]
-            for name in ("context", "interrupt_before", "interrupt_after")
-            if kwargs.get(name)
+            name: kwargs[name] for name in ("interrupt_before", "interrupt_after") if kwargs.get(name)
         }
         # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
         # not moved the head yet has written nothing that a second feeding does not write again.
         given = self._left_to_answer if lease.fed and not self._forks else given_input(kwargs)
         if self._forks:
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
-        await stream.drive(given, config, durability=kwargs["durability"], **options)
+        await stream.drive(given, config, durability=kwargs["durability"], context=context, **options)
 
     @property
     def _forks(self) -> bool:

@@ -1,7 +1,8 @@
-"""The engine as the functions see it: execute claimed runs, read state and history."""
+"""The engine as the functions see it: execute claimed runs, read state and history, draw crews."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -13,10 +14,12 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from crewline.engine.checkpointer import DynamoDBCheckpointer
 from crewline.engine.crews import Graph
+from crewline.engine.drawings import describe, describe_subgraphs, draw
 from crewline.engine.executions import Execution, Surroundings
-from crewline.engine.inputs import with_checkpointer
+from crewline.engine.inputs import assistant_config, with_checkpointer
 from crewline.engine.loops import CrewLoop
 from crewline.engine.states import EMPTY, render
+from crewline.models.assistants import Assistant
 from crewline.models.events import Telling
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import CheckpointRef, Run
@@ -84,6 +87,64 @@ class Executor:
             CorruptRecord: A stored checkpoint does not decode.
         """
         return self._loop.submit(self._history(tenant, thread, lease, query)).result()
+
+    def graph(self, assistant: Assistant, *, xray: int | bool) -> dict[str, Any]:
+        """Draw the graph that an assistant's runs execute: nodes and edges.
+
+        Args:
+            assistant: The assistant; a factory is called with its config.
+            xray: Whether to draw subgraphs from within too, or how many levels of them.
+
+        Raises:
+            InvalidRequest: The assistant's crew is not in this deployment.
+            CrewFailedToLoad: What the crew's factory gave is no graph.
+        """
+        return self._loop.submit(self._graph(assistant, xray)).result()
+
+    def schemas(self, assistant: Assistant) -> dict[str, Any]:
+        """Give the JSON schemas of an assistant's graph.
+
+        Raises:
+            InvalidRequest: The assistant's crew is not in this deployment.
+            CrewFailedToLoad: What the crew's factory gave is no graph.
+        """
+        return self._loop.submit(self._schemas(assistant)).result()
+
+    def subgraphs(self, assistant: Assistant, *, namespace: str | None, recurse: bool) -> dict[str, Any]:
+        """Give the JSON schemas of the subgraphs of an assistant's graph, by namespace.
+
+        Args:
+            assistant: The assistant.
+            namespace: Only the subgraph at this place; a nested one needs `recurse`.
+            recurse: Also the subgraphs of subgraphs.
+
+        Raises:
+            InvalidRequest: The assistant's crew is not in this deployment.
+            CrewFailedToLoad: What the crew's factory gave is no graph.
+        """
+        return self._loop.submit(self._subgraphs(assistant, namespace, recurse=recurse)).result()
+
+    async def _graph(self, assistant: Assistant, xray: int | bool) -> dict[str, Any]:
+        config = assistant_config(assistant)
+        async with self._crews.get(assistant.graph_id).graph(config) as graph:
+            return await draw(graph, config, xray)
+
+    async def _schemas(self, assistant: Assistant) -> dict[str, Any]:
+        async with self._crews.get(assistant.graph_id).graph(assistant_config(assistant)) as graph:
+            return await asyncio.to_thread(describe, assistant.graph_id, graph, self._around.logger)
+
+    async def _subgraphs(
+        self, assistant: Assistant, namespace: str | None, *, recurse: bool
+    ) -> dict[str, Any]:
+        async with self._crews.get(assistant.graph_id).graph(assistant_config(assistant)) as graph:
+            return await asyncio.to_thread(
+                describe_subgraphs,
+                assistant.graph_id,
+                graph,
+                self._around.logger,
+                namespace=namespace,
+                recurse=recurse,
+            )
 
     async def _execute(self, run: Run, claim: Claim, telling: Telling) -> Any:
         execution = Execution(run, claim, self._around, telling)

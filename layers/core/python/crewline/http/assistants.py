@@ -5,23 +5,61 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
-from crewline.http.apps import json_response
-from crewline.models.assistants import AssistantSearch
+from crewline.http.apps import empty_response, json_response
+from crewline.http.pages import page_response
+from crewline.http.preferences import once
+from crewline.models.assistants import (
+    AssistantCount,
+    AssistantCreate,
+    AssistantPatch,
+    AssistantSearch,
+    LatestVersion,
+    VersionSearch,
+)
 from crewline.services.assistants import Assistants
 
 
-def routes(assistants: Assistants) -> Router:
-    """Make the routes of assistants."""
+def routes(assistants: Assistants, tenant: str) -> Router:
+    """Make the routes of assistants that need no crew's code."""
     router = Router()  # type: ignore[no-untyped-call]
+
+    @router.post("/assistants")
+    def create(body: Annotated[AssistantCreate, Body()]) -> Response[Any]:
+        key = once(router.current_event.headers, "POST /assistants", body.model_dump(exclude_unset=True))
+        return json_response(assistants.create(tenant, body, once=key).wire())
 
     @router.post("/assistants/search")
     def search(body: Annotated[AssistantSearch, Body()]) -> Response[Any]:
-        return json_response([assistant.wire() for assistant in assistants.search(body)])
+        found, more = assistants.search(tenant, body)
+        rows = [assistant.wire() for assistant in found]
+        return page_response(rows, offset=body.offset, more=more, select=body.select)
+
+    @router.post("/assistants/count")
+    def count(body: Annotated[AssistantCount, Body()]) -> Response[Any]:
+        return json_response(assistants.count(tenant, body))
 
     @router.get("/assistants/<assistant_id>")
     def get(assistant_id: str) -> Response[Any]:
-        return json_response(assistants.get(assistant_id).wire())
+        return json_response(assistants.get(tenant, assistant_id).wire())
+
+    @router.patch("/assistants/<assistant_id>")
+    def patch(assistant_id: str, body: Annotated[AssistantPatch, Body()]) -> Response[Any]:
+        return json_response(assistants.patch(tenant, assistant_id, body).wire())
+
+    @router.delete("/assistants/<assistant_id>")
+    def delete(assistant_id: str, delete_threads: Annotated[bool, Query()] = False) -> Response[Any]:
+        assistants.delete(tenant, assistant_id, with_threads=delete_threads)
+        return empty_response()
+
+    @router.post("/assistants/<assistant_id>/versions")
+    def versions(assistant_id: str, body: Annotated[VersionSearch, Body()]) -> Response[Any]:
+        found = assistants.versions(tenant, assistant_id, body)
+        return json_response([version.wire_version() for version in found])
+
+    @router.post("/assistants/<assistant_id>/latest")
+    def set_latest(assistant_id: str, body: Annotated[LatestVersion, Body()]) -> Response[Any]:
+        return json_response(assistants.set_latest(tenant, assistant_id, body.version).wire())
 
     return router

@@ -13,6 +13,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, empty_response, json_response, to_json
+from crewline.http.pages import select_fields
 from crewline.http.preferences import once, wait_s
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
@@ -69,7 +70,7 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
         found = [
             run.wire() for run in runs.list(tenant, thread_id, limit=limit, offset=offset, status=status)
         ]
-        return json_response([_select(row, select) for row in found])
+        return json_response([select_fields(row, select) for row in found])
 
     @router.get("/threads/<thread_id>/runs/<run_id>")
     def get(thread_id: str, run_id: str) -> Response[Any]:
@@ -164,7 +165,3 @@ def _created(runs: Runs, tenant: str, run: Run, wait: float | None) -> Response[
         return json_response(run.wire(), 202, headers)
     used = run.usage.total_tokens if run.usage else 0
     return json_response(run.wire(), headers={**headers, "x-tokens-used": str(used)})
-
-
-def _select(row: Mapping[str, Any], names: list[str] | None) -> Mapping[str, Any]:
-    return {name: row[name] for name in names if name in row} if names else row

@@ -136,6 +136,11 @@ class RunCreate(Wire):
         named: str | None = self.checkpoint_id or (self.checkpoint.checkpoint_id if self.checkpoint else None)
         return named or self.config.configurable.get("checkpoint_id")
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the run answers an open question."""
+        return self.command is not None and "resume" in self.command.model_fields_set
+
     def kwargs(self) -> dict[str, Any]:
         """Spell what the run was asked for as the run row shows it.
 
@@ -272,6 +277,8 @@ class Run:
     """Its place in the order in which the thread accepted runs."""
     heard: bool = False
     """Somebody listens for its end."""
+    assumed: bool = False
+    """It was started before its assistant was read: as the default one that the manifest gives."""
     started_at: str | None = None
     """When it was first claimed."""
     ended_at: str | None = None

@@ -84,7 +84,7 @@ class Jobs:
             run = self._runs.get(job.tenant, job.thread_id, job.run_id)
             self._logger.info("run claimed", attempt=claim.lease.attempt)
             try:
-                self._executor.execute(run, claim).result()
+                self._executor.execute(self._runs.settle(claim, run), claim).result()
             except StaleOwner as exc:
                 self._logger.warning("run taken over", reason=exc.message)
                 return

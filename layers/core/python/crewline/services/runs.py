@@ -19,6 +19,7 @@ from crewline.errors import (
     Conflict,
     LimitExceeded,
     NotFound,
+    StaleOwner,
     ThreadBusy,
     ThreadExists,
     Unavailable,
@@ -30,6 +31,7 @@ from crewline.models.runs import Run, RunCreate, RunStatus
 from crewline.models.threads import Thread, ThreadCreate
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
+from crewline.services.leases import stale
 from crewline.services.recents import Recents
 from crewline.services.results import joined_values, outcome_values, run_values
 from crewline.services.threads import Threads, check_size, not_found, pause
@@ -47,7 +49,7 @@ _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
 _READING_THREADS: Final = 8
-"""How many newest checkpoints are read ahead at once; a run that finds none free reads its own."""
+"""How many reads go on beside others at once; a run that finds none free makes its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,17 @@ class _Place:
             return {}
         said = self.thread.metadata
         return {name: value for name, value in run.crew.items() if said.get(name) != value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a run is to execute, and where."""
+
+    place: _Place | None
+    """The thread; None when it is to be made."""
+    assistant: Assistant
+    assumed: bool = False
+    """The assistant was not read."""
 
 
 class Runs:
@@ -206,6 +219,8 @@ class Runs:
         """
         for body in bodies:
             self._check_stateless(body)
+        for assistant_id in {body.assistant_id for body in bodies}:
+            self._assistants.resolve(tenant, assistant_id)
         each = [replace(once, key=f"{once.key}#{place}") if once else None for place in range(len(bodies))]
         with ThreadPoolExecutor(min(_BATCH_THREADS, max(1, len(bodies)))) as pool:
             return list(
@@ -225,17 +240,19 @@ class Runs:
         ```
         """
         thread_id = parse_id(thread_id, "thread")
-        assistant = self._check(body)
-        run = self._make(assistant, thread_id, body)
+        self._check(body)
+        found = self._find(tenant, thread_id, body, in_place=owner is not None)
+        run = self._make(found.assistant, thread_id, body, assumed=found.assumed)
         fork = run.kwargs["checkpoint_id"]
         if fork and self._records.get(tenant, thread_id, "", fork) is None:
             if earlier := self._earlier(tenant, run, once):
                 return earlier
-            self._threads.read(tenant, thread_id)  # an unknown thread is said first
+            if found.place is None:  # an unknown thread is said first
+                raise not_found(thread_id)
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
             )
-        place = self._recall(tenant, run) or self._look(tenant, thread_id, body)
+        place = found.place or self._make_thread(tenant, thread_id)
         for attempt in range(_TRIES):
             if not place.lease.free:
                 admitted = self._queue_up(tenant, run, place, owner, once)
@@ -245,14 +262,20 @@ class Runs:
                 return admitted
             pause(attempt)
             self._recents.drop(tenant, thread_id)
-            place = self._look(tenant, thread_id, body)
+            place = self._look(tenant, thread_id, body) or self._make_thread(tenant, thread_id)
+            if run.assumed:  # nothing is assumed twice
+                run = self._make(self._assistants.resolve(tenant, body.assistant_id), thread_id, body)
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 
     def _start(
         self, tenant: str, run: Run, place: _Place, owner: str | None, once: Once | None
     ) -> Admitted | Refused:
         """Start a run on a free thread; refused when somebody was there since it was read."""
-        if _resumes(run) and not run.kwargs["checkpoint_id"] and place.rest == "idle":
+        if (
+            "resume" in (run.kwargs["command"] or {})
+            and not run.kwargs["checkpoint_id"]
+            and place.rest == "idle"
+        ):
             if earlier := self._earlier(tenant, run, once):
                 return earlier
             raise BadRequest(
@@ -286,12 +309,13 @@ class Runs:
             metadata=place.unnamed(run),
         )
         ahead = self._read_ahead(tenant, run, place) if lease.owner else None
+        reading = self._read_assistant(tenant, run)
         if other := self._write(tenant, [start, *busy], run, once):
             return other
         if ahead:
             self._keep_ahead(tenant, run.thread_id, place, ahead)
         self._recents.take(tenant, run.thread_id)
-        return self._begun(tenant, run, lease)
+        return self._begun(tenant, run, lease, reading)
 
     def _read_ahead(self, tenant: str, run: Run, place: _Place) -> Future[Snapshot | None] | None:
         """Begin to read the checkpoint that the run goes on from, while the start is under way.
@@ -387,8 +411,10 @@ class Runs:
         once: Once | None,
         readable: bool = False,
     ) -> Admitted:
-        assistant = self._check_stateless(body)
-        run, now = self._make(assistant, new_id(), body), self._clock()
+        self._check_stateless(body)
+        assumed = self._assume(tenant, body) if owner else None
+        assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
+        run, now = self._make(assistant, new_id(), body, assumed=assumed is not None), self._clock()
         due = _due(run, now)
         private = body.on_completion == "delete"
         # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
@@ -422,26 +448,88 @@ class Runs:
         )
         row = threads.create(tenant, thread, token=run.run_id)
         changes: list[Change] = [start, row, *entries.of_new(tenant, thread)]
+        reading = self._read_assistant(tenant, run)
         earlier = self._write(tenant, changes, run, once)
         if isinstance(earlier, Refused):
             raise Unavailable("The run could not be started; try again in a moment.") from earlier
-        return earlier or self._begun(tenant, run, lease)
+        return earlier or self._begun(tenant, run, lease, reading)
 
-    def _begun(self, tenant: str, run: Run, lease: Lease) -> Admitted:
+    def _begun(self, tenant: str, run: Run, lease: Lease, reading: Future[Assistant] | None) -> Admitted:
         """Hand a run in flight to whoever executes it."""
         if lease.owner:
-            return Admitted(
-                run=run,
-                claim=Claim(
-                    tenant=tenant, thread_id=run.thread_id, run_id=run.run_id, owner=lease.owner, lease=lease
-                ),
+            claim = Claim(
+                tenant=tenant, thread_id=run.thread_id, run_id=run.run_id, owner=lease.owner, lease=lease
             )
+            try:
+                return Admitted(run=self.settle(claim, run, reading), claim=claim)
+            except StaleOwner:
+                return Admitted(run=run)  # somebody else has it already
         job = RunJob(tenant=tenant, thread_id=run.thread_id, run_id=run.run_id)
         try:
             self._queue.send(job, delay_s=delay_until(lease.due, self._clock()))
         except Unavailable as exc:  # it is in flight, and found by the sweeper
             self._logger.warning("message not sent, the sweeper will", reason=exc.message, **job.model_dump())
         return Admitted(run=run)
+
+    def settle(self, claim: Claim, run: Run, reading: Future[Assistant] | None = None) -> Run:
+        """Make sure that a claimed run has what its assistant says, before anything of it executes.
+
+        Only a run that was started on an assumption is read for: that its default assistant is as
+        the manifest has it. One that has taken in its input goes on with what it began with.
+
+        ```
+        A: start (assumed) ─┬─▶ row        unchanged: execute
+           read assistant  ─┴─▶ changed:   A: write the run again ──▶ execute with its config
+        A: start (assumed), dies           W: claims ── reads the assistant ── the same for W
+        ```
+
+        Args:
+            claim: The claim on the run.
+            run: The run row.
+            reading: A read of the assistant that is under way.
+
+        Returns:
+            The run as it is to be executed.
+
+        Raises:
+            StaleOwner: Another worker has taken the run over.
+            Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
+        """
+        if not run.assumed or claim.lease.fed:
+            return run
+        try:
+            if reading is None or reading.cancel():
+                assistant = self._assistants.get(claim.tenant, run.assistant_id)
+            else:
+                assistant = reading.result()
+        except NotFound:
+            return run  # its crew has left the deployment, which is the error that it ends with
+        if assistant == self._assistants.default(run.assistant_id):
+            return run
+        run = replace(
+            run,
+            kwargs=assistant.run_kwargs(run.kwargs),
+            metadata=assistant.run_metadata(run.metadata),
+            assumed=False,
+        )
+        changes: list[Change] = [
+            leases.held(claim),
+            runs.settle(claim.tenant, run, self._blobs),
+            threads.set_config(claim.tenant, run.thread_id, run.kwargs["config"]),
+        ]
+        try:
+            self._table.transact(changes)
+        except Refused as exc:
+            raise stale(claim) from exc
+        return run
+
+    def _assume(self, tenant: str, body: RunCreate) -> Assistant | None:
+        """Give the assistant of a run that starts at once, when it can be known without a read."""
+        return None if body.after_seconds else self._assistants.assume(tenant, body.assistant_id)
+
+    def _read_assistant(self, tenant: str, run: Run) -> Future[Assistant] | None:
+        """Begin to read an assistant that was assumed, while the start is under way."""
+        return self._readers.submit(self._assistants.get, tenant, run.assistant_id) if run.assumed else None
 
     def _write(
         self, tenant: str, changes: Sequence[Change], run: Run, once: Once | None
@@ -495,41 +583,57 @@ class Runs:
             )
         )
 
-    def _recall(self, tenant: str, run: Run) -> _Place | None:
-        """Tell how a thread is, if this process was the last one on it, and for the same crew."""
-        known = self._recents.get(tenant, run.thread_id)
-        if known is None or not known.lease.free or known.taken or known.crew != run.crew or _resumes(run):
-            return None
-        return _Place(known.lease, known.rest)
+    def _find(self, tenant: str, thread_id: str, body: RunCreate, *, in_place: bool) -> _Found:
+        """Find out how the thread and the assistant of a run are: from memory, or in reads side by side.
 
-    def _look(self, tenant: str, thread_id: str, body: RunCreate) -> _Place:
-        """Find out how a thread is."""
+        A start in place on a thread that this process was the last one on reads nothing before it.
+        """
+        known = None if body.resumes else self._recents.get(tenant, thread_id)
+        if known and known.lease.free and not known.taken:
+            assumed = self._assume(tenant, body) if in_place else None
+            assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
+            if known.crew == assistant.crew:
+                return _Found(_Place(known.lease, known.rest), assistant, assumed=assumed is not None)
+        reading = self._readers.submit(self._assistants.resolve, tenant, body.assistant_id)
+        place = self._look(tenant, thread_id, body)
+        if reading.cancel():  # every reader is busy
+            return _Found(place, self._assistants.resolve(tenant, body.assistant_id))
+        return _Found(place, reading.result())
+
+    def _look(self, tenant: str, thread_id: str, body: RunCreate) -> _Place | None:
+        """Read how a thread is; None when it does not exist and is to be made."""
         thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None and body.if_not_exists == "create":
-            with suppress(ThreadExists):  # another request made it in between, which is as good
-                self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
-            thread, lease = threads.read(self._table, tenant, thread_id)
+        if thread is None and body.if_not_exists != "create":
+            raise not_found(thread_id)
+        if thread is None:
+            return None
+        return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
+
+    def _make_thread(self, tenant: str, thread_id: str) -> _Place:
+        with suppress(ThreadExists):  # another request made it in between, which is as good
+            self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
+        thread, lease = threads.read(self._table, tenant, thread_id)
         if thread is None:
             raise not_found(thread_id)
         return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
 
-    def _check(self, body: RunCreate) -> Assistant:
+    def _check(self, body: RunCreate) -> None:
         if body.webhook:
             self._check_webhook(body.webhook)
         if body.fork:
             parse_id(body.fork, "checkpoint")
         for name, value in (("metadata", body.metadata), ("config", body.config.model_dump())):
             check_size(name, value)
-        return self._assistants.resolve(body.assistant_id)
+        self._assistants.identify(body.assistant_id)
 
-    def _check_stateless(self, body: RunCreate) -> Assistant:
-        if body.command is not None and "resume" in body.command.model_fields_set:
+    def _check_stateless(self, body: RunCreate) -> None:
+        if body.resumes:
             raise BadRequest("You must provide a thread_id when resuming.")
         if body.fork:
             raise BadRequest("You must provide a thread_id to start from a checkpoint.")
-        return self._check(body)
+        self._check(body)
 
-    def _make(self, assistant: Assistant, thread_id: str, body: RunCreate) -> Run:
+    def _make(self, assistant: Assistant, thread_id: str, body: RunCreate, *, assumed: bool = False) -> Run:
         now = iso(self._clock())
         return Run(
             run_id=new_id(),
@@ -539,10 +643,11 @@ class Runs:
             status="pending",
             created_at=now,
             updated_at=now,
-            kwargs=body.kwargs(),
-            metadata=body.metadata,
+            kwargs=assistant.run_kwargs(body.kwargs()),
+            metadata=assistant.run_metadata(body.metadata),
             multitask_strategy=body.multitask_strategy,
             heard=bool(body.webhook),
+            assumed=assumed,
         )
 
     # ------------------------------------------------------------------ reading
@@ -617,7 +722,3 @@ class Runs:
 def _due(run: Run, now: int) -> int:
     delay_s = run.kwargs["after_seconds"] or 0
     return now + math.ceil(delay_s * 1000) if delay_s else 0
-
-
-def _resumes(run: Run) -> bool:
-    return "resume" in (run.kwargs["command"] or {})

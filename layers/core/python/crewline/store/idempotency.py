@@ -1,4 +1,4 @@
-"""Idempotency items: which run or thread a creating request has made, so that it makes no second one."""
+"""Idempotency items: what a creating request has made, so that it makes no second one."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class Once:
 class Made:
     """What the first such request has made."""
 
-    thread_id: str
-    run_id: str | None
     digest: str
     created_at: str
+    thread_id: str = ""
+    run_id: str | None = None
+    assistant_id: str | None = None
 
 
 def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
@@ -48,6 +49,7 @@ def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
         item={
             "thread_id": made.thread_id,
             "run_id": made.run_id,
+            "assistant_id": made.assistant_id,
             "digest": made.digest,
             "created_at": made.created_at,
             keys.TTL: now // 1000 + KEPT_S,
@@ -72,6 +74,7 @@ def from_item(item: Item) -> Made:
     return Made(
         thread_id=item["thread_id"],
         run_id=item.get("run_id"),
+        assistant_id=item.get("assistant_id"),
         digest=item["digest"],
         created_at=item["created_at"],
     )

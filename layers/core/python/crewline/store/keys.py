@@ -188,9 +188,14 @@ def thread_of_entry(sort: str) -> str:
     return sort.rpartition("#")[2]
 
 
+def assistants_partition(tenant: str) -> str:
+    """Name the partition that holds a tenant's assistants, so that a search is one query."""
+    return _partition("A", tenant)
+
+
 def assistant(tenant: str, assistant_id: str) -> Key:
     """Locate an assistant: a named configuration of a crew."""
-    return Key(_partition("A", tenant, assistant_id), "!")
+    return Key(assistants_partition(tenant), assistant_id)
 
 
 def assistant_version(tenant: str, assistant_id: str, version: int) -> Key:

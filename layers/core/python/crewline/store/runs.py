@@ -12,6 +12,7 @@ from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
+from crewline.store.items import Item
 from crewline.store.table import Table
 from crewline.store.threads import dump
 
@@ -31,8 +32,6 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
     Raises:
         Unavailable: S3 did not take the kwargs.
     """
-    kwargs = orjson.dumps(run.kwargs)
-    large = blobs.put(tenant, run.thread_id, kwargs) if len(kwargs) > LARGEST_INLINE else None
     return Put(
         key=keys.run(tenant, run.thread_id, run.run_id),
         item={
@@ -43,17 +42,37 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "status": run.status,
             "created_at": run.created_at,
             "updated_at": run.updated_at,
-            "kwargs": None if large else kwargs.decode(),
-            "kwargs_blob": large,
-            "metadata": dump(run.metadata),
+            **_asked(tenant, run, blobs),
             "multitask_strategy": run.multitask_strategy,
             "error": dump(run.error.wire()) if run.error else None,
             "head": run.head,
             "turn": run.turn,
             "heard": bool(run.kwargs.get("webhook")) or None,
             "started_at": run.started_at,
+            "assumed": run.assumed or None,
         },
         condition=ABSENT,
+    )
+
+
+def settle(tenant: str, run: Run, blobs: Blobs) -> Update:
+    """Write what a run is asked for again: its assistant is not what it was taken for.
+
+    In one transaction with a check that its claim is held, before anything of it executes.
+
+    ```
+    W: start (assumed) ── W: settle ──▶ executes with the assistant's config
+    W: start (assumed), dies      W2: claims ── settle ──▶ nothing of the run was in the table yet
+    W: stalls                     W2: claims               W: settle ──✗ not its claim: it stops
+    ```
+
+    Raises:
+        Unavailable: S3 did not take the kwargs.
+    """
+    return Update(
+        key=keys.run(tenant, run.thread_id, run.run_id),
+        set={**_asked(tenant, run, blobs), "assumed": None},
+        condition=EXISTS,
     )
 
 
@@ -186,6 +205,16 @@ def newest_first(
             yield _from_item(item, blobs, tenant)
 
 
+def _asked(tenant: str, run: Run, blobs: Blobs) -> Item:
+    kwargs = orjson.dumps(run.kwargs)
+    large = blobs.put(tenant, run.thread_id, kwargs) if len(kwargs) > LARGEST_INLINE else None
+    return {
+        "kwargs": None if large else kwargs.decode(),
+        "kwargs_blob": large,
+        "metadata": dump(run.metadata),
+    }
+
+
 def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, whole: bool = True) -> Run:
     stored: str | bytes = item.get("kwargs", "" if whole else "{}")
     if not stored:
@@ -207,6 +236,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         head=item.get("head"),
         turn=item.get("turn", 0),
         heard=item.get("heard", False),
+        assumed=item.get("assumed", False),
         started_at=item.get("started_at"),
         ended_at=item.get("ended_at"),
         usage=Usage(input_tokens=item["usage"][0], output_tokens=item["usage"][1])

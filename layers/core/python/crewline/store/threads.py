@@ -145,6 +145,16 @@ def set_busy(
     return [update, *(entries.changes(tenant, thread, metadata) if thread else ())]
 
 
+def set_config(tenant: str, thread_id: str, config: Mapping[str, Any]) -> Update:
+    """Show the config of the run in flight, when it is not the one that it started with.
+
+    ```
+    W: settle ──▶ run row and thread row together, or none      D: delete ── W: settle ──✗ the row is gone
+    ```
+    """
+    return Update(key=keys.thread(tenant, thread_id), set={"config": dump(config)}, condition=EXISTS)
+
+
 def set_outcome(
     tenant: str,
     thread_id: str,

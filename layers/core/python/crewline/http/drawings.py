@@ -1,0 +1,63 @@
+"""`/assistants/{assistant_id}/graph`, `…/schemas` and `…/subgraphs`: what needs the crews themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+from urllib.parse import unquote
+
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from crewline.errors import InvalidRequest
+from crewline.http.apps import json_response
+from crewline.models.assistants import Assistant
+from crewline.services.assistants import Assistants
+
+
+class Drawer(Protocol):
+    """The engine as these routes use it."""
+
+    def graph(self, assistant: Assistant, *, xray: int | bool) -> dict[str, Any]:
+        """Draw a graph."""
+
+    def schemas(self, assistant: Assistant) -> dict[str, Any]:
+        """Give its schemas."""
+
+    def subgraphs(self, assistant: Assistant, *, namespace: str | None, recurse: bool) -> dict[str, Any]:
+        """Give the schemas of its subgraphs."""
+
+
+def routes(assistants: Assistants, drawer: Drawer, *, tenant: str) -> Router:
+    """Make the routes that show what an assistant's graph looks like; a crew's name will do for its id."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.get("/assistants/<assistant_id>/graph")
+    def graph(assistant_id: str, xray: Annotated[str, Query()] = "false") -> Response[Any]:
+        levels = _levels(xray)
+        return json_response(drawer.graph(assistants.resolve(tenant, assistant_id), xray=levels))
+
+    @router.get("/assistants/<assistant_id>/schemas")
+    def schemas(assistant_id: str) -> Response[Any]:
+        return json_response(drawer.schemas(assistants.resolve(tenant, assistant_id)))
+
+    @router.get("/assistants/<assistant_id>/subgraphs")
+    def subgraphs(assistant_id: str, recurse: Annotated[bool, Query()] = False) -> Response[Any]:
+        assistant = assistants.resolve(tenant, assistant_id)
+        return json_response(drawer.subgraphs(assistant, namespace=None, recurse=recurse))
+
+    @router.get("/assistants/<assistant_id>/subgraphs/<namespace>")
+    def subgraph(
+        assistant_id: str, namespace: str, recurse: Annotated[bool, Query()] = False
+    ) -> Response[Any]:
+        assistant = assistants.resolve(tenant, assistant_id)
+        return json_response(drawer.subgraphs(assistant, namespace=unquote(namespace), recurse=recurse))
+
+    return router
+
+
+def _levels(xray: str) -> int | bool:
+    if xray.lower() in ("true", "false"):
+        return xray.lower() == "true"
+    if xray.isascii() and xray.isdigit() and len(xray) <= 3 and int(xray) > 0:  # noqa: PLR2004 (levels)
+        return int(xray)
+    raise InvalidRequest("xray: send true, false, or how many levels of subgraphs to draw (1 to 999).")
