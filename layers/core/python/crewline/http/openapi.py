@@ -14,7 +14,7 @@ import orjson
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from pydantic import TypeAdapter
 
-from crewline.http import assistants, executions, runs, states, streams, system, threads
+from crewline.http import assistants, drawings, executions, runs, states, streams, system, threads
 from crewline.http.resolvers import Resolver
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
@@ -27,7 +27,7 @@ from crewline.models.answers import (
     Information,
     Okay,
 )
-from crewline.models.assistants import AssistantWire
+from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
 from crewline.models.states import StateWire
 from crewline.models.threads import ThreadWire
@@ -88,9 +88,39 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/ok"): Operation("Tell that the service is there.", {200: Okay}),
     ("GET", "/info"): Operation("Tell which service this is.", {200: Information}),
     # ---- assistants
-    ("POST", "/assistants/search"): Operation("List assistants.", {200: list[AssistantWire]}, errors=(413,)),
+    ("POST", "/assistants"): Operation(
+        "Make an assistant.", {200: AssistantWire}, errors=(400, 404, 409, 413), headers=_KEY
+    ),
+    ("POST", "/assistants/search"): Operation("List assistants.", {200: list[AssistantPart]}, errors=(413,)),
+    ("POST", "/assistants/count"): Operation("Count assistants.", {200: int}, errors=(413,)),
     ("GET", "/assistants/{assistant_id}"): Operation(
         "Get an assistant.", {200: AssistantWire}, errors=(404,)
+    ),
+    ("PATCH", "/assistants/{assistant_id}"): Operation(
+        "Change an assistant, which makes a version of it.", {200: AssistantWire}, errors=(400, 404, 413)
+    ),
+    ("DELETE", "/assistants/{assistant_id}"): Operation(
+        "Delete an assistant with its versions.", {204: None}, errors=(404, 409)
+    ),
+    ("POST", "/assistants/{assistant_id}/versions"): Operation(
+        "List the versions of an assistant, the newest first.",
+        {200: list[AssistantVersionWire]},
+        errors=(404, 413),
+    ),
+    ("POST", "/assistants/{assistant_id}/latest"): Operation(
+        "Make a version the one that the assistant is.", {200: AssistantWire}, errors=(404, 413)
+    ),
+    ("GET", "/assistants/{assistant_id}/graph"): Operation(
+        "Draw an assistant's graph.", {200: Drawing}, errors=(404,)
+    ),
+    ("GET", "/assistants/{assistant_id}/schemas"): Operation(
+        "Get the JSON schemas of an assistant's graph.", {200: Schemas}, errors=(404,)
+    ),
+    ("GET", "/assistants/{assistant_id}/subgraphs"): Operation(
+        "Get the JSON schemas of the subgraphs by namespace.", {200: dict[str, Schemas]}, errors=(404,)
+    ),
+    ("GET", "/assistants/{assistant_id}/subgraphs/{namespace}"): Operation(
+        "Get the JSON schemas of one subgraph.", {200: dict[str, Schemas]}, errors=(404,)
     ),
     # ---- threads
     ("POST", "/threads"): Operation(
@@ -230,7 +260,8 @@ def _routers() -> Iterator[Router]:
     """Make every route; nothing is called, so that nothing has to be there to be called."""
     nothing = cast("Any", None)
     yield system.routes()
-    yield assistants.routes(nothing)
+    yield assistants.routes(nothing, nothing)
+    yield drawings.routes(nothing, nothing, tenant=nothing)
     yield threads.routes(nothing, nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)

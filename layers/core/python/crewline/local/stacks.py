@@ -27,6 +27,8 @@ _NEVER_DEPLOYED: Final = frozenset(
     # In progress means cut short: nobody else deploys to a cloud whose state folder we hold.
     {"CREATE_FAILED", "CREATE_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "ROLLBACK_IN_PROGRESS"}
 )
+_TEMPLATE: Final = "crewline.template.json"
+"""CloudFormation takes 51,200 bytes in a request, and 1 MB from a bucket."""
 _CAPABILITIES: Final = ("CAPABILITY_IAM", "CAPABILITY_NAMED_IAM")
 
 
@@ -54,31 +56,32 @@ def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bun
     Raises:
         LocalServiceError: The stack cannot be deployed, or lacks an output.
     """
-    _upload(cloud, bundles)
+    _upload(cloud, template, bundles)
     formation = clients.client(
         "cloudformation", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS
     )
-    _create_or_update(formation, json.dumps(template))
+    _create_or_update(formation, f"{cloud.url}/{ASSETS}/{_TEMPLATE}")
     outputs = _deployed(formation)
     _expire_items(cloud, outputs.table)
     return outputs
 
 
-def _upload(cloud: LocalCloud, bundles: Iterable[Bundle]) -> None:
+def _upload(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bundle]) -> None:
     s3 = clients.client("s3", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS)
     s3.create_bucket(Bucket=ASSETS)
     for bundle in bundles:
         s3.put_object(Bucket=ASSETS, Key=bundle.key, Body=bundle.content)
+    s3.put_object(Bucket=ASSETS, Key=_TEMPLATE, Body=json.dumps(template).encode())
 
 
-def _create_or_update(formation: CloudFormationClient, body: str) -> None:
+def _create_or_update(formation: CloudFormationClient, url: str) -> None:
     current = _current(formation)
     if current and current["StackStatus"] in _NEVER_DEPLOYED:
         formation.delete_stack(StackName=STACK)
         current = _settled(formation)
     deploy = formation.create_stack if current is None else formation.update_stack
     try:
-        deploy(StackName=STACK, TemplateBody=body, Capabilities=_CAPABILITIES)
+        deploy(StackName=STACK, TemplateURL=url, Capabilities=_CAPABILITIES)
     except formation.exceptions.ClientError as exc:
         if _UNCHANGED not in str(exc):
             raise LocalServiceError(

@@ -119,8 +119,28 @@ class LatestVersion(Wire):
     version: Annotated[int, Field(ge=1, lt=10**8)]
 
 
-class AssistantWire(TypedDict):
+class AssistantVersionWire(TypedDict):
+    """A version of an assistant as the API answers it."""
+
+    assistant_id: str
+    graph_id: str
+    config: dict[str, Any]
+    context: dict[str, Any]
+    metadata: dict[str, Any]
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+
+
+class AssistantWire(AssistantVersionWire):
     """An assistant as the API answers it."""
+
+    updated_at: str
+
+
+class AssistantPart(TypedDict, total=False):
+    """The selected fields of an assistant."""
 
     assistant_id: str
     graph_id: str
@@ -132,6 +152,24 @@ class AssistantWire(TypedDict):
     version: int
     created_at: str
     updated_at: str
+
+
+class Drawing(TypedDict):
+    """A graph as nodes and edges."""
+
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+
+
+class Schemas(TypedDict):
+    """The JSON schemas of a graph; None where its types have none."""
+
+    graph_id: str
+    input_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+    state_schema: dict[str, Any] | None
+    config_schema: dict[str, Any] | None
+    context_schema: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +191,7 @@ class Assistant:
         """Spell the assistant as the API answers it."""
         return {**self.wire_version(), "updated_at": self.updated_at}
 
-    def wire_version(self) -> dict[str, Any]:
+    def wire_version(self) -> AssistantVersionWire:
         """Spell a version as the list of versions has it."""
         return {
             "assistant_id": self.assistant_id,
