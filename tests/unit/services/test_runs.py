@@ -22,6 +22,7 @@ from crewline.store import keys, leases
 from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, late, sealed, uuid6
 
 dumps = JsonPlusSerializer(allowed_msgpack_modules=None).dumps_typed
+MARKED = {"created_by": "system", "m": 1, "graph_id": "echo", "assistant_id": ECHO}
 SUCCESS = Outcome(status="success", thread_status="idle")
 
 
@@ -59,7 +60,7 @@ def test_a_background_run_is_in_flight_before_its_message_is_sent(world: World, 
         run = world.runs.create(TENANT, thread, body(input={"n": 1}, metadata={"m": 1}))
     assert seen == [run.run_id]
     assert world.messages() == [{"kind": "run", "tenant": TENANT, "thread_id": thread, "run_id": run.run_id}]
-    assert (run.status, run.metadata, run.assistant_id, run.graph_id) == ("pending", {"m": 1}, ECHO, "echo")
+    assert (run.status, run.metadata, run.assistant_id, run.graph_id) == ("pending", MARKED, ECHO, "echo")
     assert world.runs.get(TENANT, thread, run.run_id) == run
     lease = leases.from_item(world.lease(thread))
     assert (lease.owner, lease.until) == (None, NOW + GRACE_MS)
