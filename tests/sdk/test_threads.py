@@ -56,7 +56,7 @@ async def test_the_async_client_runs_in_the_background_and_joins(service_url: st
         assert await client.runs.join(thread_id, run["run_id"]) == {"n": 3, "log": ["a", "b", "c"]}
 
         finished = await client.runs.get(thread_id, run["run_id"])
-        assert (finished["status"], finished["metadata"]["ticket"]) == ("success", 7)
+        assert (finished["status"], (finished["metadata"] or {})["ticket"]) == ("success", 7)
 
 
 def test_a_question_stops_the_run_and_an_answer_continues_it(client: SyncLangGraphClient) -> None:

@@ -87,5 +87,4 @@ def _state_schema(graph: Graph) -> Schema:
         channel = graph.channels[name]
         if isinstance(channel, BaseChannel):
             fields[name] = (channel.UpdateType, None)
-    schema: dict[str, Any] = create_model(graph.get_name("State"), **fields).model_json_schema()
-    return schema
+    return dict(create_model(graph.get_name("State"), **fields).model_json_schema())
