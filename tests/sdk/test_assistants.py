@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
@@ -51,8 +52,10 @@ def test_a_run_has_the_version_that_its_assistant_is(
     assert newest["kwargs"]["context"] == {"voice": "low"}  # type: ignore[typeddict-item]
 
     client.assistants.delete(made["assistant_id"])
-    with pytest.raises(NotFoundError):
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
         run()
+    with pytest.raises(NotFoundError):
+        client.assistants.get(made["assistant_id"])
 
 
 def test_a_default_assistant_that_was_changed_is_run_with_at_once(client: SyncLangGraphClient) -> None:
