@@ -51,7 +51,9 @@ def test_a_run_has_the_version_that_its_assistant_is(
     assert newest["metadata"]["team"] == team["team"]  # type: ignore[index]
     assert newest["kwargs"]["context"] == {"voice": "low"}  # type: ignore[typeddict-item]
 
-    client.assistants.delete(made["assistant_id"])
+    client.assistants.delete(made["assistant_id"], delete_threads=True)
+    with pytest.raises(NotFoundError):
+        client.threads.get(thread_id)
     with pytest.raises(httpx.HTTPStatusError, match="404"):
         run()
     with pytest.raises(NotFoundError):

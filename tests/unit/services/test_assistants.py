@@ -134,6 +134,9 @@ def test_a_default_assistant_is_neither_deleted_nor_made_again(assistants: Assis
         assistants.delete(TENANT, ECHO)
     with pytest.raises(Conflict, match="exists already"):
         make(assistants, assistant_id=ECHO)
+    with pytest.raises(Conflict, match="stays with it"):
+        patch(assistants, assistants.get(TENANT, ECHO), graph_id="steps")
+    assert patch(assistants, assistants.get(TENANT, ECHO), graph_id="echo").version == 2
     assert make(assistants, assistant_id=ECHO, if_exists="do_nothing").name == "echo"
 
 
@@ -306,18 +309,11 @@ def test_more_versions_than_one_transaction_holds_go_with_the_assistant(world: W
 
 def test_the_threads_of_an_assistant_go_with_it_when_asked(world: World) -> None:
     made = make(world.assistants)
-    gone, stays, deleted = (world.threads.create(TENANT, ThreadCreate())["thread_id"] for _ in range(3))
-    world.threads.delete(TENANT, deleted)
-    found = {made.assistant_id: [gone, deleted]}
-    assistants = Assistants(
-        world.table,
-        world.manifest,
-        world.clock,
-        threads=world.threads,
-        find_threads=lambda tenant, assistant_id: found[assistant_id] if tenant == TENANT else [],
-    )
+    create = world.threads.create
+    gone = create(TENANT, ThreadCreate(metadata={"assistant_id": made.assistant_id}))["thread_id"]
+    stays = create(TENANT, ThreadCreate(metadata={"assistant_id": ECHO}))["thread_id"]
 
-    assistants.delete(TENANT, made.assistant_id, with_threads=True)
+    world.assistants.delete(TENANT, made.assistant_id, with_threads=True)
 
     with pytest.raises(NotFound):
         world.threads.get(TENANT, gone)

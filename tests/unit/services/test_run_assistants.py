@@ -18,6 +18,7 @@ from tests.unit.store.worlds import ECHO, TENANT, Calls, World, claimed, sealed,
 
 UNKNOWN = "0199c7a0-0000-4000-8000-00000000dead"
 SUCCESS = Outcome(status="success", thread_status="idle")
+CREW = {"graph_id": "echo", "assistant_id": ECHO}
 LOUD = {"configurable": {"voice": "loud"}}
 
 
@@ -43,7 +44,7 @@ def remembered(world: World, thread: str) -> str:
     claim = claimed(world.runs.start(TENANT, thread, body()))
     ended = world.endings.finish(claim, SUCCESS, [sealed(1)])
     snapshot = world.records.latest(TENANT, thread, "", head=uuid6(1))
-    world.recents.keep(TENANT, thread, ended.lease, ended.rest, snapshot)
+    world.recents.keep(TENANT, thread, ended.lease, ended.rest, snapshot, crew=CREW)
     return thread
 
 

@@ -97,7 +97,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Get an assistant.", {200: AssistantWire}, errors=(404,)
     ),
     ("PATCH", "/assistants/{assistant_id}"): Operation(
-        "Change an assistant, which makes a version of it.", {200: AssistantWire}, errors=(400, 404, 413)
+        "Change an assistant, which makes a version of it.", {200: AssistantWire}, errors=(400, 404, 409, 413)
     ),
     ("DELETE", "/assistants/{assistant_id}"): Operation(
         "Delete an assistant with its versions.", {204: None}, errors=(404, 409)

@@ -6,7 +6,7 @@ then on it is a row like any other, with the same id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -28,7 +28,7 @@ from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.filters import contains
 from crewline.models.manifests import Manifest
 from crewline.services.threads import Threads, batched, check_size
-from crewline.store import assistants, idempotency
+from crewline.store import assistants, entries, idempotency
 from crewline.store.assistants import Row
 from crewline.store.changes import Change
 from crewline.store.idempotency import Made, Once
@@ -40,9 +40,6 @@ LOOKS: Final = 10_000
 _TRIES: Final = 20
 _DELETE_GROUP: Final = 90
 
-FindThreads = Callable[[str, str], Iterable[str]]
-"""Tenant and assistant id → the ids of the threads whose metadata names the assistant."""
-
 
 class Assistants:
     """The assistants of all tenants; safe for many threads.
@@ -52,22 +49,12 @@ class Assistants:
         manifest: Which crews there are.
         clock: Tells the time.
         threads: Deletes the threads of an assistant.
-        find_threads: Finds them.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        manifest: Manifest,
-        clock: Clock,
-        *,
-        threads: Threads,
-        find_threads: FindThreads | None = None,
-    ) -> None:
+    def __init__(self, table: Table, manifest: Manifest, clock: Clock, *, threads: Threads) -> None:
         self._table = table
         self._clock = clock
         self._threads = threads
-        self._find_threads = find_threads
         self._crews = frozenset(manifest.crews)
         since = iso(int(manifest.path.stat().st_mtime * 1000))
         self._defaults = {
@@ -200,6 +187,7 @@ class Assistants:
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
             InvalidRequest: The id is no UUID, or the crew is not in this deployment.
+            Conflict: The default assistant of a crew is to get another one.
             NotFound: There is no such assistant.
             TooLarge: A field is over the limit.
             Unavailable: DynamoDB did not answer, or many others change it; the change may have landed.
@@ -207,6 +195,12 @@ class Assistants:
         assistant_id = parse_id(assistant_id, "assistant")
         if body.graph_id is not None:
             self._check_crew(body.graph_id)
+            default = self._defaults.get(assistant_id)
+            if default and body.graph_id != default.graph_id:
+                raise Conflict(
+                    f"Assistant {assistant_id} is the default one of crew {default.graph_id!r} and stays with it; make "
+                    "an assistant of your own with POST /assistants."
+                )
         config, context = body.settings
         token = uuid4().hex
         for _ in range(_TRIES):
@@ -275,7 +269,8 @@ class Assistants:
     def delete(self, tenant: str, assistant_id: str, *, with_threads: bool = False) -> None:
         """Delete an assistant with its versions; runs that were accepted go on as they are.
 
-        The row goes last: whoever dies on the way leaves an assistant that can be deleted again.
+        The row goes last: whoever dies on the way, or runs out of time over many threads, leaves an
+        assistant that can be deleted again.
 
         Args:
             tenant: Whose assistant.
@@ -327,11 +322,8 @@ class Assistants:
         )
 
     def _delete_threads(self, tenant: str, assistant_id: str) -> None:
-        if self._find_threads is None:
-            raise InvalidRequest(
-                "delete_threads: threads cannot be found by their assistant here; delete them one by one first."
-            )
-        for thread_id in self._find_threads(tenant, assistant_id):
+        found = entries.newest_first(self._table, tenant, "assistant_id", assistant_id, page=_DELETE_GROUP)
+        for thread_id in found:
             with suppress(NotFound):  # somebody else has deleted it
                 self._threads.delete(tenant, thread_id)
 
