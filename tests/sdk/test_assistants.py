@@ -87,7 +87,8 @@ def test_assistants_are_searched_page_by_page(client: SyncLangGraphClient, team:
     assert ([one["name"] for one in last["assistants"]], last["next"]) == (["c"], None)
 
     assert client.assistants.count(metadata=team) == 3
-    assert client.assistants.search(metadata=team, name="B", select=["name"]) == [{"name": "b"}]
+    [selected] = client.assistants.search(metadata=team, name="B", select=["name"])
+    assert dict(selected) == {"name": "b"}
 
 
 def test_an_id_that_is_taken_is_a_conflict_unless_the_caller_does_not_mind(

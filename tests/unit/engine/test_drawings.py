@@ -75,7 +75,8 @@ def test_subgraphs_are_described_by_namespace(place: Place) -> None:
 
 
 def test_schemas_are_those_of_input_output_state_and_context(place: Place) -> None:
-    graph = StateGraph(Counting, context_schema=Context).add_node("a", step("a")).add_edge(START, "a")
+    node: Any = step("a")
+    graph = StateGraph(Counting, context_schema=Context).add_node("a", node).add_edge(START, "a")
     place.serve(graph.compile())
     found = place.executor.schemas(assistant(place))
     assert found["graph_id"] == "echo"
