@@ -27,7 +27,7 @@ def test_an_unknown_field_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"": 1}, {"k" * 256: 1}, {f"k{count}": 1 for count in range(101)}, [], "text", {1: "number"}],
+    [{"": 1}, {"k" * 256: 1}, {f"k{count}": 1 for count in range(49)}, [], "text", {1: "number"}],
 )
 def test_metadata_over_its_limits_is_refused(metadata: Any) -> None:
     with pytest.raises(ValidationError):
@@ -37,7 +37,7 @@ def test_metadata_over_its_limits_is_refused(metadata: Any) -> None:
 
 
 def test_metadata_at_its_limits_is_taken() -> None:
-    metadata = {f"{count:0255}": {"nested": [None]} for count in range(100)}
+    metadata = {f"{count:0255}": {"nested": [None]} for count in range(48)}
     assert ThreadPatch.model_validate({"metadata": metadata}).metadata == metadata
 
 

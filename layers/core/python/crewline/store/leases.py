@@ -479,20 +479,6 @@ def watch(tenant: str, thread_id: str, *, run_id: str, now: int) -> Update:
     )
 
 
-def held(claim_: Claim) -> Check:
-    """Let something be written only while a claim is held.
-
-    ```
-    W1: claims, stalls ── W2: claims ── W1: write ──✗ not its claim: it stops
-    ```
-    """
-    return Check(
-        key=keys.lease(claim_.tenant, claim_.thread_id),
-        condition="#owner = :owner",
-        parameters={"owner": claim_.owner},
-    )
-
-
 def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
     """Let a run's row be deleted only while nobody executes it.
 
