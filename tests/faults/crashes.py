@@ -73,7 +73,8 @@ def tell(cloud: Cloud, story: Story, victim: Role | None, trouble: Trouble) -> t
 
 def undisturbed(cloud: Cloud, story: Story) -> Found:
     """Tell how a story ends when nothing happens."""
-    telling, found = tell(cloud, story, None, Trouble())
+    with cloud.afresh() as place:
+        telling, found = tell(place, story, None, Trouble())
     assert story.name.startswith("stateless") or not telling.recovered
     return found
 
@@ -117,7 +118,8 @@ def judge(cloud: Cloud, story: Story, expected: Found, case: Case) -> None:
     """
     victim, trouble, what = case
     try:
-        story.judge(*tell(cloud, story, victim, trouble), expected)
+        with cloud.afresh() as place:
+            story.judge(*tell(place, story, victim, trouble), expected)
     except BaseException as exc:
         exc.add_note(f"{story}: {what} of {trouble.sent}")
         raise

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
@@ -41,12 +42,12 @@ from crewline.store.blobs import Blobs
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
+from tests.tables import answer_here
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
 
-TABLE: Final = "crashes"
 BUCKET: Final = "crashes"
 GRAPH: Final = "crew"
 NOW: Final = 1_760_000_000_000
@@ -253,17 +254,22 @@ class Cloud:
     loop: CrewLoop
     clock: Clock = field(default_factory=Clock)
 
+    table: str = ""
+    """Its name."""
 
-@contextmanager
-def running_cloud(folder: Path) -> Iterator[Cloud]:
-    """Run a local cloud with the table and the bucket."""
-    with states.held(folder) as state, clouds.running(state) as local:
-        reach: Any = {"endpoint_url": local.url, "region": clouds.REGION, "credentials": clouds.CREDENTIALS}
-        dynamodb, s3 = clients.client("dynamodb", **reach), clients.client("s3", **reach)
+    @contextmanager
+    def afresh(self) -> Iterator[Cloud]:
+        """Give the cloud a table of its own for a while: what is read whole stays small."""
+        fresh = replace(self, table=f"crashes-{uuid4().hex}")
+        fresh._make_table()
+        yield fresh
+        self.dynamodb.delete_table(TableName=fresh.table)
+
+    def _make_table(self) -> None:
         index = keys.LEASES_IN_FLIGHT
         names = (keys.PARTITION, keys.SORT, index.partition, index.sort)
-        dynamodb.create_table(
-            TableName=TABLE,
+        self.dynamodb.create_table(
+            TableName=self.table,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
             KeySchema=[
@@ -281,6 +287,15 @@ def running_cloud(folder: Path) -> Iterator[Cloud]:
                 }
             ],
         )
+
+
+@contextmanager
+def running_cloud(folder: Path) -> Iterator[Cloud]:
+    """Run a local cloud with the bucket; its tables are in this process."""
+    with states.held(folder) as state, clouds.running(state) as local:
+        reach: Any = {"endpoint_url": local.url, "region": clouds.REGION, "credentials": clouds.CREDENTIALS}
+        dynamodb, s3 = clients.client("dynamodb", **reach), clients.client("s3", **reach)
+        answer_here(dynamodb.meta.events)
         s3.create_bucket(Bucket=BUCKET)
         loop = CrewLoop()
         try:
@@ -341,7 +356,7 @@ class Process:
     ) -> None:
         self.wire = wire
         clock = cloud.clock
-        self.table = table = Table(wire.over(cloud.dynamodb), TABLE)
+        self.table = table = Table(wire.over(cloud.dynamodb), cloud.table)
         self.blobs = blobs = Blobs(wire.over(cloud.s3), BUCKET)
         run_queue = RunQueue(wire.over(queue), "runs")
         self.records = records = Records(table, blobs, clock=clock)

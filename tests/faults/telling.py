@@ -20,7 +20,7 @@ from crewline.models.threads import ThreadCreate
 from crewline.store import keys, leases
 from crewline.store.idempotency import Once
 from crewline.store.items import Item
-from tests.faults.processes import GRAPH, TABLE, Cloud, Process, Queue, Stopped, Trouble, Wire
+from tests.faults.processes import GRAPH, Cloud, Process, Queue, Stopped, Trouble, Wire
 
 T = TypeVar("T")
 Role = Literal["client", "other", "worker"]
@@ -346,7 +346,7 @@ class Telling:
     def left(self) -> list[Any]:
         """Name what is left of private threads; a tombstone is nothing."""
         pages = self.cloud.dynamodb.get_paginator("scan").paginate(
-            TableName=TABLE,
+            TableName=self.cloud.table,
             FilterExpression="begins_with(PK, :threads)",
             ExpressionAttributeValues={":threads": {"S": f"T#{self.tenant}#"}},
         )

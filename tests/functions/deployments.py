@@ -27,6 +27,7 @@ from crewline.local.proxy_events import lambda_context
 from crewline.models.manifests import read_manifest
 from crewline.settings import environment
 from crewline.store import clients
+from tests.tables import answer_here
 from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -162,6 +163,7 @@ def deployment() -> Iterator[Deployment]:
         patch.setattr(base, "_make_api_call", one_at_a_time)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         clients._session.cache_clear()
+        answer_here(clients._session().events)
         name = f"deployment-{uuid4().hex}"
         cloud = Cloud(clients.client("dynamodb"), clients.client("s3"), clients.client("sqs"))
         make_table(cloud.dynamodb, name)

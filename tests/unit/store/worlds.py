@@ -1,4 +1,4 @@
-"""A world for one test: table, bucket and queue on moto, services over them, and a clock to set.
+"""A world for one test: a table in this process, bucket and queue on moto, services over them, and a clock to set.
 
 moto is not atomic: the clients of a world let one call through at a time.
 """
@@ -40,6 +40,7 @@ from crewline.store.items import Item, item_from_wire
 from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
+from tests.tables import answer_here
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -84,6 +85,7 @@ def cloud() -> Iterator[Cloud]:
             client("s3", region=REGION, credentials=CREDENTIALS),
             client("sqs", region=REGION, credentials=CREDENTIALS),
         )
+        answer_here(clients.dynamodb.meta.events)
         lock = threading.RLock()
         for one in (clients.dynamodb, clients.s3, clients.sqs):
             one._make_api_call = _one_at_a_time(one._make_api_call, lock)  # type: ignore[union-attr]

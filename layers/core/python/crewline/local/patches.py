@@ -32,6 +32,8 @@ _ITEM_OPERATIONS: Final = (
     "_transact_get_items",
 )
 
+_READERS: Final = ("_tokenize", "_condition_syntax_error")
+
 _NAMES: Final = (
     "ministack.app:app",
     "ministack.core.lambda_runtime:ProvidedWorker._build_handler_class",
@@ -42,7 +44,7 @@ _NAMES: Final = (
     "ministack.services.lambda_svc:_execute_function_provided_warm",
     "ministack.services.lambda_svc:_execute_function_warm",
     "ministack.services.dynamodb:_lock",
-    *(f"ministack.services.dynamodb:{name}" for name in _ITEM_OPERATIONS),
+    *(f"ministack.services.dynamodb:{name}" for name in (*_ITEM_OPERATIONS, *_READERS)),
 )
 
 
@@ -77,7 +79,21 @@ def apply(function_log: Path) -> None:
     _send_without_delay(runtime.ProvidedWorker)
     _wait_for_no_output(runtime.ProvidedWorker)
     _keep_function_output(runtime.ProvidedWorker, function_log)
-    _serialise_item_operations(importlib.import_module("ministack.services.dynamodb"))
+    dynamodb = importlib.import_module("ministack.services.dynamodb")
+    _serialise_item_operations(dynamodb)
+    read_expressions_once(dynamodb)
+
+
+def read_expressions_once(dynamodb: Any) -> None:
+    """Let the tables remember how an expression reads.
+
+    They take its text apart for every item that a query passes, which is most of what a query costs.
+
+    Args:
+        dynamodb: ministack's module of tables.
+    """
+    for name in _READERS:
+        setattr(dynamodb, name, functools.lru_cache(maxsize=1_024)(getattr(dynamodb, name)))
 
 
 def _exists(name: str) -> bool:
