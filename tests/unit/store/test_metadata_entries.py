@@ -62,7 +62,7 @@ def run(world: World, thread_id: str = T1, crew: str = "echo") -> None:
 
 
 def found(world: World, name: str, value: Any) -> list[str]:
-    return list(entries.newest_first(world.table, TENANT, name, value, page=10))
+    return list(entries.in_order(world.table, TENANT, name, value, page=10))
 
 
 def exact(world: World) -> None:
@@ -123,12 +123,12 @@ def test_entries_list_the_newest_thread_first(world: World) -> None:
     patch(world, IDS[0], k=2)
     patch(world, IDS[0], k=1)
     assert found(world, "k", 1) == list(reversed(IDS))
-    assert list(entries.newest_first(world.table, TENANT, "k", 1, page=2, oldest_first=True)) == list(IDS)
+    assert list(entries.in_order(world.table, TENANT, "k", 1, page=2, newest_first=False)) == list(IDS)
 
 
 def test_entries_are_of_one_tenant(world: World) -> None:
     create(world, k=1)
-    assert list(entries.newest_first(world.table, "other", "k", 1, page=10)) == []
+    assert list(entries.in_order(world.table, "other", "k", 1, page=10)) == []
 
 
 # ------------------------------------------------------------------ exact at all times

@@ -32,6 +32,7 @@ from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.recents import Recents
 from crewline.services.runs import Admitted, Runs
+from crewline.services.searches import Searches
 from crewline.services.threads import Threads
 from crewline.store import keys
 from crewline.store.blobs import Blobs
@@ -148,6 +149,7 @@ class World:
     recents: Recents = field(init=False)
     endings: Endings = field(init=False)
     threads: Threads = field(init=False)
+    searches: Searches = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
     cancellations: Cancellations = field(init=False)
@@ -172,6 +174,7 @@ class World:
             logger=SILENT,
         )
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
+        self.searches = Searches(self.table, self.threads)
         self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
         self.runs = Runs(
             self.table,

@@ -43,6 +43,7 @@ from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
+from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
 from crewline.services.webhooks import Webhooks
@@ -75,6 +76,7 @@ class Core:
     endings: Endings
     recents: Recents
     threads: Threads
+    searches: Searches
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
@@ -134,6 +136,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         endings=endings,
         recents=recents,
         threads=threads,
+        searches=Searches(table, threads),
         runs=runs,
         cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
@@ -151,7 +154,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, tenant),
+        thread_routes.routes(core.threads, core.searches, tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),

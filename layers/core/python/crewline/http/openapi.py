@@ -29,6 +29,7 @@ from crewline.models.answers import (
 )
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
+from crewline.models.searches import FoundThread
 from crewline.models.states import StateWire
 from crewline.models.threads import ThreadWire
 
@@ -126,6 +127,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/threads"): Operation(
         "Make a thread.", {200: ThreadWire}, errors=(404, 409, 413), headers=_KEY
     ),
+    ("POST", "/threads/search"): Operation(
+        "Search for threads, or list them.", {200: list[FoundThread]}, errors=(413,)
+    ),
+    ("POST", "/threads/count"): Operation("Count threads.", {200: int}, errors=(413,)),
     ("GET", "/threads/{thread_id}"): Operation(
         "Get a thread with its values and open questions.", {200: ThreadWire}, errors=(404,)
     ),
@@ -262,7 +267,7 @@ def _routers() -> Iterator[Router]:
     yield system.routes()
     yield assistants.routes(nothing, nothing)
     yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing)
+    yield threads.routes(nothing, nothing, nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)

@@ -1,4 +1,4 @@
-"""`/threads`: the rows."""
+"""`/threads`: the rows, and searches for them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import empty_response, json_response
 from crewline.http.preferences import minimal, once
+from crewline.models.searches import ThreadCount, ThreadSearch
 from crewline.models.threads import ThreadCreate, ThreadPatch
+from crewline.services.searches import Searches
 from crewline.services.threads import Threads
 
 
-def routes(threads: Threads, tenant: str) -> Router:
+def routes(threads: Threads, searches: Searches, tenant: str) -> Router:
     """Make the routes of threads."""
     router = Router()  # type: ignore[no-untyped-call]
 
@@ -21,6 +23,18 @@ def routes(threads: Threads, tenant: str) -> Router:
     def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
         return json_response(threads.create(tenant, body, once=key))
+
+    @router.post("/threads/search")
+    def search(body: Annotated[ThreadSearch, Body()]) -> Response[Any]:
+        page = searches.search(tenant, body)
+        headers = {"x-pagination-total": str(page.total)}
+        if page.following is not None:
+            headers["x-pagination-next"] = str(page.following)
+        return json_response(page.threads, headers=headers)
+
+    @router.post("/threads/count")
+    def count(body: Annotated[ThreadCount, Body()]) -> Response[Any]:
+        return json_response(searches.count(tenant, body))
 
     @router.get("/threads/<thread_id>")
     def get(thread_id: str) -> Response[Any]:

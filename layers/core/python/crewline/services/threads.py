@@ -149,7 +149,7 @@ class Threads:
             CorruptRecord: Its newest checkpoint does not decode.
         """
         thread, lease = self.read(tenant, thread_id)
-        return self._show(tenant, thread, lease)
+        return self.show(tenant, thread, lease)
 
     def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> None:
         """Merge metadata into a thread's, key by key.
@@ -263,7 +263,13 @@ class Threads:
             )
         return self.get(tenant, made.thread_id)
 
-    def _show(self, tenant: str, thread: Thread, lease: Lease) -> ThreadWire:
+    def show(self, tenant: str, thread: Thread, lease: Lease) -> ThreadWire:
+        """Show a thread that was read, with its values and open questions.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: Its newest checkpoint does not decode.
+        """
         snapshot = self._latest(tenant, thread.thread_id, lease)
         if snapshot is None:
             return thread.wire(None, {})

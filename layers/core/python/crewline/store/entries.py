@@ -57,10 +57,10 @@ def of_deleted(tenant: str, thread: Thread) -> list[Delete]:
     return [Delete(key=key) for key in _keys(tenant, thread, thread.metadata)]
 
 
-def newest_first(
-    table: Table, tenant: str, name: str, value: Scalar, *, page: int, oldest_first: bool = False
+def in_order(
+    table: Table, tenant: str, name: str, value: Scalar, *, page: int, newest_first: bool = True
 ) -> Iterator[str]:
-    """Find the threads that have a metadata value, the newest-created first.
+    """List the ids of the threads that have a metadata value, in the order of their creation.
 
     Args:
         table: The table.
@@ -68,14 +68,14 @@ def newest_first(
         name: The metadata key.
         value: Its value.
         page: Entries per request.
-        oldest_first: The other way round.
+        newest_first: Or the oldest first.
 
     Raises:
         Unavailable: DynamoDB did not answer.
     """
     partition = keys.metadata_partition(tenant, name, _canonical(value))
-    for item in table.query(partition, newest_first=not oldest_first, page=page, keys_only=True):
-        yield keys.thread_of_entry(item[keys.SORT])
+    for item in table.query(partition, newest_first=newest_first, page=page, keys_only=True):
+        yield keys.listed_thread(item[keys.SORT])
 
 
 def _keys(tenant: str, thread: Thread, metadata: Mapping[str, Any]) -> list[Key]:

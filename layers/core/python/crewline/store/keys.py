@@ -52,9 +52,16 @@ class Index(NamedTuple):
 
 THREADS_BY_UPDATED: Final = Index("threads-by-updated", "updated_shard", "updated_key")
 THREADS_BY_STATUS: Final = Index("threads-by-status", "status_shard", "status_key")
+THREADS_BY_CREATED: Final = Index("threads-by-created", "created_shard", "created_key")
 LEASES_IN_FLIGHT: Final = Index("leases-in-flight", "flight_shard", "flight_key")
 THREADS_EXPIRING: Final = Index("threads-expiring", "expiry_shard", "expiry_key")
-INDEXES: Final = (THREADS_BY_UPDATED, THREADS_BY_STATUS, LEASES_IN_FLIGHT, THREADS_EXPIRING)
+INDEXES: Final = (
+    THREADS_BY_CREATED,
+    THREADS_BY_UPDATED,
+    THREADS_BY_STATUS,
+    LEASES_IN_FLIGHT,
+    THREADS_EXPIRING,
+)
 
 
 def _partition(kind: str, tenant: str, rest: str | None = None) -> str:
@@ -183,11 +190,6 @@ def metadata_entry(tenant: str, name: str, value: str, created_at: str, thread_i
     return Key(metadata_partition(tenant, name, value), f"{created_at}#{thread_id}")
 
 
-def thread_of_entry(sort: str) -> str:
-    """Tell which thread a metadata entry finds."""
-    return sort.rpartition("#")[2]
-
-
 def assistants_partition(tenant: str) -> str:
     """Name the partition that holds a tenant's assistants, so that a search is one query."""
     return _partition("A", tenant)
@@ -236,6 +238,15 @@ def deployed_version(tenant: str, number: int) -> Key:
 # ------------------------------------------------------------------ index entries
 
 
+def by_created(tenant: str, thread_id: str, created_at: str) -> dict[str, str]:
+    """Spell the attributes that list a thread by the time of its creation: they never change."""
+    index = THREADS_BY_CREATED
+    return {
+        index.partition: _partition("T", tenant, str(_shard(thread_id))),
+        index.sort: f"{created_at}#{thread_id}",
+    }
+
+
 def by_updated(tenant: str, thread_id: str, updated_at: str) -> dict[str, str]:
     """Spell the attributes that list a thread by its updated time."""
     index = THREADS_BY_UPDATED
@@ -252,6 +263,17 @@ def by_status(tenant: str, thread_id: str, status: str, updated_at: str) -> dict
         index.partition: _partition("T", tenant, f"{status}#{_shard(thread_id)}"),
         index.sort: f"{updated_at}#{thread_id}",
     }
+
+
+def listed_partitions(tenant: str, status: str | None = None) -> tuple[str, ...]:
+    """Name the shards of an index that lists a tenant's threads; with a status, of the index by status."""
+    prefix = f"{status}#" if status else ""
+    return tuple(_partition("T", tenant, f"{prefix}{shard}") for shard in range(SHARDS))
+
+
+def listed_thread(sort: str) -> str:
+    """Tell which thread a sort key of such an index, or of a metadata entry, stands for."""
+    return sort.rpartition("#")[2]
 
 
 def in_flight(thread_id: str, claimed_ms: int) -> dict[str, str]:

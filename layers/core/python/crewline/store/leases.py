@@ -7,7 +7,7 @@ it, and conditions make sure that nobody was in between; see docs/architecture.m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from crewline.store import keys
 from crewline.store.changes import Check, Update
 from crewline.store.items import Item
 from crewline.store.markers import Marker
+from crewline.store.table import Table
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
 _THREAD_FIELDS: Final = frozenset(
@@ -33,6 +34,15 @@ _MINE: Final = "#owner = :owner"
 def from_item(item: Mapping[str, Any] | None) -> Lease:
     """Read a lease item; None is the lease of a thread that never ran."""
     return Lease(**{name: item[name] for name in _FIELDS if name in item}) if item else Lease()
+
+
+def read_many(table: Table, tenant: str, thread_ids: Sequence[str]) -> list[Lease]:
+    """Read the leases of some threads, strongly consistent.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    return [from_item(item) for item in table.get_many([keys.lease(tenant, one) for one in thread_ids])]
 
 
 # ------------------------------------------------------------------ how a run comes to be in flight

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 CONFLICT_RETRIES: Final = 8
+_BATCH: Final = 100
+"""Items that one request can read."""
 _CONFLICT_FLOOR_S: Final = 0.005
 _CONFLICT_CEILING_S: Final = 0.2
 _ALL_OLD: Final = "ALL_OLD"
@@ -74,6 +76,32 @@ class Table:
         """
         found = self._call("get_item", TableName=self.name, Key=_wire_key(key), ConsistentRead=True)
         return item_from_wire(found["Item"]) if "Item" in found else None
+
+    def get_many(self, keys: Sequence[Key]) -> list[Item | None]:
+        """Read many items, strongly consistent, a hundred a request.
+
+        Returns:
+            An item, or None, for each key, in the order of the keys.
+
+        Raises:
+            Unavailable: DynamoDB did not answer, or not for all of them.
+        """
+        found: dict[Key, Item] = {}
+        for start in range(0, len(keys), _BATCH):
+            wanted = [_wire_key(key) for key in dict.fromkeys(keys[start : start + _BATCH])]
+            for attempt in range(CONFLICT_RETRIES + 1):
+                request = {self.name: {"Keys": wanted, "ConsistentRead": True}}
+                answer = self._call("batch_get_item", RequestItems=request)
+                for wire in answer["Responses"].get(self.name, ()):
+                    item = item_from_wire(wire)
+                    found[Key(item[PARTITION], item[SORT])] = item
+                wanted = answer.get("UnprocessedKeys", {}).get(self.name, {}).get("Keys", [])
+                if not wanted:
+                    break
+                _pause(attempt)
+            else:
+                raise Unavailable("DynamoDB is too busy to read so many items; try again in a moment.")
+        return [found.get(key) for key in keys]
 
     def query(
         self,
@@ -149,6 +177,43 @@ class Table:
         for items in self._pages(arguments):
             for item in items:
                 yield Key(item[PARTITION]["S"], item[SORT]["S"])
+
+    def index_pages(
+        self, index: Index, partition: str, *, newest_first: bool, page: int
+    ) -> Iterator[list[str]]:
+        """Read the sort keys of one partition of an index in order, a request for every page consumed.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        arguments = self._of_index(index, partition)
+        arguments |= {"ScanIndexForward": not newest_first, "Limit": page}
+        for items in self._pages(arguments):
+            yield [item[index.sort]["S"] for item in items]
+
+    def count_index(self, index: Index, partition: str, *, most: int) -> int:
+        """Count the items of one partition of an index, not further than some more than `most`.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        found, arguments = 0, self._of_index(index, partition) | {"Select": "COUNT"}
+        while found <= most:
+            answer = self._call("query", **arguments)
+            found += answer["Count"]
+            if "LastEvaluatedKey" not in answer:
+                break
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return found
+
+    def _of_index(self, index: Index, partition: str) -> dict[str, Any]:
+        return {
+            "TableName": self.name,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": index.partition},
+            "ExpressionAttributeValues": {":pk": {"S": partition}},
+        }
 
     def _pages(self, arguments: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         while True:

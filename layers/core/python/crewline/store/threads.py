@@ -6,7 +6,7 @@ one another: each is an update of its own keys, conditional on the values that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -20,6 +20,8 @@ from crewline.store.table import Table
 
 _UNLISTED: Final = dict.fromkeys(
     (
+        keys.THREADS_BY_CREATED.partition,
+        keys.THREADS_BY_CREATED.sort,
         keys.THREADS_BY_UPDATED.partition,
         keys.THREADS_BY_UPDATED.sort,
         keys.THREADS_BY_STATUS.partition,
@@ -62,6 +64,16 @@ def read(table: Table, tenant: str, thread_id: str) -> tuple[Thread | None, Leas
     items = {item[keys.SORT]: item for item in table.query(partition, prefix=keys.HEAD_PREFIX)}
     row = items.get(keys.THREAD_SORT)
     return (from_item(row) if row else None), leases.from_item(items.get(keys.LEASE_SORT))
+
+
+def read_many(table: Table, tenant: str, thread_ids: Sequence[str]) -> list[Thread]:
+    """Read the rows of some threads, strongly consistent; those that are not there are left out.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    found = table.get_many([keys.thread(tenant, thread_id) for thread_id in thread_ids])
+    return [from_item(item) for item in found if item]
 
 
 def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
@@ -245,5 +257,6 @@ def _item(tenant: str, thread: Thread) -> Item:
         "metadata": _map(thread.metadata),
         "config": dump(thread.config),
         "error": dump(thread.error) if thread.error else None,
+        **keys.by_created(tenant, thread.thread_id, thread.created_at),
         **_status(tenant, thread.thread_id, thread.status, thread.updated_at),
     }
