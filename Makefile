@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream lint \
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search lint \
 	format synth openapi lock wheel clean
 
 help: ## show this list
@@ -39,6 +39,9 @@ bench-runs: install ## print what a run costs, beside two other servers, and tra
 
 bench-stream: install ## print how fast and dear streams are, beside another server, and 100 at once (minutes)
 	@$(BIN)/python -m benchmarks.streams
+
+bench-search: install ## print what thread searches read, at 1,000 and at 100,000 threads (minutes)
+	@$(BIN)/python -m benchmarks.searches
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }

@@ -13,17 +13,15 @@ import argparse
 import asyncio
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final, TextIO
 
 # Before anything imports LangGraph, which reads it then.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
 from benchmarks.budgets import judge
+from benchmarks.clouds import local_cloud
 from benchmarks.graphs import KINDS, Kind
 from benchmarks.measurements import DURABILITIES, SUBJECTS, Durability, Row, play, play_floor
 from benchmarks.meters import Meter
@@ -31,7 +29,6 @@ from benchmarks.reports import exit_code, verdict_lines
 from benchmarks.savers import Place
 from benchmarks.tables import cost_table, cpu_table, markdown_table
 from benchmarks.timings import Comparison, compare
-from crewline.local import clouds, states
 from crewline.store.clients import client
 
 _TURNS: Final = (1, 10, 50, 200)
@@ -45,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     turns = _QUICK_TURNS if options.quick else _TURNS
     durabilities: Sequence[Durability] = ("async",) if options.quick else DURABILITIES
     began = time.monotonic()
-    with _cloud() as url:
+    with local_cloud() as url:
         meter = Meter(client("dynamodb", endpoint_url=url))
         # First, while the emulator is small and nothing else runs.
         comparisons = _compare(url, meter, turns)
@@ -75,20 +72,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _beside(options: argparse.Namespace) -> TextIO:
     return sys.stderr if options.markdown else sys.stdout
-
-
-@contextmanager
-def _cloud() -> Iterator[str]:
-    """Run a local cloud that is gone afterwards; nothing of the caller's AWS settings is used."""
-    with (
-        tempfile.TemporaryDirectory(prefix="crewline-bench-") as folder,
-        states.held(Path(folder)) as state,
-        clouds.running(state) as cloud,
-    ):
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            del os.environ[name]
-        os.environ.update(cloud.environment)
-        yield cloud.url
 
 
 def _compare(url: str, meter: Meter, turns: Sequence[int]) -> list[Comparison]:

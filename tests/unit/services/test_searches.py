@@ -340,6 +340,15 @@ def test_a_list_that_is_not_short_is_walked_in_order(world: World, narrow: Calla
     assert count(world, metadata={"k": 1}, status="idle") == FEW
 
 
+def test_a_walk_that_finds_too_little_is_given_up_for_a_list_that_is_whole(
+    world: World, narrow: Callable[..., None]
+) -> None:
+    made = many(world, 3, k=1)
+    many(world, FEW)
+    narrow(SHORT=2, MOST_ROWS=4, _GROUP=2)
+    assert ids(world, metadata={"k": 1}, sort_by="updated_at") == made[::-1]
+
+
 def test_a_search_that_looks_at_too_many_threads_is_refused(
     world: World, narrow: Callable[..., None]
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from crewline.errors import InvalidRequest
 from crewline.models.clocks import parse_id
 from crewline.models.searches import FoundThread, ThreadCount, ThreadSearch, contains, look_up, path_steps
-from crewline.models.threads import Thread, ThreadWire
+from crewline.models.threads import Thread, ThreadStatus, ThreadWire
 from crewline.services.threads import Threads
 from crewline.store import entries, keys, leases, listings, threads
 from crewline.store.table import Table
@@ -26,11 +26,11 @@ from crewline.store.table import Table
 MOST_KEYS: Final = 10_000
 """Places of a list that one search looks at: about 600 read units of an index, 375 of entries."""
 MOST_ROWS: Final = 2_000
-"""Threads whose rows one search reads: a read unit each."""
+"""Threads whose rows one walk, or one list that is looked at as a whole, may read: a read unit each."""
 MOST_STATES: Final = 500
 """Threads whose state one search reads to filter by values: up to 14 read units each."""
-SHORT: Final = 1_000
-"""A list of at most so many threads is looked at as a whole."""
+SHORT: Final = 100
+"""A list of at most so many threads is looked at as a whole, before any other is walked."""
 
 MOST_PROBES: Final = 8
 """Metadata values whose lists are tried for being short."""
@@ -40,6 +40,7 @@ _GROUP: Final = 100
 _STATES_GROUP: Final = 32
 _AHEAD: Final = 400
 """Places of an index to read ahead when some of its threads will not fit."""
+_MOST_AHEAD: Final = 1_000
 _LISTED: Final = {"created_at": keys.THREADS_BY_CREATED, "updated_at": keys.THREADS_BY_UPDATED}
 
 
@@ -62,13 +63,59 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """A list of threads that has all of an answer."""
+class _Group:
+    """Some threads of a list: those that fit, of so many."""
 
-    ids: Iterable[str]
-    ordered: bool = False
-    """It has the order of the answer; otherwise what fits is sorted, and so all of it looked at."""
-    exact: bool = False
+    found: Sequence[_Found]
+    looked: int
+
+
+class _Walk:
+    """Goes through a list in the order of the answer, as far as the page and one thread more."""
+
+    def __init__(self, groups: Iterator[_Group], query: ThreadSearch) -> None:
+        self._groups = groups
+        self._skip, self._limit = query.offset, query.limit
+        self._found: list[_Found] = []
+        self._more = False
+
+    def go(self, most: int) -> bool:
+        """Look at about so many threads more; tell whether the page is whole, or the list at its end.
+
+        Raises:
+            InvalidRequest: The list goes on after as many as one request looks at.
+        """
+        looked = 0
+        while looked < most:
+            try:
+                group = next(self._groups, None)
+            except InvalidRequest:
+                if len(self._found) < self._limit:
+                    raise
+                self._more = True  # the page is whole; nobody has looked whether anything follows it
+                return True
+            if group is None:
+                return True
+            self._found += group.found[self._skip :]
+            self._skip = max(0, self._skip - len(group.found))
+            looked += group.looked
+            if len(self._found) > self._limit:
+                self._more = True
+                return True
+        return False
+
+    @property
+    def page(self) -> tuple[list[_Found], bool]:
+        """The page, and whether others follow it."""
+        return self._found[: self._limit], self._more
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A list of threads that has all of an answer, in its order."""
+
+    ids: Iterator[str]
+    exact: bool
     """It has nothing else: what comes before a page need not be read."""
 
 
@@ -92,9 +139,7 @@ class Searches:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A newest checkpoint does not decode.
         """
-        source = self._source(tenant, query, wanted=query.offset + query.limit + 1)
-        look = self._walk if source.ordered else self._sort
-        found, more = look(tenant, query, source)
+        found, more = self._find(tenant, query)
         end = query.offset + len(found)
         return Page(self._shown(tenant, query, found), end + more, end if more else None)
 
@@ -112,86 +157,106 @@ class Searches:
                 self._table, tenant, index, most=MOST_KEYS, pool=self._pool, status=query.status
             )
         elif pair := _only_pair(query):
-            counted = sum(1 for _ in islice(self._entries(tenant, *pair), MOST_KEYS + 1))
+            found = self._entries(tenant, *pair, page=_MOST_AHEAD)
+            counted = sum(1 for _ in islice(found, MOST_KEYS + 1))
         else:
-            source = self._source(tenant, ThreadSearch(**query.model_dump()), wanted=SHORT)
-            return sum(len(group) for group in self._matching(tenant, query, source.ids, group=_GROUP))
+            ids: Iterable[str] | None = _ids(query)
+            if ids is None:
+                ids = self._shortest(tenant, query, most=MOST_ROWS)
+            matching = self._matching(tenant, query, self._all(tenant) if ids is None else ids, group=_GROUP)
+            return sum(len(group.found) for group in matching)
         if counted > MOST_KEYS:
             raise _too_much(f"counted {MOST_KEYS:,} threads")
         return counted
 
     # ------------------------------------------------------------------ where the answer is
 
-    def _source(self, tenant: str, query: ThreadSearch, *, wanted: int) -> _Source:
-        """Choose what to look at: the list that is the answer, a short one that has it, or one in its order."""
-        if query.ids is not None:
-            return _Source(list(dict.fromkeys(parse_id(one, "thread") for one in query.ids)))
-        newest_first, created = query.sort_order == "desc", query.sort_by == "created_at"
-        if created and (pair := _only_pair(query)):
-            found = self._entries(tenant, *pair, newest_first=newest_first, page=min(wanted, SHORT))
-            return _Source(found, ordered=True, exact=True)
-        by_status = query.status if query.sort_by == "updated_at" else None
-        exact = not query.metadata and not query.values and query.status == by_status
-        if not exact:
-            short = self._shortest(tenant, query)
-            if short is not None:
-                return _Source(short)
-            if created and (pair := next(iter(_pairs(query)), None)):
-                return _Source(self._entries(tenant, *pair, newest_first=newest_first), ordered=True)
+    def _find(self, tenant: str, query: ThreadSearch) -> tuple[list[_Found], bool]:
+        """Look where the answer is: in the list that is the answer, in a short one, in one that has its order.
+
+        Neither how long lists are nor how far a walk has to go is known: each gets a little more in turn, so
+        that a search costs a few times what the better one does.
+        """
+        if (ids := _ids(query)) is not None:
+            return self._sort(tenant, query, ids)
+        ordered = self._in_order(tenant, query)
+        if ordered and ordered.exact:
+            return self._exact(tenant, query, ordered.ids)
+        if ordered is None:
+            short = self._shortest(tenant, query, most=MOST_ROWS)
+            return self._sort(tenant, query, self._all(tenant) if short is None else short)
+        walk, most = _Walk(self._matching(tenant, query, ordered.ids, group=query.limit + 1), query), SHORT
+        if _pairs(query) and (short := self._shortest(tenant, query, most=most)) is not None:
+            return self._sort(tenant, query, short)
+        while not walk.go(2 * most):
+            most = min(4 * most, MOST_ROWS)
+            if (short := self._shortest(tenant, query, most=most)) is not None:
+                return self._sort(tenant, query, short)
+        return walk.page
+
+    def _in_order(self, tenant: str, query: ThreadSearch) -> _Source | None:
+        """Choose a list in the order of an answer; it is read when it is consumed."""
+        if query.sort_by not in _LISTED:
+            return None
+        newest_first, wanted = query.sort_order == "desc", query.offset + query.limit + 1
+        pairs = _pairs(query)
+        if query.sort_by == "created_at" and pairs:
+            exact = _only_pair(query) is not None
+            page = min(wanted, SHORT) if exact else _GROUP
+            found = self._entries(tenant, *pairs[0], newest_first=newest_first, page=page)
+            return _Source(found, exact=exact)
+        status = query.status if query.sort_by == "updated_at" else None
+        exact = not query.metadata and not query.values and query.status == status
         found = listings.in_order(
             self._table,
             tenant,
-            keys.THREADS_BY_STATUS if by_status else _LISTED.get(query.sort_by, keys.THREADS_BY_CREATED),
-            wanted=min(wanted if exact else max(wanted, _AHEAD), SHORT),
+            keys.THREADS_BY_STATUS if status else _LISTED[query.sort_by],
+            wanted=min(wanted if exact else max(wanted, _AHEAD), _MOST_AHEAD),
             pool=self._pool,
-            status=by_status,
+            status=status,
             newest_first=newest_first,
         )
-        return _Source(found, ordered=query.sort_by in _LISTED, exact=exact)
+        return _Source(found, exact=exact)
 
-    def _shortest(self, tenant: str, query: ThreadCount) -> list[str] | None:
-        """Find the shortest list that has the whole answer; None when none is short."""
-        lists = [self._entries(tenant, *pair, page=SHORT + 1) for pair in _pairs(query)[:MOST_PROBES]]
+    def _shortest(self, tenant: str, query: ThreadCount, *, most: int) -> list[str] | None:
+        """Find the shortest list that has the whole answer; None when each has more threads than that."""
+        lists = [
+            self._entries(tenant, *pair, page=min(most + 1, _MOST_AHEAD))
+            for pair in _pairs(query)[:MOST_PROBES]
+        ]
         if query.status:
-            index, wanted = keys.THREADS_BY_STATUS, SHORT + 1
-            lists.append(
-                listings.in_order(
-                    self._table, tenant, index, wanted=wanted, pool=self._pool, status=query.status
-                )
-            )
-        begun = [list(islice(one, SHORT + 1)) for one in lists]
-        return min((one for one in begun if len(one) <= SHORT), key=len, default=None)
+            lists.append(self._all(tenant, query.status, wanted=most + 1))
+        begun = [list(islice(one, most + 1)) for one in lists]
+        return min((one for one in begun if len(one) <= most), key=len, default=None)
+
+    def _all(
+        self, tenant: str, status: ThreadStatus | None = None, *, wanted: int = MOST_ROWS
+    ) -> Iterator[str]:
+        index = keys.THREADS_BY_STATUS if status else keys.THREADS_BY_CREATED
+        return listings.in_order(
+            self._table, tenant, index, wanted=min(wanted, _MOST_AHEAD), pool=self._pool, status=status
+        )
 
     def _entries(
-        self, tenant: str, name: str, value: Any, *, newest_first: bool = True, page: int = SHORT
+        self, tenant: str, name: str, value: Any, *, newest_first: bool = True, page: int
     ) -> Iterator[str]:
         return entries.in_order(self._table, tenant, name, value, page=page, newest_first=newest_first)
 
     # ------------------------------------------------------------------ what is in it
 
-    def _walk(self, tenant: str, query: ThreadSearch, source: _Source) -> tuple[list[_Found], bool]:
-        """Go through a list in the order of the answer; give the page, and whether others follow it."""
-        ids, skip, found = iter(source.ids), query.offset, list[_Found]()
-        if source.exact:
-            skipped = sum(1 for _ in islice(ids, min(skip, MOST_KEYS)))
-            if skipped < skip and skipped == MOST_KEYS:
-                raise _too_much(f"skipped {MOST_KEYS:,} threads")
-            skip = 0
-        try:
-            for group in self._matching(tenant, query, ids, group=query.limit + 1):
-                found += group[skip:]
-                skip = max(0, skip - len(group))
-                if len(found) > query.limit:
-                    return found[: query.limit], True
-        except InvalidRequest:
-            if len(found) < query.limit:
-                raise
-            return found, True  # the page is whole; nobody has looked whether anything follows it
-        return found, False
+    def _exact(self, tenant: str, query: ThreadSearch, ids: Iterator[str]) -> tuple[list[_Found], bool]:
+        """Take a page out of a list that has nothing else: what comes before it is not read."""
+        skipped = sum(1 for _ in islice(ids, min(query.offset, MOST_KEYS)))
+        if skipped < query.offset and skipped == MOST_KEYS:
+            raise _too_much(f"skipped {MOST_KEYS:,} threads")
+        groups = self._matching(tenant, query, ids, group=query.limit + 1)
+        walk = _Walk(groups, query.model_copy(update={"offset": 0}))
+        walk.go(MOST_KEYS)
+        return walk.page
 
-    def _sort(self, tenant: str, query: ThreadSearch, source: _Source) -> tuple[list[_Found], bool]:
+    def _sort(self, tenant: str, query: ThreadSearch, ids: Iterable[str]) -> tuple[list[_Found], bool]:
         """Look at every thread of a list and sort what fits; give the page, and whether others follow it."""
-        found = [one for group in self._matching(tenant, query, source.ids, group=_GROUP) for one in group]
+        found = [one for group in self._matching(tenant, query, ids, group=_GROUP) for one in group.found]
         found.sort(
             key=lambda one: (getattr(one.thread, query.sort_by), one.thread.thread_id),
             reverse=query.sort_order == "desc",
@@ -201,7 +266,7 @@ class Searches:
 
     def _matching(
         self, tenant: str, query: ThreadCount, ids: Iterable[str], *, group: int
-    ) -> Iterator[list[_Found]]:
+    ) -> Iterator[_Group]:
         """Read the threads of a list, in ever larger groups, and give those that fit as they are now.
 
         Raises:
@@ -225,7 +290,7 @@ class Searches:
                     if contains(row["values"], query.values)
                 ]
             matched += len(found)
-            yield found
+            yield _Group(found, len(some))
             group = min(2 * group, largest)
 
     # ------------------------------------------------------------------ what is shown of it
@@ -246,6 +311,10 @@ class Searches:
 def _pairs(query: ThreadCount) -> list[tuple[str, Any]]:
     """Name the metadata values that have a list of their threads."""
     return [(name, value) for name, value in (query.metadata or {}).items() if entries.is_scalar(value)]
+
+
+def _ids(query: ThreadCount) -> list[str] | None:
+    return None if query.ids is None else list(dict.fromkeys(parse_id(one, "thread") for one in query.ids))
 
 
 def _only_pair(query: ThreadCount) -> tuple[str, Any] | None:
