@@ -51,6 +51,26 @@ def test_a_body_may_come_as_base64(deployment: Deployment) -> None:
     deployment.work()
 
 
+def test_threads_are_searched_page_by_page(deployment: Deployment) -> None:
+    made = [deployment.thread(metadata={"mark": "paged", "n": number}) for number in range(3)]
+    asked = {"metadata": {"mark": "paged"}, "select": ["thread_id"], "limit": 2}
+    first = deployment.request("POST", "/threads/search", asked)
+    assert first.json == [{"thread_id": made[2]}, {"thread_id": made[1]}]
+    assert (first.headers["x-pagination-total"], first.headers["x-pagination-next"]) == ("3", "2")
+    last = deployment.request("POST", "/threads/search", {**asked, "offset": 2})
+    assert (last.json, last.headers["x-pagination-total"]) == ([{"thread_id": made[0]}], "3")
+    assert "x-pagination-next" not in last.headers
+    assert deployment.request("POST", "/threads/count", {"metadata": {"mark": "paged"}}).json == 3
+
+
+def test_a_patch_may_be_answered_without_a_body(deployment: Deployment) -> None:
+    thread = deployment.thread()
+    minimal = {"Prefer": "return=minimal"}
+    answer = deployment.request("PATCH", f"/threads/{thread}", {"metadata": {"a": 1}}, headers=minimal)
+    assert (answer.status, answer.text) == (204, "")
+    assert deployment.request("GET", f"/threads/{thread}").json["metadata"] == {"a": 1}
+
+
 def test_a_thread_lives_and_is_gone(deployment: Deployment) -> None:
     thread = deployment.thread(metadata={"a": 1})
     patched = deployment.request("PATCH", f"/threads/{thread}", {"metadata": {"b": 2}})

@@ -1,4 +1,4 @@
-"""What callers ask for in headers: `Prefer: wait` and `Idempotency-Key`."""
+"""What callers ask for in headers: `Prefer: wait`, `Prefer: return=minimal` and `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crewline.errors import InvalidRequest
-from crewline.http.preferences import LONGEST_WAIT_S, once, wait_s
+from crewline.http.preferences import LONGEST_WAIT_S, minimal, once, wait_s
 from crewline.local.proxy_events import LambdaContext
 
 
@@ -79,3 +79,19 @@ def test_a_key_may_be_long(length: int) -> None:
 def test_a_key_that_is_empty_or_too_long_is_refused(length: int) -> None:
     with pytest.raises(InvalidRequest, match=f"1 to 255 characters, not {length}"):
         key("x" * length)
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ("return=minimal", True),
+        ("RETURN = Minimal", True),
+        ('wait=5, return="minimal"', True),
+        ("return=representation", False),
+        ("return=minimally", False),
+        ("no-return=minimal", False),
+        ("", False),
+    ],
+)
+def test_a_caller_may_want_no_body_back(header: str, wanted: bool) -> None:
+    assert minimal({"prefer": header}) is wanted
