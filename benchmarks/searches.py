@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
 
+import boto3.session
 import ormsgpack
+from botocore.config import Config
 
 from benchmarks.clouds import local_cloud
 from benchmarks.meters import Cost, Meter
@@ -32,7 +34,6 @@ from crewline.services.threads import Threads, batched
 from crewline.store import entries, keys, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Put
-from crewline.store.clients import client
 from crewline.store.records import Records
 from crewline.store.table import Table
 
@@ -47,6 +48,7 @@ _RAN: Final = 2_000
 """The newest threads have a state: no page shows others."""
 _HEAD: Final = "1f0f0001-0000-6000-8000-000000000000"
 _BATCH: Final = 25
+_PATIENCE_S: Final = 300
 _LOADERS: Final = 4
 
 Query = Mapping[str, Any]
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rows: list[Row] = []
     with local_cloud() as url:
-        meter = Meter(client("dynamodb", endpoint_url=url))
+        meter = Meter(_client(url))
         for size in _QUICK_SIZES if options.quick else SIZES:
             rows += _measure(url, meter, size)
     print(*aligned([_HEADINGS, *map(_cells, rows)], texts=1), sep="\n")
@@ -132,7 +134,7 @@ def _cells(row: Row) -> Sequence[str]:
 
 
 def _measure(url: str, meter: Meter, size: int) -> list[Row]:
-    dynamodb = client("dynamodb", endpoint_url=url)
+    dynamodb = _client(url)
     meter.watch(dynamodb.meta.events)
     table = Table(dynamodb, f"searches-{size}")
     _make_table(dynamodb, table.name)
@@ -149,6 +151,12 @@ def _measure(url: str, meter: Meter, size: int) -> list[Row]:
         rows.append(_row(form, size, cost, answer))
     dynamodb.delete_table(TableName=table.name)
     return rows
+
+
+def _client(url: str) -> Any:
+    """Make a client that waits: the emulator sorts a whole partition for every query."""
+    config = Config(read_timeout=_PATIENCE_S, retries={"total_max_attempts": 1}, max_pool_connections=50)
+    return boto3.session.Session().client("dynamodb", endpoint_url=url, config=config)
 
 
 def _ask(searches: Searches, form: Form) -> str:
