@@ -48,12 +48,7 @@ def in_order(
     Raises:
         Unavailable: DynamoDB did not answer.
     """
-    share = -(-wanted // keys.SHARDS)
-    page = max(_SMALLEST_PAGE, share + share // 4 + _SPARE)
-    shards = [
-        table.index_pages(index, partition, newest_first=newest_first, page=page)
-        for partition in keys.listed_partitions(tenant, status)
-    ]
+    shards = _shards(table, tenant, index, wanted, status=status, newest_first=newest_first)
     first: Iterator[list[str]] = pool.map(lambda pages: next(pages, []), shards)
     found = [chain(begun, chain.from_iterable(rest)) for begun, rest in zip(first, shards, strict=True)]
     for sort in heapq.merge(*found, reverse=newest_first):
@@ -71,5 +66,27 @@ def count(
     Raises:
         Unavailable: DynamoDB did not answer.
     """
-    partitions = keys.listed_partitions(tenant, status)
-    return sum(pool.map(lambda partition: table.count_index(index, partition, most=most), partitions))
+    shards = _shards(table, tenant, index, most, status=status)
+    found = 0
+    while shards and found <= most:
+        pages: list[list[str]] = list(pool.map(lambda pages: next(pages, []), shards))
+        found += sum(map(len, pages))
+        shards = [shard for shard, page in zip(shards, pages, strict=True) if page]
+    return found
+
+
+def _shards(
+    table: Table,
+    tenant: str,
+    index: Index,
+    wanted: int,
+    *,
+    status: ThreadStatus | None,
+    newest_first: bool = True,
+) -> list[Iterator[list[str]]]:
+    share = -(-wanted // keys.SHARDS)
+    page = max(_SMALLEST_PAGE, share + share // 4 + _SPARE)
+    return [
+        table.index_pages(index, partition, newest_first=newest_first, page=page)
+        for partition in keys.listed_partitions(tenant, status)
+    ]

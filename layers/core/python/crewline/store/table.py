@@ -186,34 +186,17 @@ class Table:
         Raises:
             Unavailable: DynamoDB did not answer.
         """
-        arguments = self._of_index(index, partition)
-        arguments |= {"ScanIndexForward": not newest_first, "Limit": page}
-        for items in self._pages(arguments):
-            yield [item[index.sort]["S"] for item in items]
-
-    def count_index(self, index: Index, partition: str, *, most: int) -> int:
-        """Count the items of one partition of an index, not further than some more than `most`.
-
-        Raises:
-            Unavailable: DynamoDB did not answer.
-        """
-        found, arguments = 0, self._of_index(index, partition) | {"Select": "COUNT"}
-        while found <= most:
-            answer = self._call("query", **arguments)
-            found += answer["Count"]
-            if "LastEvaluatedKey" not in answer:
-                break
-            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-        return found
-
-    def _of_index(self, index: Index, partition: str) -> dict[str, Any]:
-        return {
+        arguments = {
             "TableName": self.name,
             "IndexName": index.name,
             "KeyConditionExpression": "#pk = :pk",
             "ExpressionAttributeNames": {"#pk": index.partition},
             "ExpressionAttributeValues": {":pk": {"S": partition}},
+            "ScanIndexForward": not newest_first,
+            "Limit": page,
         }
+        for items in self._pages(arguments):
+            yield [item[index.sort]["S"] for item in items]
 
     def _pages(self, arguments: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
         while True:
