@@ -322,7 +322,7 @@ class Assistants:
         )
 
     def _delete_threads(self, tenant: str, assistant_id: str) -> None:
-        found = entries.newest_first(self._table, tenant, "assistant_id", assistant_id, page=_DELETE_GROUP)
+        found = entries.in_order(self._table, tenant, "assistant_id", assistant_id, page=_DELETE_GROUP)
         for thread_id in found:
             with suppress(NotFound):  # somebody else has deleted it
                 self._threads.delete(tenant, thread_id)
