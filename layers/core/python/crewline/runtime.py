@@ -36,6 +36,7 @@ from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.jobs import Jobs
@@ -54,6 +55,7 @@ from crewline.store.records import Records
 from crewline.store.table import Table
 
 if TYPE_CHECKING:
+    from crewline.engine.edits import Editor
     from crewline.engine.executor import Executor
 
 
@@ -168,12 +170,15 @@ def make_crew(environ: Mapping[str, str]) -> App:
         CrewFailedToLoad: The code of a crew raised.
     """
     core = make_core(environ, service="crew")
-    executor, tenant = _make_executor(core), core.settings.tenant
+    (executor, editor), tenant = _make_engine(core), core.settings.tenant
+    edits = Edits(
+        core.table, core.records, system_clock, threads=core.threads, editor=editor, recents=core.recents
+    )
     return App(
         execution_routes.routes(
             core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
         ),
-        state_routes.routes(core.threads, executor, tenant=tenant),
+        state_routes.routes(core.threads, executor, edits, tenant=tenant),
         drawing_routes.routes(core.assistants, executor, tenant=tenant),
         cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
@@ -220,7 +225,7 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
         runs=core.runs,
         threads=core.threads,
         queue=core.queue,
-        executor=_make_executor(core),
+        executor=_make_engine(core)[0],
         clock=system_clock,
         logger=core.logger,
     )
@@ -277,14 +282,16 @@ def _cors(manifest: Manifest, environ: Mapping[str, str]) -> CorsPolicy:
     return manifest.cors or (LOOPBACK if "AWS_ENDPOINT_URL" in environ else CorsPolicy())
 
 
-def _make_executor(core: Core) -> Executor:
+def _make_engine(core: Core) -> tuple[Executor, Editor]:
     from crewline.engine.checkpointer import Storage
     from crewline.engine.crews import load_crews
+    from crewline.engine.edits import Editor
     from crewline.engine.executions import Surroundings
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
     from crewline.engine.loops import CrewLoop
 
+    loop = CrewLoop()
     around = Surroundings(
         crews=load_crews(core.manifest),
         storage=Storage(records=core.records, checkpoints=core.checkpoints, leases=core.leases),
@@ -295,4 +302,4 @@ def _make_executor(core: Core) -> Executor:
         logger=core.logger,
         longest_s=core.settings.longest_run_s,
     )
-    return Executor(around, CrewLoop())
+    return Executor(around, loop), Editor(around.crews, around.storage, loop)

@@ -505,9 +505,19 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         upto = checkpoint_id
         if upto is None and not namespace and self._lease:
             upto = self._lease(thread_id).head
-        if self._journal:
+        riding: tuple[Write, ...] = ()
+        if self._journal and self._journal.in_memory:
+            held = self._journal.line(namespace, checkpoint_id)
+            yield from held
+            if held:
+                upto, riding = held[-1].record.parent_id, held[-1].record.parent_writes
+                if upto is None:
+                    return
+        elif self._journal:
             self._journal.flush("all")
-        return self._storage.records.newest_first(self._tenant, thread_id, namespace, upto=upto)
+        yield from self._storage.records.newest_first(
+            self._tenant, thread_id, namespace, upto=upto, riding=riding
+        )
 
     def _delta_entry(
         self, name: str, writes: Sequence[PendingWrite], seeds: Mapping[str, Value]
@@ -532,12 +542,19 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             parent = self._storage.records.get(self._tenant, thread_id, namespace, parent_id)
         if parent and self._journal is None:
             self._renew(thread_id, namespace, parent)
-        kept: Mapping[str, Value] = parent.record.channels if parent else {}
+        kept: Mapping[str, Value] = {}
+        if parent:
+            versions, before = checkpoint["channel_versions"], parent.record.envelope["channel_versions"]
+            kept = {
+                # A channel whose version stayed has the value that was stored with it, whatever a node
+                # has done to the object since. (LangGraph names no new version when it copies a checkpoint.)
+                name: value
+                for name, value in parent.record.channels.items()
+                if name not in new_versions and versions.get(name) == before.get(name)
+            }
         serde = self._plain
         channels = {
-            # A channel whose version stayed has the value that was stored with it, whatever a node
-            # has done to the object since.
-            name: kept[name] if name in kept and name not in new_versions else dump_value(serde, value)
+            name: kept[name] if name in kept else dump_value(serde, value)
             for name, value in checkpoint["channel_values"].items()
         }
         stored = get_checkpoint_metadata(config, metadata)

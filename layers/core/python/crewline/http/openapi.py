@@ -29,7 +29,7 @@ from crewline.models.answers import (
 )
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
-from crewline.models.states import StateWire
+from crewline.models.states import EditWire, StateWire
 from crewline.models.threads import ThreadWire
 
 _JSON: Final = "application/json"
@@ -142,6 +142,12 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("GET", "/threads/{thread_id}/state/{checkpoint_id}"): Operation(
         "Get the state at a checkpoint.", {200: StateWire}, errors=(404,)
+    ),
+    ("POST", "/threads/{thread_id}/state/checkpoint"): Operation(
+        "Get the state at a checkpoint.", {200: StateWire}, errors=(404, 413)
+    ),
+    ("POST", "/threads/{thread_id}/state"): Operation(
+        "Change the state as if a node had written it.", {200: EditWire}, errors=(400, 404, 409, 413)
     ),
     ("GET", "/threads/{thread_id}/history"): Operation(
         "List states, the newest first.", {200: list[StateWire]}, errors=(404,)
@@ -266,7 +272,7 @@ def _routers() -> Iterator[Router]:
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
-    yield states.routes(nothing, nothing, tenant=nothing)
+    yield states.routes(nothing, nothing, nothing, tenant=nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, tenant=nothing, logger=nothing)
 

@@ -498,7 +498,7 @@ def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
 
 
 def edit(
-    tenant: str, thread_id: str, lease: Lease, *, head: str, chain: str, newest: str
+    tenant: str, thread_id: str, lease: Lease, *, head: str | None, chain: str | None, newest: str | None
 ) -> tuple[Update, Lease]:
     """Move the head of a free thread to records that the same transaction writes.
 
