@@ -137,7 +137,7 @@ def _start(file: str, folder: Path, url: str) -> Running:
     return Running(process, report, printed)
 
 
-NOT_YET: Final = ("threads.updateState", "threads.copy", "threads.search")
+NOT_YET: Final = ("threads.search",)
 """Scenarios of routes that this version does not have."""
 
 

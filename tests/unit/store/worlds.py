@@ -27,6 +27,8 @@ from crewline.models.webhooks import check_url
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.drafts import Drafts
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
@@ -148,6 +150,8 @@ class World:
     recents: Recents = field(init=False)
     endings: Endings = field(init=False)
     threads: Threads = field(init=False)
+    drafts: Drafts = field(init=False)
+    copies: Copies = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
     cancellations: Cancellations = field(init=False)
@@ -173,6 +177,8 @@ class World:
         )
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
         self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
+        self.drafts = Drafts(self.table, self.queue, self.clock)
+        self.copies = Copies(self.table, self.records, self.clock, threads=self.threads, drafts=self.drafts)
         self.runs = Runs(
             self.table,
             self.blobs,

@@ -36,6 +36,8 @@ from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.drafts import Drafts
 from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
@@ -77,6 +79,8 @@ class Core:
     endings: Endings
     recents: Recents
     threads: Threads
+    drafts: Drafts
+    copies: Copies
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
@@ -106,6 +110,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     recents = Recents()
     threads = Threads(table, blobs, records, queue, system_clock)
     assistants = Assistants(table, manifest, system_clock, threads=threads)
+    drafts = Drafts(table, queue, system_clock)
     endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
     runs = Runs(
         table,
@@ -136,6 +141,8 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         endings=endings,
         recents=recents,
         threads=threads,
+        drafts=drafts,
+        copies=Copies(table, records, system_clock, threads=threads, drafts=drafts),
         runs=runs,
         cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
@@ -153,7 +160,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, tenant),
+        thread_routes.routes(core.threads, core.copies, tenant=tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),

@@ -136,6 +136,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=("Prefer",),
     ),
     ("DELETE", "/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
+    ("POST", "/threads/{thread_id}/copy"): Operation(
+        "Copy a thread: its state, history and open questions.", {200: ThreadWire}, errors=(409,)
+    ),
     # ---- state
     ("GET", "/threads/{thread_id}/state"): Operation(
         "Get the newest state.", {200: StateWire}, errors=(404,)
@@ -268,7 +271,7 @@ def _routers() -> Iterator[Router]:
     yield system.routes()
     yield assistants.routes(nothing, nothing)
     yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing)
+    yield threads.routes(nothing, nothing, tenant=nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)

@@ -10,10 +10,11 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from crewline.http.apps import empty_response, json_response
 from crewline.http.preferences import minimal, once
 from crewline.models.threads import ThreadCreate, ThreadPatch
+from crewline.services.copies import Copies
 from crewline.services.threads import Threads
 
 
-def routes(threads: Threads, tenant: str) -> Router:
+def routes(threads: Threads, copies: Copies, *, tenant: str) -> Router:
     """Make the routes of threads."""
     router = Router()  # type: ignore[no-untyped-call]
 
@@ -37,5 +38,9 @@ def routes(threads: Threads, tenant: str) -> Router:
     def delete(thread_id: str) -> Response[Any]:
         threads.delete(tenant, thread_id)
         return empty_response()
+
+    @router.post("/threads/<thread_id>/copy")
+    def copy(thread_id: str) -> Response[Any]:
+        return json_response(copies.copy(tenant, thread_id))
 
     return router

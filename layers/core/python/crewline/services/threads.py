@@ -16,7 +16,7 @@ from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
 from crewline.errors import Conflict, InvalidRequest, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
-from crewline.models.leases import Lease
+from crewline.models.leases import DRAFT_MS, Lease
 from crewline.models.threads import (
     CREW_KEYS,
     MOST_METADATA_KEYS,
@@ -26,7 +26,7 @@ from crewline.models.threads import (
     ThreadPatch,
     ThreadWire,
 )
-from crewline.store import entries, idempotency, keys, leases, threads
+from crewline.store import drafts, entries, idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Delete, Write
 from crewline.store.idempotency import Made, Once
@@ -211,7 +211,7 @@ class Threads:
             Unavailable: DynamoDB or S3 did not answer; the message comes again.
         """
         lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
-        if not lease.deleted or lease.purged:
+        if not lease.deleted or lease.purged or not self._given_up(tenant, thread_id, lease):
             return
         deleted = lease.deleted
         buried = leases.still_buried(tenant, thread_id, deleted=deleted)
@@ -239,6 +239,19 @@ class Threads:
         if item is None:
             raise not_found(thread_id)
         return threads.from_item(item)
+
+    def _given_up(self, tenant: str, thread_id: str, lease: Lease) -> bool:
+        """Tell whether nobody writes what is to be purged; a draft whose time is over is given up here."""
+        if lease.draft is None:
+            return True
+        now = self._clock()
+        if (lease.deleted or now) + DRAFT_MS > now:
+            return False
+        try:
+            self._table.write(drafts.give_up(tenant, thread_id, token=lease.draft, now=now))
+        except Refused:
+            return False  # completed after all, or given up by another delivery, which goes on
+        return True
 
     def _leftovers(self, tenant: str, thread_id: str) -> Iterator[Key]:
         partition = keys.thread_partition(tenant, thread_id)

@@ -116,6 +116,11 @@ def record(tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> K
     return Key(thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}")
 
 
+def checkpoint_of(sort: str) -> str:
+    """Tell which checkpoint a record, or late writes, belong to, by their sort key."""
+    return sort.removeprefix(RECORD_PREFIX).split("#")[1]
+
+
 def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str, place: str) -> Key:
     """Locate writes of one task that did not ride in a child record; sorts after its record.
 

@@ -20,7 +20,20 @@ from crewline.store.markers import Marker
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
 _THREAD_FIELDS: Final = frozenset(
-    ("epoch", "seq", "waiting", "head", "chain", "newest", "deleted", "purged", "private", "keep_s")
+    (
+        "epoch",
+        "seq",
+        "waiting",
+        "head",
+        "chain",
+        "newest",
+        "pruned",
+        "deleted",
+        "draft",
+        "purged",
+        "private",
+        "keep_s",
+    )
 )
 _RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELDS)
 """What the lease says of the run in flight; gone when the thread is free."""
@@ -458,7 +471,7 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
         condition=_unmoved(claim_.lease),
         parameters=_unmoved_values(claim_),
     )
@@ -537,7 +550,7 @@ def bury(tenant: str, thread_id: str, *, now: int) -> Update:
         key=keys.lease(tenant, thread_id),
         set={"deleted": now, **keys.in_flight(thread_id, now)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
         condition="attribute_not_exists(#deleted)",
     )
 

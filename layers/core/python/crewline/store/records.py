@@ -260,6 +260,31 @@ class Records:
             if item.get(keys.TTL, now) >= now:
                 yield item
 
+    def copied(self, tenant: str, source: str, target: str, *, upto: str) -> Iterator[Put]:
+        """Make the writes that give another thread the checkpoints of this one, oldest first.
+
+        Bodies are copied as they are; large ones go to the other thread's folder in S3.
+
+        Args:
+            tenant: Whose threads.
+            source: The thread to copy.
+            target: The thread to copy to.
+            upto: The newest checkpoint, of any namespace: what came later is left out.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A large value is missing or was altered.
+        """
+        partition = keys.thread_partition(tenant, target)
+        for item in self.living(tenant, source):
+            sort = item.pop(keys.SORT)
+            if self._hides(item) or keys.checkpoint_of(sort) > upto:
+                continue
+            del item[keys.PARTITION]
+            if self._blobs and "blob" in item:
+                item["blob"] = self._blobs.put(tenant, target, self._blobs.get(tenant, source, item["blob"]))
+            yield Put(key=Key(partition, sort), item=item)
+
     def _descending(
         self,
         tenant: str,
