@@ -195,19 +195,7 @@ def test_a_copy_begins_again_when_records_went_meanwhile(
     def pruned_once(tenant: str, source: str, before: Any) -> None:
         seen.append(1)
         if len(seen) == 1:
-            monkeypatch.setattr(copies, "_check", check)
-            place.world.table.write(
-                keys_changed := leases.edit(
-                    TENANT,
-                    source,
-                    before,
-                    head=before.head,
-                    chain=before.chain,
-                    newest=before.newest,
-                    pruned=True,
-                )[0]
-            )
-            assert keys_changed
+            place.world.prunings.keep_latest(tenant, source)
         check(tenant, source, before)
 
     monkeypatch.setattr(copies, "_check", pruned_once)
@@ -235,12 +223,12 @@ def test_a_copy_that_dies_is_never_seen_and_its_rest_is_purged(place: Place, lan
     for turn in range(20):
         place.run({"n": turn}, crew="steps")
     dead = [ReadTimeoutError(endpoint_url="http://db")] * 40
-    with Calls(place.world.cloud.dynamodb, "TransactWriteItems") as calls:
-        with Calls(place.world.cloud.dynamodb, "UpdateItem") as updates:
-            calls.failures = [*[None] * lands, *dead]
-            updates.failures = list(dead)
-            with pytest.raises(Unavailable):
-                copied(place)
+    db = place.world.cloud.dynamodb
+    with Calls(db, "TransactWriteItems") as calls, Calls(db, "UpdateItem") as updates:
+        calls.failures = [*[None] * lands, *dead]
+        updates.failures = list(dead)
+        with pytest.raises(Unavailable):
+            copied(place)
     (target,) = others(place)
     with pytest.raises(NotFound):
         place.world.threads.get(TENANT, target)

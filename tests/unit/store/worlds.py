@@ -32,6 +32,7 @@ from crewline.services.drafts import Drafts
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Admitted, Runs
 from crewline.services.threads import Threads
@@ -152,6 +153,7 @@ class World:
     threads: Threads = field(init=False)
     drafts: Drafts = field(init=False)
     copies: Copies = field(init=False)
+    prunings: Prunings = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
     cancellations: Cancellations = field(init=False)
@@ -178,6 +180,7 @@ class World:
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
         self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
         self.drafts = Drafts(self.table, self.queue, self.clock)
+        self.prunings = Prunings(self.table, self.blobs, self.records, self.threads)
         self.copies = Copies(self.table, self.records, self.clock, threads=self.threads, drafts=self.drafts)
         self.runs = Runs(
             self.table,

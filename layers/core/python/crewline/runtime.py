@@ -44,6 +44,7 @@ from crewline.services.events import Events
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.sweeps import Deliveries, Sweeper
@@ -81,6 +82,7 @@ class Core:
     threads: Threads
     drafts: Drafts
     copies: Copies
+    prunings: Prunings
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
@@ -142,6 +144,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         recents=recents,
         threads=threads,
         drafts=drafts,
+        prunings=Prunings(table, blobs, records, threads),
         copies=Copies(table, records, system_clock, threads=threads, drafts=drafts),
         runs=runs,
         cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
@@ -160,7 +163,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, core.copies, tenant=tenant),
+        thread_routes.routes(core.threads, core.copies, core.prunings, tenant=tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),

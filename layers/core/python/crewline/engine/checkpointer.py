@@ -26,7 +26,16 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
-from crewline.checkpoints.records import Link, Record, Sealed, Snapshot, Value, Write, as_blob
+from crewline.checkpoints.records import (
+    Link,
+    Record,
+    Sealed,
+    Snapshot,
+    Value,
+    Write,
+    as_blob,
+    missing_channels,
+)
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.journals import Journal
 from crewline.engine.serdes import dump_value, plain_serializer, strict_serializer
@@ -663,11 +672,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             )
 
     def _missing_channels(self, snapshot: Snapshot) -> frozenset[str]:
-        """Name the channels whose value is nowhere but in the writes of ancestors; others were never written."""
-        record = snapshot.record
-        delta = self._metadata(record).get("counters_since_delta_snapshot") or {}
-        written = frozenset(record.envelope["channel_versions"])
-        return frozenset(delta).intersection(written).difference(record.channels)
+        return missing_channels(snapshot.record, self._metadata(snapshot.record))
 
     def _metadata(self, record: Record) -> Mapping[str, Any]:
         metadata: Mapping[str, Any] = self._plain.loads_typed(record.metadata)

@@ -30,7 +30,7 @@ from crewline.models.answers import (
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
 from crewline.models.states import EditWire, StateWire
-from crewline.models.threads import ThreadWire
+from crewline.models.threads import PruneWire, ThreadWire
 
 _JSON: Final = "application/json"
 _SSE: Final = "text/event-stream"
@@ -125,6 +125,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     # ---- threads
     ("POST", "/threads"): Operation(
         "Make a thread.", {200: ThreadWire}, errors=(404, 409, 413), headers=_KEY
+    ),
+    ("POST", "/threads/prune"): Operation(
+        "Remove threads, or all of them but their newest state.", {200: PruneWire}, errors=(413,)
     ),
     ("GET", "/threads/{thread_id}"): Operation(
         "Get a thread with its values and open questions.", {200: ThreadWire}, errors=(404,)
@@ -271,7 +274,7 @@ def _routers() -> Iterator[Router]:
     yield system.routes()
     yield assistants.routes(nothing, nothing)
     yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing, tenant=nothing)
+    yield threads.routes(nothing, nothing, nothing, tenant=nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)

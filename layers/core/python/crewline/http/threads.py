@@ -9,12 +9,13 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import empty_response, json_response
 from crewline.http.preferences import minimal, once
-from crewline.models.threads import ThreadCreate, ThreadPatch
+from crewline.models.threads import ThreadCreate, ThreadPatch, ThreadPrune
 from crewline.services.copies import Copies
+from crewline.services.prunings import Prunings
 from crewline.services.threads import Threads
 
 
-def routes(threads: Threads, copies: Copies, *, tenant: str) -> Router:
+def routes(threads: Threads, copies: Copies, prunings: Prunings, *, tenant: str) -> Router:
     """Make the routes of threads."""
     router = Router()  # type: ignore[no-untyped-call]
 
@@ -22,6 +23,10 @@ def routes(threads: Threads, copies: Copies, *, tenant: str) -> Router:
     def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
         return json_response(threads.create(tenant, body, once=key))
+
+    @router.post("/threads/prune")
+    def prune(body: Annotated[ThreadPrune, Body()]) -> Response[Any]:
+        return json_response({"pruned_count": prunings.prune(tenant, body)})
 
     @router.get("/threads/<thread_id>")
     def get(thread_id: str) -> Response[Any]:

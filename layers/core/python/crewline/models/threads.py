@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+Strategy = Literal["delete", "keep_latest"]
+"""What becomes of a thread that is pruned or expires: it goes, or keeps its newest state alone."""
+LARGEST_PRUNE = 1_000
+"""Threads of one `POST /threads/prune`: 90 seconds of work for the control plane at most."""
 Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], Any], Field(max_length=100)]
 MOST_METADATA_KEYS: Final = 48
 """Of a thread, beside the two that its runs set, and of a patch: 100 writes replace or remove every entry."""
@@ -64,6 +68,21 @@ class ThreadWire(TypedDict):
     error: Any
     values: Any
     interrupts: dict[str, list[QuestionWire]]
+
+
+class PruneWire(TypedDict):
+    """What was pruned."""
+
+    pruned_count: int
+
+
+class ThreadPrune(Wire):
+    """Body of `POST /threads/prune`."""
+
+    thread_ids: Annotated[list[str], Field(max_length=LARGEST_PRUNE)]
+    """The threads; those that are not there are passed over."""
+    strategy: Strategy = "delete"
+    """Remove them, or everything of them but their newest state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

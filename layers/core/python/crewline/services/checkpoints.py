@@ -96,7 +96,7 @@ class Checkpoints:
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
             dropped = {one.record.checkpoint_id for one in snapshots if wrote(one)}
             others = [one for one in snapshots if one.record.checkpoint_id not in dropped]
-            self._drop(tenant, thread_id, snapshots, dropped - _with_ancestors(others, snapshots, missing))
+            self._drop(tenant, thread_id, snapshots, dropped - with_ancestors(others, snapshots, missing))
 
     def keep_latest(self, tenant: str, thread_id: str, missing: Callable[[Snapshot], frozenset[str]]) -> None:
         """Remove every checkpoint but the newest of each namespace, and what its state lives in.
@@ -112,7 +112,7 @@ class Checkpoints:
         """
         for namespace in self._records.namespaces(tenant, thread_id):
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
-            kept = _with_ancestors(snapshots[:1], snapshots, missing)
+            kept = with_ancestors(snapshots[:1], snapshots, missing)
             dropped = {one.record.checkpoint_id for one in snapshots} - kept
             self._drop(tenant, thread_id, snapshots, dropped)
 
@@ -147,7 +147,7 @@ class Checkpoints:
             CorruptRecord: A stored body does not decode.
         """
         snapshots = list(self._records.newest_first(tenant, thread_id, namespace, upto=upto))
-        kept = _with_ancestors(snapshots[:1], snapshots, missing)
+        kept = with_ancestors(snapshots[:1], snapshots, missing)
         entries: list[Sealed] = []
         for one in reversed([one for one in snapshots if one.record.checkpoint_id in kept]):
             entries.append(seal_record(one.record, expires_s=expires_s)[0])
@@ -164,21 +164,12 @@ class Checkpoints:
     def _drop(self, tenant: str, thread_id: str, snapshots: Sequence[Snapshot], dropped: set[str]) -> None:
         if not dropped:
             return
-        by_id = {one.record.checkpoint_id: one for one in snapshots}
-        entries: list[Sealed] = []
-        for one in reversed(snapshots):
-            record = one.record
-            if record.checkpoint_id in dropped:
-                if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
-                    parent = by_id[record.parent_id]
-                    entries += _as_late(parent, record.parent_writes, parent.link.expires_s)
-            elif _builds_on(one, by_id, dropped):
-                entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
+        entries = entries_without(snapshots, dropped)
         self._write([self._records.put(tenant, thread_id, entry) for entry in entries])
         gone = [
             key
             for key in self._records.keys_of(tenant, thread_id)
-            if _belongs(key, keys.namespace_prefix(snapshots[0].record.namespace), dropped)
+            if belongs(key, keys.namespace_prefix(snapshots[0].record.namespace), dropped)
         ]
         self._delete(reversed(gone))
 
@@ -200,7 +191,7 @@ class Checkpoints:
         self._write(Delete(key=key) for key in found)
 
 
-def _with_ancestors(
+def with_ancestors(
     ends: Sequence[Snapshot], snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]
 ) -> set[str]:
     """Find some checkpoints, each with its ancestors back to where every channel has had a value."""
@@ -217,6 +208,29 @@ def _with_ancestors(
             passed.add(place)
             cursor = by_id.get(cursor.record.parent_id or "") if wanted else None
     return {checkpoint_id for checkpoint_id, _ in passed}
+
+
+def entries_without(snapshots: Sequence[Snapshot], dropped: set[str]) -> list[Sealed]:
+    """Make what has to be written before some checkpoints of a namespace can go: what stays is whole without them.
+
+    Args:
+        snapshots: All checkpoints of the namespace, the newest first.
+        dropped: The ids of those that are to go.
+
+    Returns:
+        Roots in place of the differences that build on them, and writes that ride in them; oldest first.
+    """
+    by_id = {one.record.checkpoint_id: one for one in snapshots}
+    entries: list[Sealed] = []
+    for one in reversed(snapshots):
+        record = one.record
+        if record.checkpoint_id in dropped:
+            if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
+                parent = by_id[record.parent_id]
+                entries += _as_late(parent, record.parent_writes, parent.link.expires_s)
+        elif _builds_on(one, by_id, dropped):
+            entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
+    return entries
 
 
 def _builds_on(one: Snapshot, by_id: dict[str, Snapshot], dropped: set[str]) -> bool:
@@ -247,7 +261,8 @@ def _as_late(one: Snapshot, writes: Sequence[Write], expires_s: int | None) -> l
     ]
 
 
-def _belongs(key: Key, prefix: str, checkpoint_ids: set[str]) -> bool:
+def belongs(key: Key, prefix: str, checkpoint_ids: set[str]) -> bool:
+    """Tell whether a key is that of some checkpoints of a namespace, or of their late writes."""
     return (
         key.sort.startswith(prefix)
         and key.sort.removeprefix(prefix).partition(keys.LATE_INFIX)[0] in checkpoint_ids

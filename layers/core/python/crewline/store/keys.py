@@ -307,6 +307,6 @@ def blob_prefix(tenant: str, thread_id: str) -> str:
     return f"{_partition('T', tenant, _digest(thread_id)).replace('#', '/')}/"
 
 
-def blob(tenant: str, thread_id: str, digest: str) -> str:
-    """Name the object of one large value by the SHA-256 of its bytes."""
-    return f"{blob_prefix(tenant, thread_id)}{digest}"
+def blob(tenant: str, thread_id: str, name: str) -> str:
+    """Name the object of one large value: the SHA-256 of its bytes, and what tells it from equal ones."""
+    return f"{blob_prefix(tenant, thread_id)}{name}"

@@ -511,7 +511,14 @@ def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
 
 
 def edit(
-    tenant: str, thread_id: str, lease: Lease, *, head: str | None, chain: str | None, newest: str | None
+    tenant: str,
+    thread_id: str,
+    lease: Lease,
+    *,
+    head: str | None,
+    chain: str | None,
+    newest: str | None,
+    pruning: bool = False,
 ) -> tuple[Update, Lease]:
     """Move the head of a free thread to records that the same transaction writes.
 
@@ -519,12 +526,38 @@ def edit(
     A: read (free, head h1) ── edit ──▶ head h2      B: read (free, head h1) ── edit ──✗ head moved: B reads again
     A: read (free, head h1) ─ R: start ── edit ──✗ a run is in flight: 409
     R: read (free, head h1) ─ A: edit ── R: start ──✗ head moved: R reads again
+    P: read (free, head h1) ── edit, pruning ──▶ h1 is a root ── removes what is older, while nobody else was there
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        lease: The lease as it was read; free and not deleted.
+        head: The newest checkpoint of the root namespace, with these records.
+        chain: The root that it builds on.
+        newest: The highest checkpoint id of any namespace, with these records.
+        pruning: Records are about to go.
+
+    Returns:
+        The write, and the lease as it leaves it.
     """
-    after = replace(lease, head=head, chain=chain, newest=newest, epoch=lease.epoch + 1)
+    after = replace(
+        lease,
+        head=head,
+        chain=chain,
+        newest=newest,
+        epoch=lease.epoch + 1,
+        pruned=lease.pruned + pruning,
+    )
     update = Update(
         key=keys.lease(tenant, thread_id),
-        set={"head": head, "chain": chain, "newest": newest, "epoch": after.epoch},
+        set={
+            "head": head,
+            "chain": chain,
+            "newest": newest,
+            "epoch": after.epoch,
+            "pruned": after.pruned or None,
+        },
         condition=" AND ".join(
             (
                 "attribute_not_exists(#run)",
@@ -536,6 +569,20 @@ def edit(
         parameters=_given(epoch=lease.epoch or None, head=lease.head),
     )
     return update, after
+
+
+def unmoved(tenant: str, thread_id: str, lease: Lease) -> Check:
+    """Let records go only while nobody was on the thread since a pruning began.
+
+    ```
+    P: edit, pruning ──▶ epoch 5 ── removes a group ── R: start ──▶ epoch 6 ── P: removes ──✗ epoch moved: the rest stays
+    ```
+    """
+    return Check(
+        key=keys.lease(tenant, thread_id),
+        condition="attribute_not_exists(#run) AND attribute_not_exists(#deleted) AND #epoch = :epoch",
+        parameters={"epoch": lease.epoch},
+    )
 
 
 def bury(tenant: str, thread_id: str, *, now: int) -> Update:

@@ -235,6 +235,16 @@ class Records:
         for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, keys_only=True):
             yield Key(partition, item[keys.SORT])
 
+    def places_of(self, tenant: str, thread_id: str) -> Iterator[tuple[Key, str | None]]:
+        """List the keys of everything stored of a thread's checkpoints, in order, each with its large value.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        partition = keys.thread_partition(tenant, thread_id)
+        for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, only=(keys.SORT, "blob")):
+            yield Key(partition, item[keys.SORT]), item.get("blob")
+
     def keys_of_turn(self, tenant: str, thread_id: str, turn: int) -> Iterator[Key]:
         """List the keys of what one run wrote, the newest first; reads the whole thread.
 
