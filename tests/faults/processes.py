@@ -30,9 +30,11 @@ from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.endings import Endings
 from crewline.services.events import Events
+from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.sweeps import Sweeper
@@ -396,6 +398,7 @@ class Process:
             endings=endings,
             runs=runs,
             threads=threads,
+            prunings=Prunings(table, blobs, records, threads),
             queue=run_queue,
             executor=self.executor,
             clock=clock,
@@ -407,6 +410,7 @@ class Process:
             dead_letters=DeadLetters(wire.over(queue), "dead letters"),
             endings=endings,
             outbox=outbox,
+            expiries=Expiries(table, run_queue, clock, threads=threads),
             clock=clock,
             logger=_LOGGER,
         )

@@ -41,6 +41,7 @@ from crewline.services.drafts import Drafts
 from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
+from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
@@ -110,7 +111,7 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     leases = Leases(table, records, system_clock)
     outbox = Outbox(table, webhooks)
     recents = Recents()
-    threads = Threads(table, blobs, records, queue, system_clock)
+    threads = Threads(table, blobs, records, queue, system_clock, expiry=manifest.expiry)
     assistants = Assistants(table, manifest, system_clock, threads=threads)
     drafts = Drafts(table, queue, system_clock)
     endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
@@ -234,6 +235,7 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
         endings=core.endings,
         runs=core.runs,
         threads=core.threads,
+        prunings=core.prunings,
         queue=core.queue,
         executor=_make_engine(core)[0],
         clock=system_clock,
@@ -257,6 +259,7 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
         dead_letters=DeadLetters(client("sqs"), core.settings.dead_letter_url),
         endings=core.endings,
         outbox=core.outbox,
+        expiries=Expiries(core.table, core.queue, system_clock, threads=core.threads),
         clock=system_clock,
         logger=core.logger,
     )

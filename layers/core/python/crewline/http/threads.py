@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
+from crewline.errors import InvalidRequest
 from crewline.http.apps import empty_response, json_response
 from crewline.http.preferences import minimal, once
 from crewline.models.threads import ThreadCreate, ThreadPatch, ThreadPrune
@@ -29,8 +30,11 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, *, tenant: str)
         return json_response({"pruned_count": prunings.prune(tenant, body)})
 
     @router.get("/threads/<thread_id>")
-    def get(thread_id: str) -> Response[Any]:
-        return json_response(threads.get(tenant, thread_id))
+    def get(thread_id: str, include: Annotated[list[str] | None, Query()] = None) -> Response[Any]:
+        wanted = {name for names in include or () for name in names.split(",")}
+        if unknown := wanted - {"ttl"}:
+            raise InvalidRequest(f"A thread includes ttl if asked to, and no {min(unknown)[:60]!r}.")
+        return json_response(threads.get(tenant, thread_id, ttl="ttl" in wanted))
 
     @router.patch("/threads/<thread_id>")
     def patch(thread_id: str, body: Annotated[ThreadPatch, Body()]) -> Response[Any]:

@@ -12,7 +12,7 @@ from crewline.errors import Conflict, CrewlineError, ThreadExists, Unavailable
 from crewline.models.clocks import Clock
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread
-from crewline.store import drafts, keys, threads
+from crewline.store import drafts, entries, keys, threads
 from crewline.store.changes import ABSENT, Change, Check, Put
 from crewline.store.queues import PurgeJob, RunQueue
 from crewline.store.table import Refused, Table
@@ -93,8 +93,9 @@ class Drafts:
         """
         seen = drafts.complete(draft.tenant, draft.thread_id, token=draft.token, lease=lease)
         row = threads.create(draft.tenant, thread, token=draft.token)
+        changes = [seen, row, *beside, *entries.of_new(draft.tenant, thread)]
         try:
-            self._table.transact([seen, row, *beside])
+            self._table.transact(changes)
         except Refused as exc:
             if (exc.items.get(1) or {}).get("token") == draft.token:
                 return  # it landed, but the answer was lost

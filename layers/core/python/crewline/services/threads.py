@@ -20,11 +20,13 @@ from crewline.models.leases import DRAFT_MS, Lease
 from crewline.models.threads import (
     CREW_KEYS,
     MOST_METADATA_KEYS,
+    Expiry,
     QuestionWire,
     Thread,
     ThreadCreate,
     ThreadPatch,
     ThreadWire,
+    expiry_of,
 )
 from crewline.store import drafts, entries, idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
@@ -48,12 +50,23 @@ _LARGEST_FIELD: Final = 64 * 1024
 class Threads:
     """The threads of all tenants; safe for many threads."""
 
-    def __init__(self, table: Table, blobs: Blobs, records: Records, queue: RunQueue, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: Table,
+        blobs: Blobs,
+        records: Records,
+        queue: RunQueue,
+        clock: Clock,
+        *,
+        expiry: Expiry | None = None,
+    ) -> None:
         self._table = table
         self._blobs = blobs
         self._records = records
         self._queue = queue
         self._clock = clock
+        self.expiry = expiry
+        """When threads that nobody said more of end by themselves."""
 
     def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> ThreadWire:
         """Make a thread.
@@ -88,6 +101,7 @@ class Threads:
             state_updated_at=now,
             status="idle",
             metadata=metadata,
+            expiry=expiry_of(body.ttl) or self.expiry,
         )
         token = uuid4().hex
         changes: list[Write] = [threads.create(tenant, thread, token=token), *entries.of_new(tenant, thread)]
@@ -139,8 +153,8 @@ class Threads:
         asked = project_interrupts(snapshot.writes) if snapshot else {}
         return [question["id"] for questions in asked.values() for question in questions]
 
-    def get(self, tenant: str, thread_id: str) -> ThreadWire:
-        """Show a thread with its values and open questions.
+    def get(self, tenant: str, thread_id: str, *, ttl: bool = False) -> ThreadWire:
+        """Show a thread with its values and open questions, and if asked for when it ends by itself.
 
         Raises:
             InvalidRequest: The id is no UUID.
@@ -149,10 +163,11 @@ class Threads:
             CorruptRecord: Its newest checkpoint does not decode.
         """
         thread, lease = self.read(tenant, thread_id)
-        return self._show(tenant, thread, lease)
+        shown = self._show(tenant, thread, lease)
+        return {**shown, "ttl": thread.ttl()} if ttl else shown
 
     def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> None:
-        """Merge metadata into a thread's, key by key.
+        """Merge metadata into a thread's, key by key; set when it ends by itself.
 
         Raises:
             InvalidRequest: The id is no UUID, or the thread would have too many keys.
@@ -170,6 +185,7 @@ class Threads:
                 thread,
                 body.metadata,
                 updated_at=iso(self._clock()),
+                expiry=expiry_of(body.ttl),
                 most=MOST_METADATA_KEYS + len(CREW_KEYS) - added if added else None,
             )
             try:
@@ -201,8 +217,22 @@ class Threads:
                 pause(attempt)
         else:
             raise Unavailable(f"The metadata of thread {thread_id} kept changing; try again in a moment.")
-        with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
-            self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
+        self._send_purge(tenant, thread_id)
+
+    def expire(self, tenant: str, thread: Thread) -> None:
+        """Delete a thread that nobody has used for its time.
+
+        Args:
+            tenant: Whose thread.
+            thread: Its row as it was read.
+
+        Raises:
+            Refused: Somebody has used it since, or does.
+            Unavailable: DynamoDB did not answer.
+        """
+        burial = leases.bury(tenant, thread.thread_id, now=self._clock(), idle=True)
+        self._table.transact([*threads.delete(tenant, thread, unused=True), burial])
+        self._send_purge(tenant, thread.thread_id)
 
     def purge(self, tenant: str, thread_id: str) -> None:
         """Remove what is left of a deleted thread; repeatable, and harmless for any other thread.
@@ -239,6 +269,10 @@ class Threads:
         if item is None:
             raise not_found(thread_id)
         return threads.from_item(item)
+
+    def _send_purge(self, tenant: str, thread_id: str) -> None:
+        with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
+            self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
 
     def _given_up(self, tenant: str, thread_id: str, lease: Lease) -> bool:
         """Tell whether nobody writes what is to be purged; a draft whose time is over is given up here."""

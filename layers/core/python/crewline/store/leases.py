@@ -29,7 +29,6 @@ _THREAD_FIELDS: Final = frozenset(
         "newest",
         "pruned",
         "deleted",
-        "draft",
         "purged",
         "private",
         "keep_s",
@@ -585,20 +584,27 @@ def unmoved(tenant: str, thread_id: str, lease: Lease) -> Check:
     )
 
 
-def bury(tenant: str, thread_id: str, *, now: int) -> Update:
+def bury(tenant: str, thread_id: str, *, now: int, idle: bool = False) -> Update:
     """Turn the lease into the tombstone of a deleted thread.
 
     ```
     W1: runs ── D: bury ──▶ no owner, epoch+1 ── W1: commit ──✗ no owner is not its owner: nothing it writes is ever seen
     D: bury, dies before the purge message ── the tombstone stays in the index of leases in flight: the sweeper sends it
+    S: finds it expired ─ R: start ── S: bury, idle ──✗ a run is in flight: it stays
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        now: The time.
+        idle: Only while no run is in flight.
     """
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"deleted": now, **keys.in_flight(thread_id, now)},
         add={"epoch": 1},
         remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
-        condition="attribute_not_exists(#deleted)",
+        condition="attribute_not_exists(#deleted)" + (" AND attribute_not_exists(#run)" if idle else ""),
     )
 
 
