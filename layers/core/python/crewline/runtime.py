@@ -18,6 +18,7 @@ from aws_lambda_powertools import Logger
 from crewline.errors import BadManifest
 from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
+from crewline.http import creations as creation_routes
 from crewline.http import drawings as drawing_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
@@ -26,6 +27,7 @@ from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
 from crewline.http.apps import App
+from crewline.http.handovers import HandOver
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import reseed, system_clock
@@ -37,6 +39,7 @@ from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
+from crewline.services.creations import Creations
 from crewline.services.drafts import Drafts
 from crewline.services.edits import Edits
 from crewline.services.endings import Endings
@@ -54,6 +57,7 @@ from crewline.services.webhooks import Webhooks
 from crewline.settings import VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
+from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
@@ -160,11 +164,12 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     core = make_core(environ, service="api")
+    crew = HandOver(Functions(client("lambda")), core.settings.crew_function)
     tenant = core.settings.tenant
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, core.copies, core.prunings, tenant=tenant),
+        thread_routes.routes(core.threads, core.copies, core.prunings, crew, tenant=tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),
@@ -182,6 +187,9 @@ def make_crew(environ: Mapping[str, str]) -> App:
     """
     core = make_core(environ, service="crew")
     (executor, editor), tenant = _make_engine(core), core.settings.tenant
+    creations = Creations(
+        core.table, core.records, system_clock, threads=core.threads, drafts=core.drafts, editor=editor
+    )
     edits = Edits(
         core.table, core.records, system_clock, threads=core.threads, editor=editor, recents=core.recents
     )
@@ -191,6 +199,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
         ),
         state_routes.routes(core.threads, executor, edits, tenant=tenant),
         drawing_routes.routes(core.assistants, executor, tenant=tenant),
+        creation_routes.routes(creations, tenant=tenant),
         cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,

@@ -124,7 +124,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     # ---- threads
     ("POST", "/threads"): Operation(
-        "Make a thread.", {200: ThreadWire}, errors=(404, 409, 413), headers=_KEY
+        "Make a thread.", {200: ThreadWire}, errors=(400, 404, 409, 413), headers=_KEY
     ),
     ("POST", "/threads/prune"): Operation(
         "Remove threads, or all of them but their newest state.", {200: PruneWire}, errors=(413,)
@@ -274,7 +274,7 @@ def _routers() -> Iterator[Router]:
     yield system.routes()
     yield assistants.routes(nothing, nothing)
     yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing, nothing, tenant=nothing)
+    yield threads.routes(nothing, nothing, nothing, nothing, tenant=nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)

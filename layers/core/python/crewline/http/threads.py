@@ -9,19 +9,23 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import InvalidRequest
 from crewline.http.apps import empty_response, json_response
+from crewline.http.handovers import HandOver
 from crewline.http.preferences import minimal, once
-from crewline.models.threads import ThreadCreate, ThreadPatch, ThreadPrune
+from crewline.models.states import ThreadBegin
+from crewline.models.threads import ThreadPatch, ThreadPrune
 from crewline.services.copies import Copies
 from crewline.services.prunings import Prunings
 from crewline.services.threads import Threads
 
 
-def routes(threads: Threads, copies: Copies, prunings: Prunings, *, tenant: str) -> Router:
+def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver, *, tenant: str) -> Router:
     """Make the routes of threads."""
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.post("/threads")
-    def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
+    def create(body: Annotated[ThreadBegin, Body()]) -> Response[Any]:
+        if body.supersteps:
+            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
         key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
         return json_response(threads.create(tenant, body, once=key))
 

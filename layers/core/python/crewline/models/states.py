@@ -8,8 +8,10 @@ from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
 from crewline.models.runs import CheckpointRef, Command
-from crewline.models.threads import Wire
+from crewline.models.threads import ThreadCreate, Wire
 
+LARGEST_BEGINNING = 1_000
+"""Supersteps with which a thread may begin."""
 FIELDS = frozenset(
     (
         "values",
@@ -74,6 +76,13 @@ class Superstep(Wire):
     """Updates that become one checkpoint."""
 
     updates: Annotated[list[StateUpdate], Field(min_length=1, max_length=100)]
+
+
+class ThreadBegin(ThreadCreate):
+    """Body of `POST /threads`, with the state that the thread begins with."""
+
+    supersteps: Annotated[list[Superstep], Field(max_length=LARGEST_BEGINNING)] | None = None
+    """Updates of its graph; each superstep becomes a checkpoint."""
 
 
 class StateEdit(Wire):

@@ -88,33 +88,20 @@ class Threads:
             NotFound: The thread that the first such request made has been deleted.
             Unavailable: DynamoDB did not answer; the thread may or may not be there.
         """
-        now = iso(self._clock())
-        metadata = dict(body.metadata or {})
-        if body.graph_id:
-            metadata["graph_id"] = body.graph_id
-        _check_metadata(metadata)
-        thread_id = parse_id(body.thread_id, "thread") if body.thread_id else new_id()
-        thread = Thread(
-            thread_id=thread_id,
-            created_at=now,
-            updated_at=now,
-            state_updated_at=now,
-            status="idle",
-            metadata=metadata,
-            expiry=expiry_of(body.ttl) or self.expiry,
-        )
+        thread = self.new(body)
+        thread_id = thread.thread_id
         token = uuid4().hex
         changes: list[Write] = [threads.create(tenant, thread, token=token), *entries.of_new(tenant, thread)]
         if body.thread_id:
             changes.append(leases.unearth(tenant, thread_id))
         if once:
-            made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=now)
+            made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=thread.created_at)
             changes.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
             self._write(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
-                return self._repeated(tenant, once, idempotency.from_item(item))
+                return self.repeated(tenant, once, idempotency.from_item(item))
             if 0 not in exc.items:
                 raise Conflict(
                     f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
@@ -128,6 +115,28 @@ class Threads:
                 f"Thread {thread_id} exists already; pass if_exists='do_nothing' to use it as it is."
             ) from exc
         return thread.wire(None, {})
+
+    def new(self, body: ThreadCreate) -> Thread:
+        """Describe the thread that a request asks for; nothing is written.
+
+        Raises:
+            InvalidRequest: The id is no UUID, or there are too many keys.
+            TooLarge: The metadata is too large.
+        """
+        now = iso(self._clock())
+        metadata = dict(body.metadata or {})
+        if body.graph_id:
+            metadata["graph_id"] = body.graph_id
+        _check_metadata(metadata)
+        return Thread(
+            thread_id=parse_id(body.thread_id, "thread") if body.thread_id else new_id(),
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            status="idle",
+            metadata=metadata,
+            expiry=expiry_of(body.ttl) or self.expiry,
+        )
 
     def read(self, tenant: str, thread_id: str) -> tuple[Thread, Lease]:
         """Read a thread's row and lease, as they are now.
@@ -303,7 +312,14 @@ class Threads:
         for item in self._table.query(events, keys_only=True):
             yield Key(events, item[keys.SORT])
 
-    def _repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
+    def repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
+        """Answer a request that was made before with the thread that it made then.
+
+        Raises:
+            Conflict: It was another request with the same key.
+            NotFound: The thread has been deleted.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
         if made.digest != once.digest:
             raise Conflict(
                 f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."
