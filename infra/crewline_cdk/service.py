@@ -24,7 +24,7 @@ from crewline_cdk.bundles import PROJECT_FOLDER
 from crewline_cdk.functions import FunctionDefaults, FunctionSize, make_function
 from crewline_cdk.layers import make_layers, make_streaming_layer
 from crewline_cdk.queues import make_run_queue, make_webhook_queue
-from crewline_cdk.storage import grant_items, make_bucket, make_table
+from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
 
 _CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=90)
 _EXECUTION: Final = FunctionSize(memory_mb=1769, timeout_seconds=900)
@@ -173,7 +173,7 @@ class CrewlineService(Construct):
         self._sweep_every_minute(functions["sweeper"])
         for name, value in environment(crew_function=functions["crew"].function_name).items():
             functions["api"].add_environment(name, value)
-        functions["crew"].grant_invoke(functions["api"])
+        functions["crew"].grant_invoke_latest_version(functions["api"])
         grant_following(self.table, functions["tail"])
         self.bucket.grant_read(functions["tail"])
         for name, function in functions.items():

@@ -128,6 +128,26 @@ def test_a_copy_of_many_checkpoints_takes_as_many_transactions_as_it_needs(place
     assert without_names(other.history(limit=1000)) == without_names(place.history(limit=1000))
 
 
+def test_the_storage_of_a_thread_is_what_its_checkpoints_take(place: Place) -> None:
+    world = place.world
+    assert world.threads.storage(TENANT, place.thread)["total_bytes"] == 0
+    place.run({"topic": "x"}, crew="approval")
+    place.run({"size": 200_000}, crew="large")
+
+    storage = world.threads.storage(TENANT, place.thread)
+
+    items = world.items().items()
+    bodies = {key[1]: len(item["body"]) for key, item in items if key[1].startswith("C#") and "body" in item}
+    late = {sort for sort in bodies if "#W#" in sort}
+    assert storage["pending_writes"] == {"count": len(late), "bytes": sum(bodies[sort] for sort in late)}
+    assert late
+    assert storage["checkpoints"]["count"] == len(bodies) - len(late)
+    assert storage["channel_values"]["bytes"] > 100_000
+    assert storage["total_bytes"] == sum(bodies.values()) + storage["channel_values"]["bytes"]
+    with pytest.raises(NotFound):
+        world.threads.storage(TENANT, str(uuid4()))
+
+
 def test_a_fresh_thread_can_be_copied(place: Place) -> None:
     assert copied(place).thread_row()["values"] is None
 

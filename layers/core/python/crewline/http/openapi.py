@@ -30,7 +30,7 @@ from crewline.models.answers import (
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
 from crewline.models.states import EditWire, StateWire
-from crewline.models.threads import PruneWire, ThreadWire
+from crewline.models.threads import PruneWire, StorageWire, ThreadWire
 
 _JSON: Final = "application/json"
 _SSE: Final = "text/event-stream"
@@ -139,6 +139,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=("Prefer",),
     ),
     ("DELETE", "/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
+    ("GET", "/threads/{thread_id}/storage"): Operation(
+        "Tell how many bytes a thread's checkpoints take.", {200: StorageWire}, errors=(404,)
+    ),
     ("POST", "/threads/{thread_id}/copy"): Operation(
         "Copy a thread: its state, history and open questions.", {200: ThreadWire}, errors=(409,)
     ),

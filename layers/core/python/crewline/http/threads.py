@@ -52,6 +52,10 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver,
         threads.delete(tenant, thread_id)
         return empty_response()
 
+    @router.get("/threads/<thread_id>/storage")
+    def storage(thread_id: str) -> Response[Any]:
+        return json_response(threads.storage(tenant, thread_id))
+
     @router.post("/threads/<thread_id>/copy")
     def copy(thread_id: str) -> Response[Any]:
         return json_response(copies.copy(tenant, thread_id))

@@ -123,6 +123,26 @@ class ThreadWire(TypedDict):
     """Only where it was asked for with `include=ttl`."""
 
 
+class PartWire(TypedDict):
+    """How much there is of one kind."""
+
+    count: int
+    bytes: int
+
+
+class StorageWire(TypedDict):
+    """What a thread's checkpoints take, as they are stored: compressed."""
+
+    thread_id: str
+    total_bytes: int
+    checkpoints: PartWire
+    """Records in the table; each holds what is new in its checkpoint, with small values."""
+    channel_values: PartWire
+    """Records that are large, in S3."""
+    pending_writes: PartWire
+    """Writes of tasks that no record carries."""
+
+
 class PruneWire(TypedDict):
     """What was pruned."""
 

@@ -22,6 +22,7 @@ from crewline.models.threads import (
     MOST_METADATA_KEYS,
     Expiry,
     QuestionWire,
+    StorageWire,
     Thread,
     ThreadCreate,
     ThreadPatch,
@@ -174,6 +175,28 @@ class Threads:
         thread, lease = self.read(tenant, thread_id)
         shown = self._show(tenant, thread, lease)
         return {**shown, "ttl": thread.ttl()} if ttl else shown
+
+    def storage(self, tenant: str, thread_id: str) -> StorageWire:
+        """Tell how many bytes the checkpoints of a thread take.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        thread_id = self._row(tenant, thread_id).thread_id
+        sizes = self._blobs.sizes(tenant, thread_id)
+        found = list(self._records.storage(tenant, thread_id))
+        blobs = [sizes.get(keys.blob(tenant, thread_id, blob), 0) for _, _, blob in found if blob]
+        records = [size for late, size, blob in found if not late and not blob]
+        writes = [size for late, size, blob in found if late and not blob]
+        return {
+            "thread_id": thread_id,
+            "total_bytes": sum(records) + sum(blobs) + sum(writes),
+            "checkpoints": {"count": len(records), "bytes": sum(records)},
+            "channel_values": {"count": len(blobs), "bytes": sum(blobs)},
+            "pending_writes": {"count": len(writes), "bytes": sum(writes)},
+        }
 
     def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> None:
         """Merge metadata into a thread's, key by key; set when it ends by itself.

@@ -75,10 +75,18 @@ class Blobs:
         Raises:
             Unavailable: S3 did not answer.
         """
+        return list(self.sizes(tenant, thread_id))
+
+    def sizes(self, tenant: str, thread_id: str) -> dict[str, int]:
+        """Tell the bytes of each of a thread's blobs, by object key.
+
+        Raises:
+            Unavailable: S3 did not answer.
+        """
         prefix = keys.blob_prefix(tenant, thread_id)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         try:
-            return [found["Key"] for page in pages for found in page.get("Contents", [])]
+            return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
         except (ClientError, BotoCoreError) as exc:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc
 

@@ -270,6 +270,18 @@ class Records:
             if item.get(keys.TTL, now) >= now:
                 yield item
 
+    def storage(self, tenant: str, thread_id: str) -> Iterator[tuple[bool, int, str | None]]:
+        """Tell what is stored of a thread's checkpoints; reads the whole thread.
+
+        Yields:
+            Whether it is late writes, the bytes of its body in the table, and its large value in S3.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        for item in self.living(tenant, thread_id):
+            yield keys.LATE_INFIX in item[keys.SORT], len(item.get("body", b"")), item.get("blob")
+
     def copied(self, tenant: str, source: str, target: str, *, upto: str) -> Iterator[Put]:
         """Make the writes that give another thread the checkpoints of this one, oldest first.
 
