@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews, Graph
+from crewline.engine.edits import Editor
 from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
@@ -28,6 +29,9 @@ from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.drafts import Drafts
+from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
@@ -381,9 +385,16 @@ class Process:
             logger=_LOGGER,
         )
         self.cancellations = Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox)
+        crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
+        storage = Storage(records=records, checkpoints=Checkpoints(table, blobs, records), leases=leases)
+        editor = Editor(crews, storage, cloud.loop)
+        self.edits = Edits(table, records, clock, threads=threads, editor=editor, recents=recents)
+        drafts = Drafts(table, run_queue, clock)
+        self.copies = Copies(table, records, clock, threads=threads, drafts=drafts)
+        self.prunings = Prunings(table, blobs, records, threads)
         around = Surroundings(
-            crews=Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))}),
-            storage=Storage(records=records, checkpoints=Checkpoints(table, blobs, records), leases=leases),
+            crews=crews,
+            storage=storage,
             endings=endings,
             recents=recents,
             heartbeats=Heartbeats(leases, clock, _LOGGER),
@@ -398,7 +409,7 @@ class Process:
             endings=endings,
             runs=runs,
             threads=threads,
-            prunings=Prunings(table, blobs, records, threads),
+            prunings=self.prunings,
             queue=run_queue,
             executor=self.executor,
             clock=clock,
