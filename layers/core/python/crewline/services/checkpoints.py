@@ -7,14 +7,13 @@ it before that goes, and records go newest first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from crewline.checkpoints.codec import seal_record, seal_writes
 from crewline.checkpoints.records import LateWrites, Sealed, Snapshot, Write
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change, Delete, Put
-from crewline.store.items import Item
 from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Table
@@ -123,10 +122,7 @@ class Checkpoints:
             Unavailable: DynamoDB or S3 did not answer; what was copied stays, and copying again is harmless.
             CorruptRecord: A large value is missing or was altered.
         """
-        self._write(
-            self._copied(tenant, source, target, item, expires_s)
-            for item in self._records.living(tenant, source)
-        )
+        self._write(self._records.copied(tenant, source, target, expires_s=expires_s))
 
     def renew(
         self,
@@ -153,13 +149,6 @@ class Checkpoints:
             entries.append(seal_record(one.record, expires_s=expires_s)[0])
             entries += _as_late(one, one.writes, expires_s)
         self._write(self._records.put(tenant, thread_id, entry) for entry in entries)
-
-    def _copied(self, tenant: str, source: str, target: str, item: Item, expires_s: int | None) -> Put:
-        content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
-        if self._blobs and "blob" in content:
-            self._blobs.put(tenant, target, self._blobs.get(tenant, source, content["blob"]))
-        key = Key(keys.thread_partition(tenant, target), item[keys.SORT])
-        return Put(key=key, item={**content, keys.TTL: expires_s if keys.TTL in item else None})
 
     def _drop(self, tenant: str, thread_id: str, snapshots: Sequence[Snapshot], dropped: set[str]) -> None:
         if not dropped:

@@ -282,7 +282,15 @@ class Records:
         for item in self.living(tenant, thread_id):
             yield keys.LATE_INFIX in item[keys.SORT], len(item.get("body", b"")), item.get("blob")
 
-    def copied(self, tenant: str, source: str, target: str, *, upto: str) -> Iterator[Put]:
+    def copied(
+        self,
+        tenant: str,
+        source: str,
+        target: str,
+        *,
+        upto: str | None = None,
+        expires_s: int | None = None,
+    ) -> Iterator[Put]:
         """Make the writes that give another thread the checkpoints of this one, oldest first.
 
         Bodies are copied as they are; large ones go to the other thread's folder in S3.
@@ -292,6 +300,7 @@ class Records:
             source: The thread to copy.
             target: The thread to copy to.
             upto: The newest checkpoint, of any namespace: what came later is left out.
+            expires_s: When what ends by TTL may end on the other thread.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
@@ -300,9 +309,11 @@ class Records:
         partition = keys.thread_partition(tenant, target)
         for item in self.living(tenant, source):
             sort = item.pop(keys.SORT)
-            if self._hides(item) or keys.checkpoint_of(sort) > upto:
+            if self._hides(item) or (upto and keys.checkpoint_of(sort) > upto):
                 continue
             del item[keys.PARTITION]
+            if keys.TTL in item:
+                item[keys.TTL] = expires_s
             if self._blobs and "blob" in item:
                 item["blob"] = self._blobs.put(tenant, target, self._blobs.get(tenant, source, item["blob"]))
             yield Put(key=Key(partition, sort), item=item)
