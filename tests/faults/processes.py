@@ -272,8 +272,8 @@ class Cloud:
         self.dynamodb.delete_table(TableName=fresh.table)
 
     def _make_table(self) -> None:
-        index = keys.LEASES_IN_FLIGHT
-        names = (keys.PARTITION, keys.SORT, index.partition, index.sort)
+        indexes = (keys.LEASES_IN_FLIGHT, keys.THREADS_EXPIRING)
+        names = (keys.PARTITION, keys.SORT, *(one for index in indexes for one in index[1:3]))
         self.dynamodb.create_table(
             TableName=self.table,
             BillingMode="PAY_PER_REQUEST",
@@ -291,6 +291,7 @@ class Cloud:
                     ],
                     "Projection": {"ProjectionType": index.projection},
                 }
+                for index in indexes
             ],
         )
 

@@ -209,7 +209,7 @@ class Telling:
     def threads(self) -> dict[str, list[Any]]:
         """Read the history of every thread that is there: sources, steps, values and what is next."""
         pages = self.cloud.dynamodb.get_paginator("scan").paginate(
-            TableName=TABLE,
+            TableName=self.cloud.table,
             FilterExpression="begins_with(PK, :threads) AND SK = :row",
             ExpressionAttributeValues={
                 ":threads": {"S": f"T#{self.tenant}#"},
