@@ -171,6 +171,9 @@ class CrewlineService(Construct):
             )
         )
         self._sweep_every_minute(functions["sweeper"])
+        for name, value in environment(crew_function=functions["crew"].function_name).items():
+            functions["api"].add_environment(name, value)
+        functions["crew"].grant_invoke_latest_version(functions["api"])
         grant_following(self.table, functions["tail"])
         self.bucket.grant_read(functions["tail"])
         for name, function in functions.items():

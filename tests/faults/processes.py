@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews, Graph
+from crewline.engine.edits import Editor
 from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
@@ -28,11 +29,16 @@ from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.drafts import Drafts
+from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
+from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.sweeps import Sweeper
@@ -266,8 +272,8 @@ class Cloud:
         self.dynamodb.delete_table(TableName=fresh.table)
 
     def _make_table(self) -> None:
-        index = keys.LEASES_IN_FLIGHT
-        names = (keys.PARTITION, keys.SORT, index.partition, index.sort)
+        indexes = (keys.LEASES_IN_FLIGHT, keys.THREADS_EXPIRING)
+        names = (keys.PARTITION, keys.SORT, *(one for index in indexes for one in index[1:3]))
         self.dynamodb.create_table(
             TableName=self.table,
             BillingMode="PAY_PER_REQUEST",
@@ -285,6 +291,7 @@ class Cloud:
                     ],
                     "Projection": {"ProjectionType": index.projection},
                 }
+                for index in indexes
             ],
         )
 
@@ -379,9 +386,16 @@ class Process:
             logger=_LOGGER,
         )
         self.cancellations = Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox)
+        crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
+        storage = Storage(records=records, checkpoints=Checkpoints(table, blobs, records), leases=leases)
+        editor = Editor(crews, storage, cloud.loop)
+        self.edits = Edits(table, records, clock, threads=threads, editor=editor, recents=recents)
+        drafts = Drafts(table, run_queue, clock)
+        self.copies = Copies(table, records, clock, threads=threads, drafts=drafts)
+        self.prunings = Prunings(table, blobs, records, threads)
         around = Surroundings(
-            crews=Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))}),
-            storage=Storage(records=records, checkpoints=Checkpoints(table, blobs, records), leases=leases),
+            crews=crews,
+            storage=storage,
             endings=endings,
             recents=recents,
             heartbeats=Heartbeats(leases, clock, _LOGGER),
@@ -396,6 +410,7 @@ class Process:
             endings=endings,
             runs=runs,
             threads=threads,
+            prunings=self.prunings,
             queue=run_queue,
             executor=self.executor,
             clock=clock,
@@ -407,6 +422,7 @@ class Process:
             dead_letters=DeadLetters(wire.over(queue), "dead letters"),
             endings=endings,
             outbox=outbox,
+            expiries=Expiries(table, run_queue, clock, threads=threads),
             clock=clock,
             logger=_LOGGER,
         )

@@ -496,3 +496,46 @@ _add(
     committing=False,
     wide=True,
 )
+
+
+# ------------------------------------------------------------------ the state without a run
+
+
+def _edited(telling: Telling) -> None:
+    telling.edit({"log": ["edited"]}, as_node="a")
+    telling.create("one")
+    telling.settle()
+
+
+def _once_or_repeated(_telling: Telling, found: Found, undisturbed: Found) -> None:
+    """An edit has no key: a client that stops in it and repeats it may have made it twice."""
+    expected = undisturbed["values"]["log"]
+    place = expected.index("edited")
+    assert found["values"]["log"] in (expected, [*expected[:place], "edited", *expected[place:]])
+    assert {**found, "values": 0, "history": 0} == {**undisturbed, "values": 0, "history": 0}
+
+
+def _copied(telling: Telling) -> None:
+    before = telling.threads()[telling.thread_id]
+    copy = telling.copy()
+    telling.abandon_drafts()
+    telling.settle()
+    there = telling.threads()
+    assert there[copy] == before
+    assert all(history == before for history in there.values()), "a thread is there that is not whole"
+    partitions = {partition for partition, _ in telling.left()}
+    assert partitions == {keys.thread_partition(telling.tenant, one) for one in there} - {
+        keys.thread_partition(telling.tenant, telling.thread_id)
+    }
+
+
+def _pruned(telling: Telling) -> None:
+    telling.prune()
+    telling.create("one", **_says("one"))
+    telling.settle()
+
+
+_add("edit", _edited, "client", before=_earlier, judge=_once_or_repeated)
+_add("copy", _copied, "client", before=_asking, graph=questions, wide=True)
+_add("copy of large values", _copied, "client", before=_earlier, graph=large, wide=True)
+_add("keep the latest", _pruned, "client", before=_earlier)

@@ -13,9 +13,9 @@ from langchain_core.runnables import RunnableConfig
 from crewline.engine.crews import Graph
 from crewline.errors import Conflict, NotFound, Unavailable
 from crewline.models.clocks import new_id
-from crewline.models.leases import LEASE_MS, Cancel, Lease
+from crewline.models.leases import DRAFT_MS, LEASE_MS, Cancel, Lease
 from crewline.models.runs import Run, RunCreate
-from crewline.models.states import HistoryRequest
+from crewline.models.states import HistoryRequest, StateEdit
 from crewline.models.threads import ThreadCreate
 from crewline.store import keys, leases
 from crewline.store.idempotency import Once
@@ -188,6 +188,42 @@ class Telling:
         self._requests.clear()
         self.runs.clear()
         self.ask(role, act)
+
+    def edit(self, values: Any, *, as_node: str, role: Role = "client") -> None:
+        """Change the state; whoever stops in it and repeats it may do so twice."""
+        body = StateEdit(values=values, as_node=as_node)
+        self.ask(role, lambda process: process.edits.edit(self.tenant, self.thread_id, body))
+
+    def copy(self, role: Role = "client") -> str:
+        """Copy the thread; gives the id of the copy that was answered."""
+        return self.ask(role, lambda process: process.copies.copy(self.tenant, self.thread_id))["thread_id"]
+
+    def prune(self, role: Role = "client") -> None:
+        """Let the thread keep its newest state alone."""
+        self.ask(role, lambda process: process.prunings.keep_latest(self.tenant, self.thread_id))
+
+    def abandon_drafts(self) -> None:
+        """Let so much time pass that drafts which nobody completes are purged."""
+        self.cloud.clock.now += DRAFT_MS
+
+    def threads(self) -> dict[str, list[Any]]:
+        """Read the history of every thread that is there: sources, steps, values and what is next."""
+        pages = self.cloud.dynamodb.get_paginator("scan").paginate(
+            TableName=self.cloud.table,
+            FilterExpression="begins_with(PK, :threads) AND SK = :row",
+            ExpressionAttributeValues={
+                ":threads": {"S": f"T#{self.tenant}#"},
+                ":row": {"S": keys.THREAD_SORT},
+            },
+        )
+        names = [one["thread_id"]["S"] for page in pages for one in page["Items"]]
+        return {name: self._told(name) for name in names}
+
+    def _told(self, thread_id: str) -> list[Any]:
+        thread, lease = self._reader.threads.read(self.tenant, thread_id)
+        query = HistoryRequest(limit=1000)
+        states = self._reader.executor.history(self.tenant, thread, lease, query)
+        return [(one["metadata"]["source"], one["values"], one["next"], one["interrupts"]) for one in states]
 
     def create_thread(self) -> None:
         """Use the thread's id again, as soon as that can be done."""

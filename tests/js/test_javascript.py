@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -137,18 +137,9 @@ def _start(file: str, folder: Path, url: str) -> Running:
     return Running(process, report, printed)
 
 
-NOT_YET: Final = ("threads.updateState", "threads.copy")
-"""Scenarios of routes that this version does not have."""
-
-
-def _scenarios() -> Iterator[Any]:
-    for file, scenarios in FILES.items():
-        for scenario in scenarios:
-            missing = pytest.mark.xfail(strict=True, reason="this version has no such route")
-            yield pytest.param(file, scenario, marks=missing if scenario in NOT_YET else ())
-
-
-@pytest.mark.parametrize(("file", "scenario"), list(_scenarios()))
+@pytest.mark.parametrize(
+    ("file", "scenario"), [(file, scenario) for file, scenarios in FILES.items() for scenario in scenarios]
+)
 def test_a_scenario_passes(running: dict[str, Running], file: str, scenario: str) -> None:
     outcomes = running[file].outcomes()
 

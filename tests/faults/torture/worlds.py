@@ -30,9 +30,11 @@ from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.endings import Endings
 from crewline.services.events import Events
+from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.sweeps import Sweeper
@@ -179,6 +181,7 @@ def make_world(place: Place, who: str) -> World:
             endings=endings,
             runs=runs,
             threads=threads,
+            prunings=Prunings(table, blobs, records, threads),
             queue=queue,
             executor=executor,
             clock=clock,
@@ -190,6 +193,7 @@ def make_world(place: Place, who: str) -> World:
             dead_letters=DeadLetters(sqs, place.dead_letter_url),
             endings=endings,
             outbox=outbox,
+            expiries=Expiries(table, queue, clock, threads=threads),
             clock=clock,
             logger=logger,
         ),

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews, Graph, load_crews
+from crewline.engine.edits import Editor
 from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
@@ -24,8 +25,10 @@ from crewline.errors import Unavailable
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.manifests import read_manifest
 from crewline.models.runs import CheckpointRef, Run, RunCreate
-from crewline.models.states import HistoryRequest
+from crewline.models.states import HistoryRequest, StateEdit
 from crewline.models.threads import ThreadCreate, ThreadWire
+from crewline.services.edits import Editor as EditorLike
+from crewline.services.edits import Edits
 from crewline.services.events import Events
 from crewline.services.runs import Admitted
 from tests.unit.store.worlds import BASIC, SILENT, TENANT, Calls, FakeClock, World, claimed
@@ -131,6 +134,21 @@ class Place:
             clock=self.clock,
         )
 
+    @property
+    def editor(self) -> Editor:
+        return Editor(Crews(self.crews), self.storage, self.loop)
+
+    def edits(self, editor: EditorLike | None = None) -> Edits:
+        world = self.world
+        return Edits(
+            world.table,
+            world.records,
+            self.clock,
+            threads=world.threads,
+            editor=editor or self.editor,
+            recents=world.recents,
+        )
+
     def serve(self, target: Any, name: str = "echo") -> None:
         """Let a graph or factory stand for a crew of the manifest."""
         self.crews[name] = Crew(graph_id=name, target=target)
@@ -161,6 +179,11 @@ class Place:
     def history(self, **query: Any) -> list[Any]:
         thread, lease = self.world.threads.read(TENANT, self.thread)
         return self.executor.history(TENANT, thread, lease, HistoryRequest.model_validate(query))
+
+    def edit(self, values: Any = None, **body: Any) -> dict[str, Any]:
+        """Change the state of the thread."""
+        edit = StateEdit.model_validate({"values": values, **body})
+        return self.edits().edit(TENANT, self.thread, edit)
 
     def take_over(self, started: Admitted) -> Admitted:
         """Claim the run as another worker does after the first one has died."""

@@ -53,12 +53,13 @@ def test_a_history_lists_from_1_to_1000_states(limit: Any) -> None:
         HistoryRequest.model_validate({"limit": limit})
 
 
-def test_before_is_a_config_and_no_text() -> None:
+@pytest.mark.parametrize("given", [{"configurable": {"checkpoint_id": "c"}}, {"checkpoint_id": "c"}])
+def test_before_is_a_config_or_a_checkpoint_and_no_text(given: Any) -> None:
     with pytest.raises(ValidationError):
         HistoryRequest.model_validate({"before": "1f0f"})
-    before = HistoryRequest.model_validate({"before": {"configurable": {"checkpoint_id": "c"}}}).before
+    before = HistoryRequest.model_validate({"before": given}).before
     assert before is not None
-    assert before.configurable.checkpoint_id == "c"
+    assert before.checkpoint.checkpoint_id == "c"
 
 
 def test_a_thread_row_has_the_names_of_the_wire() -> None:

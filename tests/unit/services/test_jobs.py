@@ -57,6 +57,7 @@ def jobs(world: World, executor: FakeExecutor) -> Jobs:
         endings=world.endings,
         runs=world.runs,
         threads=world.threads,
+        prunings=world.prunings,
         queue=world.queue,
         executor=executor,
         clock=world.clock,

@@ -15,6 +15,7 @@ from crewline.errors import Unavailable
 from crewline.models.leases import GRACE_MS, LEASE_MS, Claim
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
+from crewline.services.expiries import Expiries
 from crewline.services.sweeps import MAX_DEAD_LETTERS, SET_ASIDE_S, Sweeper, Swept
 from crewline.store import keys
 from crewline.store.changes import Put, Update
@@ -65,6 +66,9 @@ class Sweeps:
             dead_letters=DeadLetters(self.world.cloud.sqs, self.dead_letter_url),
             endings=self.recorder,
             outbox=self.recorder,
+            expiries=Expiries(
+                self.world.table, self.world.queue, self.world.clock, threads=self.world.threads
+            ),
             clock=self.world.clock,
             logger=Logger(service=self.world.name, stream=self.log),
         )
@@ -217,8 +221,12 @@ def test_an_index_that_is_behind_decides_nothing(sweeps: Sweeps, monkeypatch: py
     world.table.write(Update(key=keys.lease(TENANT, claim.thread_id), set=freed))
     purged = deleted(world).thread_id
     world.threads.purge(TENANT, purged)
-    behind = [keys.lease(TENANT, thread_id) for thread_id in (claim.thread_id, purged, "gone")]
-    monkeypatch.setattr(type(world.table), "query_index", lambda *_, **__: iter(behind))
+    places = (claim.thread_id, purged, "gone")
+    behind = {
+        keys.LEASES_IN_FLIGHT: [keys.lease(TENANT, thread_id) for thread_id in places],
+        keys.THREADS_EXPIRING: [keys.thread(TENANT, thread_id) for thread_id in places],
+    }
+    monkeypatch.setattr(type(world.table), "query_index", lambda _, index, *__, **___: iter(behind[index]))
     world.clock.pass_(LEASE_MS + 1)
     assert sweeps.sweep() == Swept()
     assert world.messages() == []
@@ -255,7 +263,7 @@ def test_a_sweep_reads_every_shard_and_never_scans(sweeps: Sweeps) -> None:
     ):
         sweeps.sweep()
     asked = [request["ExpressionAttributeValues"][":pk"]["S"] for request in queries.requests]
-    assert sorted(asked) == sorted(keys.flight_shards())
+    assert sorted(asked) == sorted((*keys.flight_shards(), *keys.expiry_shards()))
     assert scans.requests == []
 
 

@@ -329,7 +329,7 @@ def test_a_finish_hands_a_delayed_run_over_for_the_time_it_is_due(world: World, 
 def test_a_finish_forgets_what_the_lease_said_of_the_run(world: World) -> None:
     held = known(world, full(world))
     finish(world, held, "h6")
-    left = {"PK", "SK", "epoch", "seq", "waiting", "head", "chain", "newest", "private", "keep_s"}
+    left = {"PK", "SK", "epoch", "seq", "waiting", "head", "chain", "newest", "pruned", "private", "keep_s"}
     assert set(world.lease(T)) == left - {"waiting"}
 
 

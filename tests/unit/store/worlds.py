@@ -27,9 +27,12 @@ from crewline.models.webhooks import check_url
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.drafts import Drafts
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Admitted, Runs
 from crewline.services.searches import Searches
@@ -150,6 +153,9 @@ class World:
     endings: Endings = field(init=False)
     threads: Threads = field(init=False)
     searches: Searches = field(init=False)
+    drafts: Drafts = field(init=False)
+    copies: Copies = field(init=False)
+    prunings: Prunings = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
     cancellations: Cancellations = field(init=False)
@@ -176,6 +182,9 @@ class World:
         self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
         self.searches = Searches(self.table, self.threads)
         self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
+        self.drafts = Drafts(self.table, self.queue, self.clock)
+        self.prunings = Prunings(self.table, self.blobs, self.records, self.threads)
+        self.copies = Copies(self.table, self.records, self.clock, threads=self.threads, drafts=self.drafts)
         self.runs = Runs(
             self.table,
             self.blobs,

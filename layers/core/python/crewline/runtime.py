@@ -18,14 +18,17 @@ from aws_lambda_powertools import Logger
 from crewline.errors import BadManifest
 from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
+from crewline.http import creations as creation_routes
 from crewline.http import drawings as drawing_routes
 from crewline.http import executions as execution_routes
 from crewline.http import runs as run_routes
+from crewline.http import searches as search_routes
 from crewline.http import states as state_routes
 from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
 from crewline.http.apps import App
+from crewline.http.handovers import HandOver
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import reseed, system_clock
@@ -36,11 +39,17 @@ from crewline.observability import make_logger
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
+from crewline.services.copies import Copies
+from crewline.services.creations import Creations
+from crewline.services.drafts import Drafts
+from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
+from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.searches import Searches
@@ -50,11 +59,13 @@ from crewline.services.webhooks import Webhooks
 from crewline.settings import VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
+from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 
 if TYPE_CHECKING:
+    from crewline.engine.edits import Editor
     from crewline.engine.executor import Executor
 
 
@@ -77,6 +88,9 @@ class Core:
     recents: Recents
     threads: Threads
     searches: Searches
+    drafts: Drafts
+    copies: Copies
+    prunings: Prunings
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
@@ -104,8 +118,9 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
     leases = Leases(table, records, system_clock)
     outbox = Outbox(table, webhooks)
     recents = Recents()
-    threads = Threads(table, blobs, records, queue, system_clock)
+    threads = Threads(table, blobs, records, queue, system_clock, expiry=manifest.expiry)
     assistants = Assistants(table, manifest, system_clock, threads=threads)
+    drafts = Drafts(table, queue, system_clock)
     endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
     runs = Runs(
         table,
@@ -137,6 +152,9 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         recents=recents,
         threads=threads,
         searches=Searches(table, threads),
+        drafts=drafts,
+        prunings=Prunings(table, blobs, records, threads),
+        copies=Copies(table, records, system_clock, threads=threads, drafts=drafts),
         runs=runs,
         cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
@@ -150,11 +168,13 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     core = make_core(environ, service="api")
+    crew = HandOver(Functions(client("lambda")), core.settings.crew_function)
     tenant = core.settings.tenant
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, core.searches, tenant),
+        thread_routes.routes(core.threads, core.copies, core.prunings, crew, tenant=tenant),
+        search_routes.routes(core.searches, tenant=tenant),
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),
@@ -171,13 +191,20 @@ def make_crew(environ: Mapping[str, str]) -> App:
         CrewFailedToLoad: The code of a crew raised.
     """
     core = make_core(environ, service="crew")
-    executor, tenant = _make_executor(core), core.settings.tenant
+    (executor, editor), tenant = _make_engine(core), core.settings.tenant
+    creations = Creations(
+        core.table, core.records, system_clock, threads=core.threads, drafts=core.drafts, editor=editor
+    )
+    edits = Edits(
+        core.table, core.records, system_clock, threads=core.threads, editor=editor, recents=core.recents
+    )
     return App(
         execution_routes.routes(
             core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
         ),
-        state_routes.routes(core.threads, executor, tenant=tenant),
+        state_routes.routes(core.threads, executor, edits, tenant=tenant),
         drawing_routes.routes(core.assistants, executor, tenant=tenant),
+        creation_routes.routes(creations, tenant=tenant),
         cors=_cors(core.manifest, environ),
         max_body_bytes=core.settings.max_body_bytes,
         logger=core.logger,
@@ -222,8 +249,9 @@ def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
         endings=core.endings,
         runs=core.runs,
         threads=core.threads,
+        prunings=core.prunings,
         queue=core.queue,
-        executor=_make_executor(core),
+        executor=_make_engine(core)[0],
         clock=system_clock,
         logger=core.logger,
     )
@@ -245,6 +273,7 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
         dead_letters=DeadLetters(client("sqs"), core.settings.dead_letter_url),
         endings=core.endings,
         outbox=core.outbox,
+        expiries=Expiries(core.table, core.queue, system_clock, threads=core.threads),
         clock=system_clock,
         logger=core.logger,
     )
@@ -280,14 +309,16 @@ def _cors(manifest: Manifest, environ: Mapping[str, str]) -> CorsPolicy:
     return manifest.cors or (LOOPBACK if "AWS_ENDPOINT_URL" in environ else CorsPolicy())
 
 
-def _make_executor(core: Core) -> Executor:
+def _make_engine(core: Core) -> tuple[Executor, Editor]:
     from crewline.engine.checkpointer import Storage
     from crewline.engine.crews import load_crews
+    from crewline.engine.edits import Editor
     from crewline.engine.executions import Surroundings
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
     from crewline.engine.loops import CrewLoop
 
+    loop = CrewLoop()
     around = Surroundings(
         crews=load_crews(core.manifest),
         storage=Storage(records=core.records, checkpoints=core.checkpoints, leases=core.leases),
@@ -298,4 +329,4 @@ def _make_executor(core: Core) -> Executor:
         logger=core.logger,
         longest_s=core.settings.longest_run_s,
     )
-    return Executor(around, CrewLoop())
+    return Executor(around, loop), Editor(around.crews, around.storage, loop)

@@ -18,6 +18,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "run_queue_url": "CREWLINE_RUN_QUEUE_URL",
     "dead_letter_url": "CREWLINE_DEAD_LETTER_URL",
     "webhook_queue_url": "CREWLINE_WEBHOOK_QUEUE_URL",
+    "crew_function": "CREWLINE_CREW_FUNCTION",
     "manifest": "CREWLINE_MANIFEST",
     "tenant": "CREWLINE_TENANT",
     "log_level": "CREWLINE_LOG_LEVEL",
@@ -45,6 +46,8 @@ class Settings:
     """URL of the SQS queue for messages that the worker could not handle; only the sweeper needs it."""
     webhook_queue_url: str = ""
     """URL of the SQS queue for webhooks to deliver; without it none is sent."""
+    crew_function: str = ""
+    """Name of the function that has the crews; only the control plane hands requests over to it."""
     tenant: str = "default"
     """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
     log_level: str = "INFO"

@@ -136,6 +136,18 @@ class Snapshot:
     """The turn of the run that wrote the newest interrupt among the writes."""
 
 
+def missing_channels(record: Record, metadata: Mapping[str, Any]) -> frozenset[str]:
+    """Name the channels whose value is nowhere but in the writes of ancestors; others were never written.
+
+    Args:
+        record: The checkpoint.
+        metadata: Its metadata, decoded.
+    """
+    delta = metadata.get("counters_since_delta_snapshot") or {}
+    written = frozenset(record.envelope["channel_versions"])
+    return frozenset(delta).intersection(written).difference(record.channels)
+
+
 def merge_writes(*groups: Iterable[Write]) -> tuple[Write, ...]:
     """Unite the writes of one checkpoint, oldest group first, in the order in which they apply.
 

@@ -26,7 +26,16 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
-from crewline.checkpoints.records import Link, Record, Sealed, Snapshot, Value, Write, as_blob
+from crewline.checkpoints.records import (
+    Link,
+    Record,
+    Sealed,
+    Snapshot,
+    Value,
+    Write,
+    as_blob,
+    missing_channels,
+)
 from crewline.engine.clocks import move_clock_past
 from crewline.engine.journals import Journal
 from crewline.engine.serdes import dump_value, plain_serializer, strict_serializer
@@ -505,9 +514,19 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         upto = checkpoint_id
         if upto is None and not namespace and self._lease:
             upto = self._lease(thread_id).head
-        if self._journal:
+        riding: tuple[Write, ...] = ()
+        if self._journal and self._journal.in_memory:
+            held = self._journal.line(namespace, checkpoint_id)
+            yield from held
+            if held:
+                upto, riding = held[-1].record.parent_id, held[-1].record.parent_writes
+                if upto is None:
+                    return
+        elif self._journal:
             self._journal.flush("all")
-        return self._storage.records.newest_first(self._tenant, thread_id, namespace, upto=upto)
+        yield from self._storage.records.newest_first(
+            self._tenant, thread_id, namespace, upto=upto, riding=riding
+        )
 
     def _delta_entry(
         self, name: str, writes: Sequence[PendingWrite], seeds: Mapping[str, Value]
@@ -532,12 +551,19 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             parent = self._storage.records.get(self._tenant, thread_id, namespace, parent_id)
         if parent and self._journal is None:
             self._renew(thread_id, namespace, parent)
-        kept: Mapping[str, Value] = parent.record.channels if parent else {}
+        kept: Mapping[str, Value] = {}
+        if parent:
+            versions, before = checkpoint["channel_versions"], parent.record.envelope["channel_versions"]
+            kept = {
+                # A channel whose version stayed has the value that was stored with it, whatever a node
+                # has done to the object since. (LangGraph names no new version when it copies a checkpoint.)
+                name: value
+                for name, value in parent.record.channels.items()
+                if name not in new_versions and versions.get(name) == before.get(name)
+            }
         serde = self._plain
         channels = {
-            # A channel whose version stayed has the value that was stored with it, whatever a node
-            # has done to the object since.
-            name: kept[name] if name in kept and name not in new_versions else dump_value(serde, value)
+            name: kept[name] if name in kept else dump_value(serde, value)
             for name, value in checkpoint["channel_values"].items()
         }
         stored = get_checkpoint_metadata(config, metadata)
@@ -646,11 +672,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             )
 
     def _missing_channels(self, snapshot: Snapshot) -> frozenset[str]:
-        """Name the channels whose value is nowhere but in the writes of ancestors; others were never written."""
-        record = snapshot.record
-        delta = self._metadata(record).get("counters_since_delta_snapshot") or {}
-        written = frozenset(record.envelope["channel_versions"])
-        return frozenset(delta).intersection(written).difference(record.channels)
+        return missing_channels(snapshot.record, self._metadata(snapshot.record))
 
     def _metadata(self, record: Record) -> Mapping[str, Any]:
         metadata: Mapping[str, Any] = self._plain.loads_typed(record.metadata)

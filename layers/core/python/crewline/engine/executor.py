@@ -172,7 +172,7 @@ class Executor:
         if lease.head is None:
             return []
         config = _config(thread.thread_id, query.checkpoint)
-        before = _config(thread.thread_id, query.before.configurable) if query.before else None
+        before = _config(thread.thread_id, query.before.checkpoint) if query.before else None
         async with self._reader(tenant, thread, lease, config) as (graph, serializer):
             found = graph.aget_state_history(config, before=before, limit=query.limit, filter=query.metadata)
             return [render(snapshot, serializer) async for snapshot in found]

@@ -42,8 +42,8 @@ class Journal:
     """Entries of one writer of one thread, in order; safe for the loop and the threads of its nodes.
 
     Args:
-        commit: Writes a group. None keeps everything in memory: the run is stateless, and its
-            checkpoints are gone with it.
+        commit: Writes a group. None keeps everything in memory: for a stateless run, whose checkpoints
+            are gone with it, and for an edit, which takes them all at its end.
         on_failure: Called once when a commit in the background fails; the failure itself is raised
             at the next call and at the end.
         expires: Tells when a root that is written now may end by TTL, in epoch seconds.
@@ -73,6 +73,11 @@ class Journal:
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.failure: BaseException | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing reaches the table before the end."""
+        return self._commit is None
 
     # ------------------------------------------------------------------ what is there
 
@@ -111,6 +116,16 @@ class Journal:
                 return None
             record, link = self._bases[place]
             return Snapshot(record=record, writes=self._known.get(place, ()), link=link)
+
+    def line(self, namespace: str, checkpoint_id: str | None) -> list[Snapshot]:
+        """Follow a checkpoint and its ancestors as far as this writer holds them, the newest first."""
+        found: list[Snapshot] = []
+        held = self.read(namespace, checkpoint_id)
+        while held:
+            found.append(held)
+            parent_id = held.record.parent_id
+            held = self.read(namespace, parent_id) if parent_id else None
+        return found
 
     def origin(self, namespace: str, checkpoint_id: str) -> Snapshot | None:
         """Find what a new checkpoint comes from: one that this writer holds, or the older one it read last."""

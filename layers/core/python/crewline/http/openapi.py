@@ -14,7 +14,7 @@ import orjson
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from pydantic import TypeAdapter
 
-from crewline.http import assistants, drawings, executions, runs, states, streams, system, threads
+from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
 from crewline.http.resolvers import Resolver
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
@@ -30,8 +30,8 @@ from crewline.models.answers import (
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
-from crewline.models.states import StateWire
-from crewline.models.threads import ThreadWire
+from crewline.models.states import EditWire, StateWire
+from crewline.models.threads import PruneWire, StorageWire, ThreadWire
 
 _JSON: Final = "application/json"
 _SSE: Final = "text/event-stream"
@@ -125,7 +125,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     # ---- threads
     ("POST", "/threads"): Operation(
-        "Make a thread.", {200: ThreadWire}, errors=(404, 409, 413), headers=_KEY
+        "Make a thread.", {200: ThreadWire}, errors=(400, 404, 409, 413), headers=_KEY
+    ),
+    ("POST", "/threads/prune"): Operation(
+        "Remove threads, or all of them but their newest state.", {200: PruneWire}, errors=(413,)
     ),
     ("POST", "/threads/search"): Operation(
         "Search for threads, or list them.", {200: list[FoundThread]}, errors=(413,)
@@ -141,12 +144,24 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=("Prefer",),
     ),
     ("DELETE", "/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
+    ("GET", "/threads/{thread_id}/storage"): Operation(
+        "Tell how many bytes a thread's checkpoints take.", {200: StorageWire}, errors=(404,)
+    ),
+    ("POST", "/threads/{thread_id}/copy"): Operation(
+        "Copy a thread: its state, history and open questions.", {200: ThreadWire}, errors=(409,)
+    ),
     # ---- state
     ("GET", "/threads/{thread_id}/state"): Operation(
         "Get the newest state.", {200: StateWire}, errors=(404,)
     ),
     ("GET", "/threads/{thread_id}/state/{checkpoint_id}"): Operation(
         "Get the state at a checkpoint.", {200: StateWire}, errors=(404,)
+    ),
+    ("POST", "/threads/{thread_id}/state/checkpoint"): Operation(
+        "Get the state at a checkpoint.", {200: StateWire}, errors=(404, 413)
+    ),
+    ("POST", "/threads/{thread_id}/state"): Operation(
+        "Change the state as if a node had written it.", {200: EditWire}, errors=(400, 404, 409, 413)
     ),
     ("GET", "/threads/{thread_id}/history"): Operation(
         "List states, the newest first.", {200: list[StateWire]}, errors=(404,)
@@ -267,11 +282,12 @@ def _routers() -> Iterator[Router]:
     yield system.routes()
     yield assistants.routes(nothing, nothing)
     yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing, nothing)
+    yield threads.routes(nothing, nothing, nothing, nothing, tenant=nothing)
+    yield searches.routes(nothing, tenant=nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing, tenant=nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
-    yield states.routes(nothing, nothing, tenant=nothing)
+    yield states.routes(nothing, nothing, nothing, tenant=nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, tenant=nothing, logger=nothing)
 

@@ -5,40 +5,40 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
+from crewline.errors import InvalidRequest
 from crewline.http.apps import empty_response, json_response
+from crewline.http.handovers import HandOver
 from crewline.http.preferences import minimal, once
-from crewline.models.searches import ThreadCount, ThreadSearch
-from crewline.models.threads import ThreadCreate, ThreadPatch
-from crewline.services.searches import Searches
+from crewline.models.states import ThreadBegin
+from crewline.models.threads import ThreadPatch, ThreadPrune
+from crewline.services.copies import Copies
+from crewline.services.prunings import Prunings
 from crewline.services.threads import Threads
 
 
-def routes(threads: Threads, searches: Searches, tenant: str) -> Router:
+def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver, *, tenant: str) -> Router:
     """Make the routes of threads."""
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.post("/threads")
-    def create(body: Annotated[ThreadCreate, Body()]) -> Response[Any]:
+    def create(body: Annotated[ThreadBegin, Body()]) -> Response[Any]:
+        if body.supersteps:
+            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
         key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
         return json_response(threads.create(tenant, body, once=key))
 
-    @router.post("/threads/search")
-    def search(body: Annotated[ThreadSearch, Body()]) -> Response[Any]:
-        page = searches.search(tenant, body)
-        headers = {"x-pagination-total": str(page.total)}
-        if page.following is not None:
-            headers["x-pagination-next"] = str(page.following)
-        return json_response(page.threads, headers=headers)
-
-    @router.post("/threads/count")
-    def count(body: Annotated[ThreadCount, Body()]) -> Response[Any]:
-        return json_response(searches.count(tenant, body))
+    @router.post("/threads/prune")
+    def prune(body: Annotated[ThreadPrune, Body()]) -> Response[Any]:
+        return json_response({"pruned_count": prunings.prune(tenant, body)})
 
     @router.get("/threads/<thread_id>")
-    def get(thread_id: str) -> Response[Any]:
-        return json_response(threads.get(tenant, thread_id))
+    def get(thread_id: str, include: Annotated[list[str] | None, Query()] = None) -> Response[Any]:
+        wanted = {name for names in include or () for name in names.split(",")}
+        if unknown := wanted - {"ttl"}:
+            raise InvalidRequest(f"A thread includes ttl if asked to, and no {min(unknown)[:60]!r}.")
+        return json_response(threads.get(tenant, thread_id, ttl="ttl" in wanted))
 
     @router.patch("/threads/<thread_id>")
     def patch(thread_id: str, body: Annotated[ThreadPatch, Body()]) -> Response[Any]:
@@ -51,5 +51,13 @@ def routes(threads: Threads, searches: Searches, tenant: str) -> Router:
     def delete(thread_id: str) -> Response[Any]:
         threads.delete(tenant, thread_id)
         return empty_response()
+
+    @router.get("/threads/<thread_id>/storage")
+    def storage(thread_id: str) -> Response[Any]:
+        return json_response(threads.storage(tenant, thread_id))
+
+    @router.post("/threads/<thread_id>/copy")
+    def copy(thread_id: str) -> Response[Any]:
+        return json_response(copies.copy(tenant, thread_id))
 
     return router

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from crewline import locations
-from crewline.local import bundles, clouds, handlers, servers, stacks, states, templates
+from crewline.local import bundles, clouds, handlers, invocations, servers, stacks, states, templates
 from crewline.local.failures import LocalServiceError
-from crewline.local.frontdoor import FrontDoor
+from crewline.local.frontdoor import Answer, FrontDoor
 from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
 from crewline.settings import environment, read_settings
 
@@ -77,8 +77,11 @@ def serve(
         outputs = _deploy(cloud, manifest, variables, functions=functions, template=template)
         os.environ.update({**variables, **_STRICT, **_settings(outputs, manifest), **cloud.environment})
         stack.enter_context(chdir(manifest.folder))
+        answers: dict[str, Answer] = {}
+        os.environ["AWS_ENDPOINT_URL_LAMBDA"] = stack.enter_context(invocations.served(answers))
+        answers |= handlers.load_answers(functions, _ANSWERING)
         door = FrontDoor(
-            handlers.load_answers(functions, _ANSWERING),
+            answers,
             max_body_bytes=read_settings(os.environ).max_body_bytes,
         )
         url = f"http://{clouds.LOOPBACK}:{listener.getsockname()[1]}"
@@ -142,6 +145,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         bucket=outputs.bucket,
         run_queue_url=outputs.run_queue_url,
         webhook_queue_url=outputs.webhook_queue_url,
+        crew_function="crew",
         manifest=str(manifest.path),
     )
 

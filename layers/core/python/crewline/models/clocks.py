@@ -26,6 +26,11 @@ def iso(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="microseconds")
 
 
+def milliseconds(text: str) -> int:
+    """Read a time as the API spells it; the inverse of `iso`."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
 def new_id() -> str:
     """Make the id of a thread or run: a uuid7, so that ids sort by creation."""
     return str(uuid7())

@@ -13,6 +13,8 @@ GRACE_MS: Final = 15_000
 """How long a run that was started or handed over may stay unclaimed."""
 MOST_WAITING: Final = 32
 """Runs that may wait on one thread."""
+DRAFT_MS: Final = 960_000
+"""How long a draft may take; no invocation lives longer. What is left of it is purged then."""
 MOST_ATTEMPTS: Final = 3
 """Claims without progress, after which a run is given up."""
 
@@ -87,8 +89,12 @@ class Lease:
     """The root that the head builds on: whoever reads the head need not look further back."""
     newest: str | None = None
     """The highest checkpoint id of any namespace: later ids must be above it."""
+    pruned: int = 0
+    """Counts prunings: whoever reads many records finds out that some went meanwhile."""
     deleted: int | None = None
     """When the thread was deleted; the item stays as its tombstone."""
+    draft: str | None = None
+    """Random token of who writes a thread that nobody sees yet; until then it counts as deleted."""
     purged: bool = False
     """Nothing of the deleted thread is left; its id may be used again."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import orjson
 from dotenv import dotenv_values
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
 from crewline.models.cors import CorsPolicy
+from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
 
 FILENAME = "langgraph.json"
@@ -28,8 +30,15 @@ class _Serde(BaseModel):
     allowed_msgpack_modules: list[tuple[str, ...]] = Field(default_factory=list)
 
 
+class _Ttl(BaseModel):
+    # sweep_interval_minutes is read by nobody: the sweeper looks every minute, at what is due alone.
+    strategy: Strategy = "delete"
+    default_ttl: Annotated[float, Field(gt=0, le=LONGEST_TTL)] | None = None
+
+
 class _Checkpointer(BaseModel):
     serde: _Serde = Field(default_factory=_Serde)
+    ttl: _Ttl = Field(default_factory=_Ttl)
 
 
 class _Http(BaseModel):
@@ -72,6 +81,8 @@ class Manifest:
     """Variables for the crews' process, or the file that lists them; see `project_environment`."""
     allowed_types: tuple[tuple[str, ...], ...] = ()
     """Types (module, name) that checkpoints may bring back as objects, beside the state schemas'."""
+    expiry: Expiry | None = None
+    """When threads that nobody said more of end by themselves."""
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     """Where webhooks may go, and what is sent along."""
     cors: CorsPolicy | None = None
@@ -108,6 +119,7 @@ def read_manifest(path: Path) -> Manifest:
         raise BadManifest(f"{path} is not valid JSON: {exc}.") from exc
     except ValidationError as exc:
         raise BadManifest(f"{path}: {describe(exc)}.") from exc
+    ttl = parsed.checkpointer.ttl
     crews = {name: _entry(path, name, graph) for name, graph in parsed.graphs.items()}
     return Manifest(
         path=path,
@@ -115,6 +127,7 @@ def read_manifest(path: Path) -> Manifest:
         import_folders=tuple(_import_folders(path.parent, parsed.dependencies)),
         env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
         allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
+        expiry=Ttl(ttl=ttl.default_ttl, strategy=ttl.strategy).expiry if ttl.default_ttl else None,
         webhooks=parsed.webhooks or WebhookPolicy(),
         cors=parsed.http.cors,
     )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from crewline.models.clocks import iso, milliseconds
+
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+Strategy = Literal["delete", "keep_latest"]
+"""What becomes of a thread that is pruned or expires: it goes, or keeps its newest state alone."""
+LARGEST_PRUNE = 1_000
+"""Threads of one `POST /threads/prune`: 90 seconds of work for the control plane at most."""
+LONGEST_TTL = 10 * 366 * 24 * 60
+"""Minutes that a thread may live unused: ten years."""
 Metadata = Annotated[dict[Annotated[str, Field(min_length=1, max_length=255)], Any], Field(max_length=100)]
 MOST_METADATA_KEYS: Final = 48
 """Of a thread, beside the two that its runs set, and of a patch: 100 writes replace or remove every entry."""
@@ -24,6 +32,40 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """When a thread ends by itself, and how."""
+
+    after_s: int
+    """Seconds after it was last used."""
+    strategy: Strategy = "delete"
+
+
+class Ttl(Wire):
+    """A time to live as a client names it."""
+
+    ttl: Annotated[float, Field(gt=0, le=LONGEST_TTL)]
+    """Minutes after the thread was last used."""
+    strategy: Strategy = "delete"
+    """What becomes of it then."""
+
+    @property
+    def expiry(self) -> Expiry:
+        """The same in seconds, one at least."""
+        return Expiry(after_s=max(1, round(self.ttl * 60)), strategy=self.strategy)
+
+
+TtlBody = Ttl | Annotated[float, Field(gt=0, le=LONGEST_TTL)]
+"""A time to live, or its minutes alone."""
+
+
+def expiry_of(ttl: Ttl | float | None) -> Expiry | None:
+    """Read a time to live in either form."""
+    if isinstance(ttl, int | float):
+        ttl = Ttl(ttl=ttl)
+    return ttl.expiry if ttl else None
+
+
 class ThreadCreate(Wire):
     """Body of `POST /threads`."""
 
@@ -35,6 +77,8 @@ class ThreadCreate(Wire):
     """What to do when the id is taken: 409, or answer with the thread that is there."""
     graph_id: str | None = None
     """The crew whose state the thread will hold, before its first run."""
+    ttl: TtlBody | None = None
+    """When the thread ends by itself; what the manifest says when absent."""
 
 
 class ThreadPatch(Wire):
@@ -42,6 +86,8 @@ class ThreadPatch(Wire):
 
     metadata: ThreadMetadata = Field(default_factory=dict)
     """Merged into the metadata that is there, key by key."""
+    ttl: TtlBody | None = None
+    """When the thread ends by itself from now on; as before when absent."""
 
 
 class QuestionWire(TypedDict):
@@ -49,6 +95,15 @@ class QuestionWire(TypedDict):
 
     id: str
     value: Any
+
+
+class TtlWire(TypedDict):
+    """When a thread ends by itself."""
+
+    strategy: Strategy
+    ttl_minutes: float
+    expires_at: str
+    """Unless it is used before."""
 
 
 class ThreadWire(TypedDict):
@@ -64,6 +119,43 @@ class ThreadWire(TypedDict):
     error: Any
     values: Any
     interrupts: dict[str, list[QuestionWire]]
+    ttl: NotRequired[TtlWire | None]
+    """Only where it was asked for with `include=ttl`."""
+
+
+class PartWire(TypedDict):
+    """How much there is of one kind."""
+
+    count: int
+    bytes: int
+
+
+class StorageWire(TypedDict):
+    """What a thread's checkpoints take, as they are stored: compressed."""
+
+    thread_id: str
+    total_bytes: int
+    checkpoints: PartWire
+    """Records in the table; each holds what is new in its checkpoint, with small values."""
+    channel_values: PartWire
+    """Records that are large, in S3."""
+    pending_writes: PartWire
+    """Writes of tasks that no record carries."""
+
+
+class PruneWire(TypedDict):
+    """What was pruned."""
+
+    pruned_count: int
+
+
+class ThreadPrune(Wire):
+    """Body of `POST /threads/prune`."""
+
+    thread_ids: Annotated[list[str], Field(max_length=LARGEST_PRUNE)]
+    """The threads; those that are not there are passed over."""
+    strategy: Strategy = "delete"
+    """Remove them, or everything of them but their newest state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +172,22 @@ class Thread:
     error: Mapping[str, Any] | None = None
     listed: bool = True
     """Whether lists and searches show it: not so the private thread of a stateless run."""
+    expiry: Expiry | None = None
+
+    @property
+    def expires_ms(self) -> int:
+        """When it ends if nobody uses it any more; milliseconds since the epoch."""
+        return milliseconds(self.updated_at) + (self.expiry.after_s * 1000 if self.expiry else 0)
+
+    def ttl(self) -> TtlWire | None:
+        """Spell as the API does when it ends by itself."""
+        if self.expiry is None:
+            return None
+        return {
+            "strategy": self.expiry.strategy,
+            "ttl_minutes": self.expiry.after_s / 60,
+            "expires_at": iso(self.expires_ms),
+        }
 
     def wire(self, values: Any, interrupts: Mapping[str, list[QuestionWire]]) -> ThreadWire:
         """Spell the thread as the API answers it.

@@ -7,14 +7,13 @@ it before that goes, and records go newest first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from crewline.checkpoints.codec import seal_record, seal_writes
 from crewline.checkpoints.records import LateWrites, Sealed, Snapshot, Write
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change, Delete, Put
-from crewline.store.items import Item
 from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Table
@@ -96,7 +95,7 @@ class Checkpoints:
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
             dropped = {one.record.checkpoint_id for one in snapshots if wrote(one)}
             others = [one for one in snapshots if one.record.checkpoint_id not in dropped]
-            self._drop(tenant, thread_id, snapshots, dropped - _with_ancestors(others, snapshots, missing))
+            self._drop(tenant, thread_id, snapshots, dropped - with_ancestors(others, snapshots, missing))
 
     def keep_latest(self, tenant: str, thread_id: str, missing: Callable[[Snapshot], frozenset[str]]) -> None:
         """Remove every checkpoint but the newest of each namespace, and what its state lives in.
@@ -112,7 +111,7 @@ class Checkpoints:
         """
         for namespace in self._records.namespaces(tenant, thread_id):
             snapshots = list(self._records.newest_first(tenant, thread_id, namespace))
-            kept = _with_ancestors(snapshots[:1], snapshots, missing)
+            kept = with_ancestors(snapshots[:1], snapshots, missing)
             dropped = {one.record.checkpoint_id for one in snapshots} - kept
             self._drop(tenant, thread_id, snapshots, dropped)
 
@@ -123,10 +122,7 @@ class Checkpoints:
             Unavailable: DynamoDB or S3 did not answer; what was copied stays, and copying again is harmless.
             CorruptRecord: A large value is missing or was altered.
         """
-        self._write(
-            self._copied(tenant, source, target, item, expires_s)
-            for item in self._records.living(tenant, source)
-        )
+        self._write(self._records.copied(tenant, source, target, expires_s=expires_s))
 
     def renew(
         self,
@@ -147,38 +143,22 @@ class Checkpoints:
             CorruptRecord: A stored body does not decode.
         """
         snapshots = list(self._records.newest_first(tenant, thread_id, namespace, upto=upto))
-        kept = _with_ancestors(snapshots[:1], snapshots, missing)
+        kept = with_ancestors(snapshots[:1], snapshots, missing)
         entries: list[Sealed] = []
         for one in reversed([one for one in snapshots if one.record.checkpoint_id in kept]):
             entries.append(seal_record(one.record, expires_s=expires_s)[0])
             entries += _as_late(one, one.writes, expires_s)
         self._write(self._records.put(tenant, thread_id, entry) for entry in entries)
 
-    def _copied(self, tenant: str, source: str, target: str, item: Item, expires_s: int | None) -> Put:
-        content: dict[str, Any] = {name: item[name] for name in ("body", "blob") if name in item}
-        if self._blobs and "blob" in content:
-            self._blobs.put(tenant, target, self._blobs.get(tenant, source, content["blob"]))
-        key = Key(keys.thread_partition(tenant, target), item[keys.SORT])
-        return Put(key=key, item={**content, keys.TTL: expires_s if keys.TTL in item else None})
-
     def _drop(self, tenant: str, thread_id: str, snapshots: Sequence[Snapshot], dropped: set[str]) -> None:
         if not dropped:
             return
-        by_id = {one.record.checkpoint_id: one for one in snapshots}
-        entries: list[Sealed] = []
-        for one in reversed(snapshots):
-            record = one.record
-            if record.checkpoint_id in dropped:
-                if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
-                    parent = by_id[record.parent_id]
-                    entries += _as_late(parent, record.parent_writes, parent.link.expires_s)
-            elif _builds_on(one, by_id, dropped):
-                entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
+        entries = entries_without(snapshots, dropped)
         self._write([self._records.put(tenant, thread_id, entry) for entry in entries])
         gone = [
             key
             for key in self._records.keys_of(tenant, thread_id)
-            if _belongs(key, keys.namespace_prefix(snapshots[0].record.namespace), dropped)
+            if belongs(key, keys.namespace_prefix(snapshots[0].record.namespace), dropped)
         ]
         self._delete(reversed(gone))
 
@@ -200,7 +180,7 @@ class Checkpoints:
         self._write(Delete(key=key) for key in found)
 
 
-def _with_ancestors(
+def with_ancestors(
     ends: Sequence[Snapshot], snapshots: Sequence[Snapshot], missing: Callable[[Snapshot], frozenset[str]]
 ) -> set[str]:
     """Find some checkpoints, each with its ancestors back to where every channel has had a value."""
@@ -217,6 +197,29 @@ def _with_ancestors(
             passed.add(place)
             cursor = by_id.get(cursor.record.parent_id or "") if wanted else None
     return {checkpoint_id for checkpoint_id, _ in passed}
+
+
+def entries_without(snapshots: Sequence[Snapshot], dropped: set[str]) -> list[Sealed]:
+    """Make what has to be written before some checkpoints of a namespace can go: what stays is whole without them.
+
+    Args:
+        snapshots: All checkpoints of the namespace, the newest first.
+        dropped: The ids of those that are to go.
+
+    Returns:
+        Roots in place of the differences that build on them, and writes that ride in them; oldest first.
+    """
+    by_id = {one.record.checkpoint_id: one for one in snapshots}
+    entries: list[Sealed] = []
+    for one in reversed(snapshots):
+        record = one.record
+        if record.checkpoint_id in dropped:
+            if record.parent_id in by_id and record.parent_id not in dropped and record.parent_writes:
+                parent = by_id[record.parent_id]
+                entries += _as_late(parent, record.parent_writes, parent.link.expires_s)
+        elif _builds_on(one, by_id, dropped):
+            entries.append(seal_record(record, expires_s=one.link.expires_s)[0])
+    return entries
 
 
 def _builds_on(one: Snapshot, by_id: dict[str, Snapshot], dropped: set[str]) -> bool:
@@ -247,7 +250,8 @@ def _as_late(one: Snapshot, writes: Sequence[Write], expires_s: int | None) -> l
     ]
 
 
-def _belongs(key: Key, prefix: str, checkpoint_ids: set[str]) -> bool:
+def belongs(key: Key, prefix: str, checkpoint_ids: set[str]) -> bool:
+    """Tell whether a key is that of some checkpoints of a namespace, or of their late writes."""
     return (
         key.sort.startswith(prefix)
         and key.sort.removeprefix(prefix).partition(keys.LATE_INFIX)[0] in checkpoint_ids

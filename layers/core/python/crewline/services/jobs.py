@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 
-from crewline.errors import StaleOwner
+from crewline.errors import NotFound, StaleOwner, ThreadBusy
 from crewline.models.clocks import Clock
 from crewline.models.leases import MOST_ATTEMPTS, Claim, Lease
 from crewline.models.runs import Run
 from crewline.observability import run_fields
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
+from crewline.services.prunings import Prunings
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
-from crewline.store.queues import PurgeJob, RunJob, RunQueue, delay_until, parse_job
+from crewline.store.queues import PruneJob, PurgeJob, RunJob, RunQueue, delay_until, parse_job
 
 NO_PROGRESS: Final = (
     f"{MOST_ATTEMPTS} workers in a row ended before its next superstep was done; look for their logs, and for "
@@ -41,6 +43,7 @@ class Jobs:
         endings: Endings,
         runs: Runs,
         threads: Threads,
+        prunings: Prunings,
         queue: RunQueue,
         executor: Executor,
         clock: Clock,
@@ -52,6 +55,7 @@ class Jobs:
         self._clock = clock
         self._runs = runs
         self._threads = threads
+        self._prunings = prunings
         self._executor = executor
         self._logger = logger
 
@@ -70,6 +74,9 @@ class Jobs:
                 self._run(job)
             case PurgeJob() as job:
                 self._threads.purge(job.tenant, job.thread_id)
+            case PruneJob() as job:
+                with suppress(NotFound, ThreadBusy):  # it was used since, and expires anew
+                    self._prunings.keep_latest(job.tenant, job.thread_id)
 
     def _run(self, job: RunJob) -> None:
         claim = self._leases.claim(job.tenant, job.thread_id, job.run_id)

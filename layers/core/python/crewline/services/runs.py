@@ -445,6 +445,7 @@ class Runs:
             metadata=run.crew,
             config=run.kwargs["config"],
             listed=not private,
+            expiry=None if private else self._threads.expiry,
         )
         row = threads.create(tenant, thread, token=run.run_id)
         changes: list[Change] = [start, row, *entries.of_new(tenant, thread)]

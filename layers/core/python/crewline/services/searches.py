@@ -49,10 +49,8 @@ class Page:
     """One page of a search."""
 
     threads: Sequence[FoundThread]
-    total: int
-    """How many threads there are up to the end of this page, and one more when others follow."""
-    following: int | None
-    """The offset of the next page; None when nothing follows."""
+    more: bool
+    """Whether others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +138,7 @@ class Searches:
             CorruptRecord: A newest checkpoint does not decode.
         """
         found, more = self._find(tenant, query)
-        end = query.offset + len(found)
-        return Page(self._shown(tenant, query, found), end + more, end if more else None)
+        return Page(self._shown(tenant, query, found), more)
 
     def count(self, tenant: str, query: ThreadCount) -> int:
         """Count threads.

@@ -22,7 +22,16 @@ from crewline.models.leases import GRACE_MS, MOST_ATTEMPTS, Lease
 from crewline.services.jobs import NO_PROGRESS
 from crewline.store import keys, leases
 from crewline.store.keys import Key
-from crewline.store.queues import RECEIVES, DeadLetter, DeadLetters, PurgeJob, RunJob, RunQueue, parse_job
+from crewline.store.queues import (
+    RECEIVES,
+    DeadLetter,
+    DeadLetters,
+    PruneJob,
+    PurgeJob,
+    RunJob,
+    RunQueue,
+    parse_job,
+)
 from crewline.store.table import Table
 
 MAX_DEAD_LETTERS: Final = 100
@@ -42,7 +51,9 @@ _DEAD_LETTER: Final = (
     "its logs may."
 )
 
-_Did = Literal["redispatched", "given_up", "purges", "published", "dead_letters", "failed", "nothing"]
+_Did = Literal[
+    "redispatched", "given_up", "purges", "published", "expired", "dead_letters", "failed", "nothing"
+]
 _T = TypeVar("_T")
 
 
@@ -58,6 +69,13 @@ class Outbox(Protocol):
 
     def publish(self, key: Key) -> None:
         """Publish an item and remove it; does nothing when somebody else has."""
+
+
+class Expiries(Protocol):
+    """Ends threads whose time is over."""
+
+    def expire(self, key: Key) -> bool:
+        """Look at a thread that may have expired; True when it had."""
 
 
 class Deliveries(Protocol):
@@ -85,6 +103,8 @@ class Swept:
     """Deleted threads whose purge was sent again."""
     published: int = 0
     """Items of the outbox."""
+    expired: int = 0
+    """Threads whose time was over."""
     dead_letters: int = 0
     """Dead letters that were settled."""
     failed: int = 0
@@ -104,6 +124,7 @@ class Sweeper:
         dead_letters: DeadLetters,
         endings: Endings,
         outbox: Outbox,
+        expiries: Expiries,
         clock: Clock,
         logger: Logger,
     ) -> None:
@@ -112,6 +133,7 @@ class Sweeper:
         self._dead_letters = dead_letters
         self._endings = endings
         self._outbox = outbox
+        self._expiries = expiries
         self._clock = clock
         self._logger = logger
 
@@ -125,8 +147,15 @@ class Sweeper:
             What was done. Whoever asked for the sweep looks at `failed`.
         """
         done: Counter[str] = Counter()
-        complete = self._sweep_dead_letters(done, remaining_ms) and all(
-            self._sweep_shard(shard, done, remaining_ms) for shard in self._shards()
+        complete = (
+            self._sweep_dead_letters(done, remaining_ms)
+            and all(
+                self._sweep_shard(shard, done, remaining_ms) for shard in self._turned(keys.flight_shards())
+            )
+            and all(
+                self._sweep_expiring(shard, done, remaining_ms)
+                for shard in self._turned(keys.expiry_shards())
+            )
         )
         del done["nothing"]
         return Swept(**done, complete=complete)
@@ -138,6 +167,14 @@ class Sweeper:
         latest = keys.flight_time(self._clock() - GRACE_MS)
         found = self._table.query_index(keys.LEASES_IN_FLIGHT, shard, at_most=latest)
         return self._each(found, self._take_up, done, remaining_ms)
+
+    def _sweep_expiring(self, shard: str, done: Counter[str], remaining_ms: Callable[[], int]) -> bool:
+        latest = keys.flight_time(self._clock())
+        found = self._table.query_index(keys.THREADS_EXPIRING, shard, at_most=latest)
+        return self._each(found, self._expire, done, remaining_ms)
+
+    def _expire(self, key: Key) -> _Did:
+        return "expired" if self._expiries.expire(key) else "nothing"
 
     def _each(
         self,
@@ -164,9 +201,8 @@ class Sweeper:
             self._logger.exception("item not swept", item=item)
             return "failed"
 
-    def _shards(self) -> tuple[str, ...]:
+    def _turned(self, shards: tuple[str, ...]) -> tuple[str, ...]:
         """Begin with another shard each minute: one that takes all the time must not hide the others."""
-        shards = keys.flight_shards()
         first = self._clock() // _PERIOD_MS % len(shards)
         return shards[first:] + shards[:first]
 
@@ -211,6 +247,9 @@ class Sweeper:
             case PurgeJob() as job:
                 # Its tombstone is in the index until the purge is over, and is found there.
                 self._logger.error("purge came to nothing", **job.model_dump())
+            case PruneJob() as job:
+                # Its thread is in the index as long as it lives, and expires again.
+                self._logger.error("pruning came to nothing", **job.model_dump())
             case None:
                 self._logger.error("dead letter is no job; it stays", message_id=letter.message_id)
                 return "nothing"
@@ -232,7 +271,7 @@ def _left_lying(lease: Lease, now: int) -> bool:
     return minutes & (minutes - 1) == 0 or minutes % _RARELY == 0
 
 
-def _job_in(letter: DeadLetter) -> RunJob | PurgeJob | None:
+def _job_in(letter: DeadLetter) -> RunJob | PurgeJob | PruneJob | None:
     try:
         return parse_job(letter.body)
     except ValidationError:

@@ -16,17 +16,20 @@ from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
 from crewline.errors import Conflict, InvalidRequest, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
-from crewline.models.leases import Lease
+from crewline.models.leases import DRAFT_MS, Lease
 from crewline.models.threads import (
     CREW_KEYS,
     MOST_METADATA_KEYS,
+    Expiry,
     QuestionWire,
+    StorageWire,
     Thread,
     ThreadCreate,
     ThreadPatch,
     ThreadWire,
+    expiry_of,
 )
-from crewline.store import entries, idempotency, keys, leases, threads
+from crewline.store import drafts, entries, idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Delete, Write
 from crewline.store.idempotency import Made, Once
@@ -48,12 +51,23 @@ _LARGEST_FIELD: Final = 64 * 1024
 class Threads:
     """The threads of all tenants; safe for many threads."""
 
-    def __init__(self, table: Table, blobs: Blobs, records: Records, queue: RunQueue, clock: Clock) -> None:
+    def __init__(
+        self,
+        table: Table,
+        blobs: Blobs,
+        records: Records,
+        queue: RunQueue,
+        clock: Clock,
+        *,
+        expiry: Expiry | None = None,
+    ) -> None:
         self._table = table
         self._blobs = blobs
         self._records = records
         self._queue = queue
         self._clock = clock
+        self.expiry = expiry
+        """When threads that nobody said more of end by themselves."""
 
     def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> ThreadWire:
         """Make a thread.
@@ -75,32 +89,20 @@ class Threads:
             NotFound: The thread that the first such request made has been deleted.
             Unavailable: DynamoDB did not answer; the thread may or may not be there.
         """
-        now = iso(self._clock())
-        metadata = dict(body.metadata or {})
-        if body.graph_id:
-            metadata["graph_id"] = body.graph_id
-        _check_metadata(metadata)
-        thread_id = parse_id(body.thread_id, "thread") if body.thread_id else new_id()
-        thread = Thread(
-            thread_id=thread_id,
-            created_at=now,
-            updated_at=now,
-            state_updated_at=now,
-            status="idle",
-            metadata=metadata,
-        )
+        thread = self.new(body)
+        thread_id = thread.thread_id
         token = uuid4().hex
         changes: list[Write] = [threads.create(tenant, thread, token=token), *entries.of_new(tenant, thread)]
         if body.thread_id:
             changes.append(leases.unearth(tenant, thread_id))
         if once:
-            made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=now)
+            made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=thread.created_at)
             changes.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
             self._write(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
-                return self._repeated(tenant, once, idempotency.from_item(item))
+                return self.repeated(tenant, once, idempotency.from_item(item))
             if 0 not in exc.items:
                 raise Conflict(
                     f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
@@ -114,6 +116,28 @@ class Threads:
                 f"Thread {thread_id} exists already; pass if_exists='do_nothing' to use it as it is."
             ) from exc
         return thread.wire(None, {})
+
+    def new(self, body: ThreadCreate) -> Thread:
+        """Describe the thread that a request asks for; nothing is written.
+
+        Raises:
+            InvalidRequest: The id is no UUID, or there are too many keys.
+            TooLarge: The metadata is too large.
+        """
+        now = iso(self._clock())
+        metadata = dict(body.metadata or {})
+        if body.graph_id:
+            metadata["graph_id"] = body.graph_id
+        _check_metadata(metadata)
+        return Thread(
+            thread_id=parse_id(body.thread_id, "thread") if body.thread_id else new_id(),
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            status="idle",
+            metadata=metadata,
+            expiry=expiry_of(body.ttl) or self.expiry,
+        )
 
     def read(self, tenant: str, thread_id: str) -> tuple[Thread, Lease]:
         """Read a thread's row and lease, as they are now.
@@ -139,8 +163,8 @@ class Threads:
         asked = project_interrupts(snapshot.writes) if snapshot else {}
         return [question["id"] for questions in asked.values() for question in questions]
 
-    def get(self, tenant: str, thread_id: str) -> ThreadWire:
-        """Show a thread with its values and open questions.
+    def get(self, tenant: str, thread_id: str, *, ttl: bool = False) -> ThreadWire:
+        """Show a thread with its values and open questions, and if asked for when it ends by itself.
 
         Raises:
             InvalidRequest: The id is no UUID.
@@ -149,10 +173,33 @@ class Threads:
             CorruptRecord: Its newest checkpoint does not decode.
         """
         thread, lease = self.read(tenant, thread_id)
-        return self.show(tenant, thread, lease)
+        shown = self.show(tenant, thread, lease)
+        return {**shown, "ttl": thread.ttl()} if ttl else shown
+
+    def storage(self, tenant: str, thread_id: str) -> StorageWire:
+        """Tell how many bytes the checkpoints of a thread take.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        thread_id = self._row(tenant, thread_id).thread_id
+        sizes = self._blobs.sizes(tenant, thread_id)
+        found = list(self._records.storage(tenant, thread_id))
+        blobs = [sizes.get(keys.blob(tenant, thread_id, blob), 0) for _, _, blob in found if blob]
+        records = [size for late, size, blob in found if not late and not blob]
+        writes = [size for late, size, blob in found if late and not blob]
+        return {
+            "thread_id": thread_id,
+            "total_bytes": sum(records) + sum(blobs) + sum(writes),
+            "checkpoints": {"count": len(records), "bytes": sum(records)},
+            "channel_values": {"count": len(blobs), "bytes": sum(blobs)},
+            "pending_writes": {"count": len(writes), "bytes": sum(writes)},
+        }
 
     def patch(self, tenant: str, thread_id: str, body: ThreadPatch) -> None:
-        """Merge metadata into a thread's, key by key.
+        """Merge metadata into a thread's, key by key; set when it ends by itself.
 
         Raises:
             InvalidRequest: The id is no UUID, or the thread would have too many keys.
@@ -170,6 +217,7 @@ class Threads:
                 thread,
                 body.metadata,
                 updated_at=iso(self._clock()),
+                expiry=expiry_of(body.ttl),
                 most=MOST_METADATA_KEYS + len(CREW_KEYS) - added if added else None,
             )
             try:
@@ -201,8 +249,22 @@ class Threads:
                 pause(attempt)
         else:
             raise Unavailable(f"The metadata of thread {thread_id} kept changing; try again in a moment.")
-        with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
-            self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
+        self._send_purge(tenant, thread_id)
+
+    def expire(self, tenant: str, thread: Thread) -> None:
+        """Delete a thread that nobody has used for its time.
+
+        Args:
+            tenant: Whose thread.
+            thread: Its row as it was read.
+
+        Raises:
+            Refused: Somebody has used it since, or does.
+            Unavailable: DynamoDB did not answer.
+        """
+        burial = leases.bury(tenant, thread.thread_id, now=self._clock(), idle=True)
+        self._table.transact([*threads.delete(tenant, thread, unused=True), burial])
+        self._send_purge(tenant, thread.thread_id)
 
     def purge(self, tenant: str, thread_id: str) -> None:
         """Remove what is left of a deleted thread; repeatable, and harmless for any other thread.
@@ -211,7 +273,7 @@ class Threads:
             Unavailable: DynamoDB or S3 did not answer; the message comes again.
         """
         lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
-        if not lease.deleted or lease.purged:
+        if not lease.deleted or lease.purged or not self._given_up(tenant, thread_id, lease):
             return
         deleted = lease.deleted
         buried = leases.still_buried(tenant, thread_id, deleted=deleted)
@@ -240,6 +302,23 @@ class Threads:
             raise not_found(thread_id)
         return threads.from_item(item)
 
+    def _send_purge(self, tenant: str, thread_id: str) -> None:
+        with suppress(Unavailable):  # it is deleted: the sweeper finds the tombstone, and sends the message
+            self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
+
+    def _given_up(self, tenant: str, thread_id: str, lease: Lease) -> bool:
+        """Tell whether nobody writes what is to be purged; a draft whose time is over is given up here."""
+        if lease.draft is None:
+            return True
+        now = self._clock()
+        if (lease.deleted or now) + DRAFT_MS > now:
+            return False
+        try:
+            self._table.write(drafts.give_up(tenant, thread_id, token=lease.draft, now=now))
+        except Refused:
+            return False  # completed after all, or given up by another delivery, which goes on
+        return True
+
     def _leftovers(self, tenant: str, thread_id: str) -> Iterator[Key]:
         partition = keys.thread_partition(tenant, thread_id)
         for item in self._table.query(partition, keys_only=True):
@@ -256,7 +335,14 @@ class Threads:
         for item in self._table.query(events, keys_only=True):
             yield Key(events, item[keys.SORT])
 
-    def _repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
+    def repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
+        """Answer a request that was made before with the thread that it made then.
+
+        Raises:
+            Conflict: It was another request with the same key.
+            NotFound: The thread has been deleted.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
         if made.digest != once.digest:
             raise Conflict(
                 f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."

@@ -1,10 +1,15 @@
-"""Large values in S3: content-addressed within their thread, checked when they are read."""
+"""Large values in S3, each an object of one item of its thread, checked when they are read.
+
+A name is the digest of the bytes and a random part: nothing is ever written under the name of an
+object that somebody is about to delete.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -27,31 +32,29 @@ class Blobs:
         self._bucket = bucket
 
     def put(self, tenant: str, thread_id: str, content: bytes) -> str:
-        """Store bytes before anything points at them; storing the same bytes again is harmless.
+        """Store bytes before anything points at them; what nothing points at goes with the thread.
 
         Returns:
-            Their digest, by which `get` finds them.
+            Their name, by which `get` finds them: the one item that has it owns them.
 
         Raises:
             Unavailable: S3 did not take them.
         """
-        digest = hashlib.sha256(content).hexdigest()
+        name = f"{hashlib.sha256(content).hexdigest()}-{uuid4().hex[:16]}"
         try:
-            self._client.put_object(
-                Bucket=self._bucket, Key=keys.blob(tenant, thread_id, digest), Body=content
-            )
+            self._client.put_object(Bucket=self._bucket, Key=keys.blob(tenant, thread_id, name), Body=content)
         except (ClientError, BotoCoreError) as exc:
             raise Unavailable("S3 did not take a large value; try again in a moment.") from exc
-        return digest
+        return name
 
-    def get(self, tenant: str, thread_id: str, digest: str) -> bytes:
+    def get(self, tenant: str, thread_id: str, name: str) -> bytes:
         """Read bytes and check them against their digest.
 
         Raises:
             CorruptRecord: They are not there, or are not what was stored.
             Unavailable: S3 did not answer.
         """
-        key = keys.blob(tenant, thread_id, digest)
+        key = keys.blob(tenant, thread_id, name)
         try:
             content = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
         except ClientError as exc:
@@ -62,7 +65,7 @@ class Blobs:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc
         except BotoCoreError as exc:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc
-        if hashlib.sha256(content).hexdigest() != digest:
+        if hashlib.sha256(content).hexdigest() != name.partition("-")[0]:
             raise CorruptRecord(f"Thread {thread_id} points at the object {key}, whose content was altered.")
         return content
 
@@ -72,10 +75,18 @@ class Blobs:
         Raises:
             Unavailable: S3 did not answer.
         """
+        return list(self.sizes(tenant, thread_id))
+
+    def sizes(self, tenant: str, thread_id: str) -> dict[str, int]:
+        """Tell the bytes of each of a thread's blobs, by object key.
+
+        Raises:
+            Unavailable: S3 did not answer.
+        """
         prefix = keys.blob_prefix(tenant, thread_id)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         try:
-            return [found["Key"] for page in pages for found in page.get("Contents", [])]
+            return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
         except (ClientError, BotoCoreError) as exc:
             raise Unavailable("S3 did not answer; try again in a moment.") from exc
 

@@ -37,6 +37,8 @@ _CONFIG: Final = Config(
     response_checksum_validation="when_required",
 )
 
+_PATIENT: Final = _CONFIG.merge(Config(read_timeout=75, retries={"total_max_attempts": 1}))
+"""For functions: one that loads its crews takes its time, and what it does must not be asked for twice."""
 _CREATION: Final = threading.Lock()
 """A session is not safe for two threads that make clients; the clients are safe to share."""
 
@@ -76,6 +78,14 @@ def client(
 ) -> SQSClient: ...
 @overload
 def client(
+    service: Literal["lambda"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> Any: ...
+@overload
+def client(
     service: Literal["cloudformation"],
     *,
     endpoint_url: str | None = ...,
@@ -113,7 +123,7 @@ def client(
             aws_access_key_id=credentials and credentials.access_key,
             aws_secret_access_key=credentials and credentials.secret_key,
             aws_session_token=credentials and credentials.token,
-            config=_CONFIG,
+            config=_PATIENT if service == "lambda" else _CONFIG,
         )
         model = made.meta.service_model
         for name in model.operation_names:

@@ -123,6 +123,11 @@ def record(tenant: str, thread_id: str, namespace: str, checkpoint_id: str) -> K
     return Key(thread_partition(tenant, thread_id), f"{namespace_prefix(namespace)}{checkpoint_id}")
 
 
+def checkpoint_of(sort: str) -> str:
+    """Tell which checkpoint a record, or late writes, belong to, by their sort key."""
+    return sort.removeprefix(RECORD_PREFIX).split("#")[1]
+
+
 def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str, place: str) -> Key:
     """Locate writes of one task that did not ride in a child record; sorts after its record.
 
@@ -292,7 +297,7 @@ def flight_shards() -> tuple[str, ...]:
 
 
 def flight_time(milliseconds: int) -> str:
-    """Spell a time as it sorts in the index of leases in flight."""
+    """Spell a time as it sorts in the indexes that the sweeper reads."""
     return f"{milliseconds:015d}"
 
 
@@ -311,9 +316,31 @@ def is_outbox(key: Key) -> bool:
 
 
 def expiring(thread_id: str, expires_ms: int) -> dict[str, str]:
-    """Spell the attributes that show a thread with a ttl to the sweeper."""
+    """Spell the attributes that show a thread to the sweeper when it may have expired.
+
+    They say when to look, not when it ends: using a thread writes nothing here, and the sweeper that
+    finds it used since puts the entry off.
+    """
     index = THREADS_EXPIRING
-    return {index.partition: f"X#{_shard(thread_id)}", index.sort: f"{expires_ms:015d}"}
+    return {index.partition: f"X#{_shard(thread_id)}", index.sort: flight_time(expires_ms)}
+
+
+def expiry_shards() -> tuple[str, ...]:
+    """Name every partition of the index of threads that expire."""
+    return tuple(f"X#{shard}" for shard in range(SHARDS))
+
+
+def thread_of(key: Key) -> tuple[str, str]:
+    """Tell whose row a key locates: tenant and thread.
+
+    Raises:
+        ValueError: It locates something else.
+    """
+    kind, _, rest = key.partition.partition("#")
+    if kind != "T" or key.sort != THREAD_SORT:
+        raise ValueError(f"{key} is no thread.")
+    tenant, _, thread_id = rest.partition("#")
+    return tenant, thread_id
 
 
 # ------------------------------------------------------------------ blobs in S3
@@ -324,6 +351,6 @@ def blob_prefix(tenant: str, thread_id: str) -> str:
     return f"{_partition('T', tenant, _digest(thread_id)).replace('#', '/')}/"
 
 
-def blob(tenant: str, thread_id: str, digest: str) -> str:
-    """Name the object of one large value by the SHA-256 of its bytes."""
-    return f"{blob_prefix(tenant, thread_id)}{digest}"
+def blob(tenant: str, thread_id: str, name: str) -> str:
+    """Name the object of one large value: the SHA-256 of its bytes, and what tells it from equal ones."""
+    return f"{blob_prefix(tenant, thread_id)}{name}"

@@ -21,7 +21,19 @@ from crewline.store.table import Table
 
 _FIELDS: Final = tuple(field.name for field in fields(Lease))
 _THREAD_FIELDS: Final = frozenset(
-    ("epoch", "seq", "waiting", "head", "chain", "newest", "deleted", "purged", "private", "keep_s")
+    (
+        "epoch",
+        "seq",
+        "waiting",
+        "head",
+        "chain",
+        "newest",
+        "pruned",
+        "deleted",
+        "purged",
+        "private",
+        "keep_s",
+    )
 )
 _RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELDS)
 """What the lease says of the run in flight; gone when the thread is free."""
@@ -468,7 +480,7 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
         condition=_unmoved(claim_.lease),
         parameters=_unmoved_values(claim_),
     )
@@ -508,7 +520,14 @@ def not_in_flight(tenant: str, thread_id: str, *, run_id: str) -> Check:
 
 
 def edit(
-    tenant: str, thread_id: str, lease: Lease, *, head: str, chain: str, newest: str
+    tenant: str,
+    thread_id: str,
+    lease: Lease,
+    *,
+    head: str | None,
+    chain: str | None,
+    newest: str | None,
+    pruning: bool = False,
 ) -> tuple[Update, Lease]:
     """Move the head of a free thread to records that the same transaction writes.
 
@@ -516,12 +535,38 @@ def edit(
     A: read (free, head h1) ── edit ──▶ head h2      B: read (free, head h1) ── edit ──✗ head moved: B reads again
     A: read (free, head h1) ─ R: start ── edit ──✗ a run is in flight: 409
     R: read (free, head h1) ─ A: edit ── R: start ──✗ head moved: R reads again
+    P: read (free, head h1) ── edit, pruning ──▶ h1 is a root ── removes what is older, while nobody else was there
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        lease: The lease as it was read; free and not deleted.
+        head: The newest checkpoint of the root namespace, with these records.
+        chain: The root that it builds on.
+        newest: The highest checkpoint id of any namespace, with these records.
+        pruning: Records are about to go.
+
+    Returns:
+        The write, and the lease as it leaves it.
     """
-    after = replace(lease, head=head, chain=chain, newest=newest, epoch=lease.epoch + 1)
+    after = replace(
+        lease,
+        head=head,
+        chain=chain,
+        newest=newest,
+        epoch=lease.epoch + 1,
+        pruned=lease.pruned + pruning,
+    )
     update = Update(
         key=keys.lease(tenant, thread_id),
-        set={"head": head, "chain": chain, "newest": newest, "epoch": after.epoch},
+        set={
+            "head": head,
+            "chain": chain,
+            "newest": newest,
+            "epoch": after.epoch,
+            "pruned": after.pruned or None,
+        },
         condition=" AND ".join(
             (
                 "attribute_not_exists(#run)",
@@ -535,20 +580,41 @@ def edit(
     return update, after
 
 
-def bury(tenant: str, thread_id: str, *, now: int) -> Update:
+def unmoved(tenant: str, thread_id: str, lease: Lease) -> Check:
+    """Let records go only while nobody was on the thread since a pruning began.
+
+    ```
+    P: edit, pruning ──▶ epoch 5 ── removes a group ── R: start ──▶ epoch 6 ── P: removes ──✗ epoch moved: the rest stays
+    ```
+    """
+    return Check(
+        key=keys.lease(tenant, thread_id),
+        condition="attribute_not_exists(#run) AND attribute_not_exists(#deleted) AND #epoch = :epoch",
+        parameters={"epoch": lease.epoch},
+    )
+
+
+def bury(tenant: str, thread_id: str, *, now: int, idle: bool = False) -> Update:
     """Turn the lease into the tombstone of a deleted thread.
 
     ```
     W1: runs ── D: bury ──▶ no owner, epoch+1 ── W1: commit ──✗ no owner is not its owner: nothing it writes is ever seen
     D: bury, dies before the purge message ── the tombstone stays in the index of leases in flight: the sweeper sends it
+    S: finds it expired ─ R: start ── S: bury, idle ──✗ a run is in flight: it stays
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread_id: The thread.
+        now: The time.
+        idle: Only while no run is in flight.
     """
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"deleted": now, **keys.in_flight(thread_id, now)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "waiting", "private", "keep_s"),
-        condition="attribute_not_exists(#deleted)",
+        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
+        condition="attribute_not_exists(#deleted)" + (" AND attribute_not_exists(#run)" if idle else ""),
     )
 
 

@@ -38,6 +38,16 @@ class PurgeJob(BaseModel):
     thread_id: str
 
 
+class PruneJob(BaseModel):
+    """Remove all of a thread but its newest state."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["prune"] = "prune"
+    tenant: str
+    thread_id: str
+
+
 class WebhookJob(BaseModel):
     """Tell the webhook of a run that it has ended."""
 
@@ -50,10 +60,10 @@ class WebhookJob(BaseModel):
     status: RunStatus
 
 
-Job = Annotated[RunJob | PurgeJob, Field(discriminator="kind")]
+Job = Annotated[RunJob | PurgeJob | PruneJob, Field(discriminator="kind")]
 """A message of the run queue: ids only, so that what it means is read when it is done."""
 
-_JOB: TypeAdapter[RunJob | PurgeJob] = TypeAdapter(Job)
+_JOB: TypeAdapter[RunJob | PurgeJob | PruneJob] = TypeAdapter(Job)
 
 
 RECEIVES: Final = 5
@@ -71,7 +81,7 @@ def delay_until(due: int, now: int) -> int:
     return min(LONGEST_DELAY_S, max(0, math.ceil((due - now) / 1000)))
 
 
-def parse_job(body: str) -> RunJob | PurgeJob:
+def parse_job(body: str) -> RunJob | PurgeJob | PruneJob:
     """Read a message of the run queue.
 
     Raises:
@@ -116,7 +126,7 @@ class _Queue(Generic[_J]):
             raise Unavailable(f"The {self.name} did not take the message; try again in a moment.") from exc
 
 
-class RunQueue(_Queue[RunJob | PurgeJob]):
+class RunQueue(_Queue[RunJob | PurgeJob | PruneJob]):
     """The run queue; of a run that is sent twice, a claim decides."""
 
     name = "run queue"

@@ -235,6 +235,16 @@ class Records:
         for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, keys_only=True):
             yield Key(partition, item[keys.SORT])
 
+    def places_of(self, tenant: str, thread_id: str) -> Iterator[tuple[Key, str | None]]:
+        """List the keys of everything stored of a thread's checkpoints, in order, each with its large value.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        partition = keys.thread_partition(tenant, thread_id)
+        for item in self._table.query(partition, prefix=keys.RECORD_PREFIX, only=(keys.SORT, "blob")):
+            yield Key(partition, item[keys.SORT]), item.get("blob")
+
     def keys_of_turn(self, tenant: str, thread_id: str, turn: int) -> Iterator[Key]:
         """List the keys of what one run wrote, the newest first; reads the whole thread.
 
@@ -259,6 +269,54 @@ class Records:
         for item in self._table.query(keys.thread_partition(tenant, thread_id), prefix=keys.RECORD_PREFIX):
             if item.get(keys.TTL, now) >= now:
                 yield item
+
+    def storage(self, tenant: str, thread_id: str) -> Iterator[tuple[bool, int, str | None]]:
+        """Tell what is stored of a thread's checkpoints; reads the whole thread.
+
+        Yields:
+            Whether it is late writes, the bytes of its body in the table, and its large value in S3.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        for item in self.living(tenant, thread_id):
+            yield keys.LATE_INFIX in item[keys.SORT], len(item.get("body", b"")), item.get("blob")
+
+    def copied(
+        self,
+        tenant: str,
+        source: str,
+        target: str,
+        *,
+        upto: str | None = None,
+        expires_s: int | None = None,
+    ) -> Iterator[Put]:
+        """Make the writes that give another thread the checkpoints of this one, oldest first.
+
+        Bodies are copied as they are; large ones go to the other thread's folder in S3.
+
+        Args:
+            tenant: Whose threads.
+            source: The thread to copy.
+            target: The thread to copy to.
+            upto: The newest checkpoint, of any namespace: what came later is left out.
+            expires_s: When what ends by TTL may end on the other thread.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A large value is missing or was altered.
+        """
+        partition = keys.thread_partition(tenant, target)
+        for item in self.living(tenant, source):
+            sort = item.pop(keys.SORT)
+            if self._hides(item) or (upto and keys.checkpoint_of(sort) > upto):
+                continue
+            del item[keys.PARTITION]
+            if keys.TTL in item:
+                item[keys.TTL] = expires_s
+            if self._blobs and "blob" in item:
+                item["blob"] = self._blobs.put(tenant, target, self._blobs.get(tenant, source, item["blob"]))
+            yield Put(key=Key(partition, sort), item=item)
 
     def _descending(
         self,

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import orjson
 
+from crewline.models.clocks import milliseconds
 from crewline.models.leases import Lease
-from crewline.models.threads import Thread, ThreadStatus
+from crewline.models.threads import Expiry, Thread, ThreadStatus
 from crewline.store import entries, keys, leases
 from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update, Write
 from crewline.store.items import Item
@@ -48,6 +49,9 @@ def from_item(item: Mapping[str, Any]) -> Thread:
         config=orjson.loads(item["config"]),
         error=orjson.loads(item["error"]) if "error" in item else None,
         listed=keys.THREADS_BY_UPDATED.partition in item,
+        expiry=Expiry(after_s=item["expiry_s"], strategy=item["expiry_strategy"])
+        if "expiry_s" in item
+        else None,
     )
 
 
@@ -94,7 +98,13 @@ def create(tenant: str, thread: Thread, *, token: str = "") -> Put:
 
 
 def merge_metadata(
-    tenant: str, thread: Thread, metadata: Mapping[str, Any], *, updated_at: str, most: int | None = None
+    tenant: str,
+    thread: Thread,
+    metadata: Mapping[str, Any],
+    *,
+    updated_at: str,
+    expiry: Expiry | None = None,
+    most: int | None = None,
 ) -> list[Write]:
     """Set some metadata keys and leave the others as they are; the row, and its entries when some change.
 
@@ -109,12 +119,13 @@ def merge_metadata(
         thread: The thread as it was read.
         metadata: The keys and their new values.
         updated_at: The time.
+        expiry: When the thread ends by itself from now on; as before when absent.
         most: How many keys the row may have already.
     """
     listing = keys.by_updated(tenant, thread.thread_id, updated_at) if thread.listed else {}
     update = Update(
         key=keys.thread(tenant, thread.thread_id),
-        set={"updated_at": updated_at, **listing},
+        set={"updated_at": updated_at, **listing, **_expiry(thread.thread_id, expiry, updated_at)},
         entries=_texts(metadata),
         expected=_expected(thread, metadata),
         condition=EXISTS if most is None else f"{EXISTS} AND size(#metadata) <= :most",
@@ -206,25 +217,57 @@ def set_status(tenant: str, thread_id: str, *, status: ThreadStatus, updated_at:
     )
 
 
-def delete(tenant: str, thread: Thread) -> list[Write]:
+def look_again(tenant: str, thread: Thread, *, at_ms: int) -> Update:
+    """Put off when the sweeper looks at a thread that expires.
+
+    ```
+    S: reads (used since) ── look again ──▶ later      P: patch, ttl ── S: look again ──✗ another ttl: as P has set it
+    ```
+    """
+    return Update(
+        key=keys.thread(tenant, thread.thread_id),
+        set=keys.expiring(thread.thread_id, at_ms),
+        condition=f"{EXISTS} AND #expiry_s = :seen",
+        parameters={"seen": thread.expiry.after_s if thread.expiry else 0},
+    )
+
+
+def delete(tenant: str, thread: Thread, *, unused: bool = False) -> list[Write]:
     """Remove the row and its entries: from now on the thread is not found; the rest is purged from the queue.
 
     ```
     A: read ── delete ──▶ row and entries gone, tombstone      B: read ── delete ──✗ no row: 404
     A: read {a: 1} ── P: a=2 ── delete ──✗ metadata moved: A reads again, and removes the entry that is there
+    S: read (expired) ─ U: patch, or a run that started and ended ── delete, unused ──✗ used since: it stays
     ```
+
+    Args:
+        tenant: Whose thread.
+        thread: The thread as it was read.
+        unused: Only if it was not used since, and ends as it did.
     """
-    row = Delete(
-        key=keys.thread(tenant, thread.thread_id),
-        condition="#metadata = :metadata",
-        parameters={"metadata": _map(thread.metadata)},
-    )
+    condition = "#metadata = :metadata"
+    parameters: dict[str, Any] = {"metadata": _map(thread.metadata)}
+    if unused and thread.expiry:
+        condition += " AND #updated_at = :seen AND #expiry_s = :after"
+        parameters |= {"seen": thread.updated_at, "after": thread.expiry.after_s}
+    row = Delete(key=keys.thread(tenant, thread.thread_id), condition=condition, parameters=parameters)
     return [row, *entries.of_deleted(tenant, thread)]
 
 
 def delete_private(tenant: str, thread_id: str) -> Delete:
     """Remove the row of a stateless run's thread, which has no entries, in the transaction that ends the run."""
     return Delete(key=keys.thread(tenant, thread_id), condition=EXISTS)
+
+
+def _expiry(thread_id: str, expiry: Expiry | None, updated_at: str) -> Item:
+    if expiry is None:
+        return {}
+    return {
+        "expiry_s": expiry.after_s,
+        "expiry_strategy": expiry.strategy,
+        **keys.expiring(thread_id, milliseconds(updated_at) + expiry.after_s * 1000),
+    }
 
 
 def _map(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -259,4 +302,5 @@ def _item(tenant: str, thread: Thread) -> Item:
         "error": dump(thread.error) if thread.error else None,
         **keys.by_created(tenant, thread.thread_id, thread.created_at),
         **_status(tenant, thread.thread_id, thread.status, thread.updated_at),
+        **_expiry(thread.thread_id, thread.expiry, thread.updated_at),
     }

@@ -1,0 +1,127 @@
+"""Edits worked out by the crew's own graph: LangGraph's `bulk_update_state` over a journal in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateUpdate as GraphUpdate
+
+from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
+from crewline.engine.clocks import move_clock_past
+from crewline.engine.crews import Crews, Graph
+from crewline.engine.inputs import given_input, run_error, with_checkpointer
+from crewline.engine.journals import Journal
+from crewline.engine.loops import CrewLoop
+from crewline.errors import BadRequest, CrewlineError
+from crewline.models.leases import Lease
+from crewline.models.runs import CheckpointRef
+from crewline.models.states import StateUpdate, Superstep
+from crewline.models.threads import Thread
+from crewline.services.edits import Edited
+
+_NAMES = ("graph_id", "assistant_id")
+"""Metadata of a thread that its checkpoints have too."""
+
+
+class Editor:
+    """Works out edits on the crew loop of this process; safe for many threads."""
+
+    def __init__(self, crews: Crews, storage: Storage, loop: CrewLoop) -> None:
+        self._crews = crews
+        self._storage = storage
+        self._loop = loop
+
+    def edit(
+        self,
+        tenant: str,
+        thread: Thread,
+        lease: Lease,
+        at: CheckpointRef,
+        supersteps: Sequence[Superstep],
+    ) -> Edited:
+        """Work out what updates make of a thread's state, and write nothing.
+
+        Args:
+            tenant: Whose thread.
+            thread: The thread; its metadata names the crew.
+            lease: Its lease as it was read: what is worked out holds for this head alone.
+            at: The checkpoint to begin at; the head, or a subgraph's newest, without an id.
+            supersteps: The updates; each superstep becomes a checkpoint.
+
+        Raises:
+            InvalidRequest: The thread's crew is not in this deployment.
+            BadRequest: The graph refuses the updates: it has no such node or checkpoint, or its own
+                code raised.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored checkpoint does not decode.
+        """
+        return self._loop.submit(self._edit(tenant, thread, lease, at, supersteps)).result()
+
+    async def _edit(
+        self,
+        tenant: str,
+        thread: Thread,
+        lease: Lease,
+        at: CheckpointRef,
+        supersteps: Sequence[Superstep],
+    ) -> Edited:
+        crew = self._crews.get(str(thread.metadata["graph_id"]))
+        config = _config(thread, at)
+        move_clock_past(lease.newest)
+        journal = Journal(None)
+        async with crew.graph(config) as graph:
+            prepared = crew.prepare(graph)
+            checkpointer = DynamoDBCheckpointer.over(
+                self._storage,
+                tenant,
+                serde=prepared.serializer,
+                lease=lambda _thread_id: lease,
+                journal=journal,
+                defaults=prepared.defaults,
+            )
+            bound = with_checkpointer(graph, checkpointer)
+            if at.checkpoint_id and await checkpointer.aget_tuple(config) is None:
+                raise BadRequest(f"Thread {thread.thread_id} has no checkpoint {at.checkpoint_id}.")
+            reached = await _updated(bound, config, supersteps)
+            left = await bound.aget_state(
+                {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
+            )
+        return Edited(
+            entries=await journal.close(), checkpoint=_reached(thread, reached), open_steps=bool(left.next)
+        )
+
+
+async def _updated(graph: Graph, config: RunnableConfig, supersteps: Sequence[Superstep]) -> RunnableConfig:
+    updates = [[_graph_update(one) for one in superstep.updates] for superstep in supersteps]
+    try:
+        return await graph.abulk_update_state(config, updates)
+    except CrewlineError:
+        raise
+    except Exception as exc:
+        error = run_error(exc)
+        raise BadRequest(f"The graph refuses the update: {error.error}: {error.message}") from exc
+
+
+def _graph_update(update: StateUpdate) -> GraphUpdate:
+    command = update.command.model_dump(exclude_unset=True) if update.command else None
+    values: Any = given_input({"command": command}) if command is not None else update.values
+    return GraphUpdate(values=values, as_node=update.as_node)
+
+
+def _config(thread: Thread, at: CheckpointRef) -> RunnableConfig:
+    names = {name: thread.metadata[name] for name in _NAMES if name in thread.metadata}
+    configurable: dict[str, Any] = {"thread_id": thread.thread_id, "checkpoint_ns": at.checkpoint_ns}
+    if at.checkpoint_id:
+        configurable["checkpoint_id"] = at.checkpoint_id
+    return {"configurable": configurable, "metadata": names}
+
+
+def _reached(thread: Thread, config: RunnableConfig) -> dict[str, Any]:
+    configurable = config["configurable"]
+    return {
+        "thread_id": thread.thread_id,
+        "checkpoint_ns": configurable.get("checkpoint_ns", ""),
+        "checkpoint_id": configurable["checkpoint_id"],
+    }

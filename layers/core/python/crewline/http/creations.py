@@ -1,0 +1,33 @@
+"""`POST /threads` with supersteps: `api` hands it over, and the crew function, which has the graph, answers it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+
+from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.openapi.params import Body
+
+from crewline.http.apps import json_response
+from crewline.http.preferences import once
+from crewline.models.states import ThreadBegin
+from crewline.models.threads import ThreadWire
+from crewline.store.idempotency import Once
+
+
+class Creations(Protocol):
+    """What makes threads that begin with a state, as this route uses it."""
+
+    def create(self, tenant: str, body: ThreadBegin, *, once: Once | None = None) -> ThreadWire:
+        """Make a thread."""
+
+
+def routes(creations: Creations, *, tenant: str) -> Router:
+    """Make the route of the crew function that makes threads."""
+    router = Router()  # type: ignore[no-untyped-call]
+
+    @router.post("/threads")
+    def create(body: Annotated[ThreadBegin, Body()]) -> Response[Any]:
+        key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
+        return json_response(creations.create(tenant, body, once=key))
+
+    return router

@@ -1,0 +1,105 @@
+"""Copies of threads: state, history and open questions, under a new id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+from uuid import uuid4
+
+from crewline.errors import Conflict, Unavailable
+from crewline.models.clocks import Clock, iso, parse_id
+from crewline.models.leases import Lease
+from crewline.models.threads import Thread, ThreadStatus, ThreadWire
+from crewline.services.drafts import Drafts
+from crewline.services.threads import Threads
+from crewline.store import keys, leases, threads
+from crewline.store.changes import Put
+from crewline.store.records import Records
+from crewline.store.table import Table
+
+FORKED_FROM: Final = "forked_from"
+"""Metadata of a copy: the thread it was made of."""
+_TRIES: Final = 3
+
+
+class _Moved(Exception):
+    """Records of the original went while they were being read."""
+
+
+class Copies:
+    """Copies threads; safe for many threads."""
+
+    def __init__(
+        self, table: Table, records: Records, clock: Clock, *, threads: Threads, drafts: Drafts
+    ) -> None:
+        self._table = table
+        self._records = records
+        self._clock = clock
+        self._threads = threads
+        self._drafts = drafts
+
+    def copy(self, tenant: str, thread_id: str) -> ThreadWire:
+        """Make a thread that has what another one has had until now, and goes its own way from there.
+
+        What a run in flight has committed is copied, what it commits meanwhile is not. The copy
+        carries on the count of runs, so that no run of it is taken for one of the original.
+
+        ```
+        C: reads lease (head h5) ── copies up to h5 ── reads lease (head h7) ── complete ──▶ copy at h5
+        C: reads lease (head h5) ─ R: undo, head h2 ─ C: reads lease ──✗ records went: C begins again
+        C: copies ── dies ··· the draft is purged
+        ```
+
+        Returns:
+            The copy, as the API answers it.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            Conflict: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer, or the thread kept losing records.
+            CorruptRecord: A large value is missing or was altered.
+        """
+        source = parse_id(thread_id, "thread")
+        for _ in range(_TRIES):
+            thread, lease = threads.read(self._table, tenant, source)
+            if thread is None:
+                raise Conflict("Conflict")
+            target = str(uuid4())
+            try:
+                with self._drafts.draft(tenant, target) as draft:
+                    self._drafts.write(draft, self._records_of(tenant, source, lease, target))
+                    self._check(tenant, source, lease)
+                    self._drafts.complete(draft, self._row(thread, lease, target), lease)
+                    return self._threads.get(tenant, target)
+            except _Moved:
+                continue
+        raise Unavailable(f"Thread {source} kept losing records while it was copied; try again in a moment.")
+
+    def _records_of(self, tenant: str, source: str, lease: Lease, target: str) -> Iterator[Put]:
+        if lease.newest is None:
+            return
+        yield from self._records.seen_under(lease).copied(tenant, source, target, upto=lease.newest)
+
+    def _check(self, tenant: str, source: str, before: Lease) -> None:
+        """Make sure that nothing has gone since the lease was read: commits only add."""
+        now = leases.from_item(self._table.get(keys.lease(tenant, source)))
+        went_back = before.head is not None and (now.head is None or now.head < before.head)
+        if now.deleted or now.pruned != before.pruned or now.undoing != before.undoing or went_back:
+            raise _Moved
+
+    def _row(self, thread: Thread, lease: Lease, target: str) -> Thread:
+        now = iso(self._clock())
+        status: ThreadStatus = thread.status
+        if not lease.free:
+            # In the middle of a run something is next; before its first superstep it is as it was.
+            status = lease.was if lease.head == lease.base else "interrupted"
+        return replace(
+            thread,
+            thread_id=target,
+            created_at=now,
+            updated_at=now,
+            state_updated_at=now,
+            status=status,
+            metadata={**thread.metadata, FORKED_FROM: thread.thread_id},
+        )
