@@ -7,7 +7,7 @@ found as on AWS: by the client that repeats its request, by a message that comes
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,19 +89,25 @@ class Wire:
     def __init__(self) -> None:
         self.gone = False
         self.landed = 0
-        """Transactions that were carried out."""
+        """Transactions that were carried out and moved a lease: no log of what is said does."""
         self.trouble: Trouble | None = None
 
     def over(self, client: object) -> Any:
         """Put the wire around a client."""
         return _Wired(self, client)
 
-    def call(self, operation: str, send: Callable[[], Any]) -> Any:
-        """Send a call, if the process is still there."""
+    def call(self, operation: str, send: Callable[[], Any], *, moves: bool = False) -> Any:
+        """Send a call, if the process is still there.
+
+        Args:
+            operation: What is called.
+            send: Does it.
+            moves: It is a transaction that moves a lease.
+        """
 
         def carry_out() -> Any:
             answer = send()
-            self.landed += operation == "transact_write_items"
+            self.landed += moves
             return answer
 
         if self.gone:
@@ -116,10 +122,17 @@ class _Wired:
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         method = getattr(self._client, operation)
-        return lambda **arguments: self._wire.call(operation, lambda: method(**arguments))
+        return lambda **arguments: self._wire.call(
+            operation, lambda: method(**arguments), moves=_moves(arguments.get("TransactItems", ()))
+        )
 
     def get_paginator(self, operation: str) -> _Pages:
         return _Pages(self._wire, self._client.get_paginator(operation), operation)
+
+
+def _moves(items: Sequence[Mapping[str, Any]]) -> bool:
+    updates = [item["Update"]["Key"][keys.SORT]["S"] for item in items if "Update" in item]
+    return keys.LEASE_SORT in updates
 
 
 class _Pages:

@@ -89,7 +89,7 @@ def test_errors_arrive_as_the_types_of_the_sdk(client: SyncLangGraphClient) -> N
 
 
 def test_every_crew_has_its_default_assistant(client: SyncLangGraphClient) -> None:
-    [echo] = client.assistants.search(graph_id="echo")
+    [echo] = client.assistants.search(graph_id="echo", metadata={"created_by": "system"})
     assert client.assistants.get(echo["assistant_id"]) == echo
     assert echo["description"] == "Answers with what was said"
     thread_id = client.threads.create()["thread_id"]
