@@ -15,6 +15,9 @@ from botocore.hooks import BaseEventHooks
 
 from crewline.local.patches import read_expressions_once
 
+REST: Final[Any] = {"core": {"passthrough": {"services": ["dynamodb"]}}}
+"""For moto, which answers everything else: it would carry out every request a second time."""
+
 _TABLES: Final = importlib.import_module("ministack.services.dynamodb")
 read_expressions_once(_TABLES)
 _ONE_AT_A_TIME: Final = threading.RLock()

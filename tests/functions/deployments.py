@@ -27,7 +27,7 @@ from crewline.local.proxy_events import lambda_context
 from crewline.models.manifests import read_manifest
 from crewline.settings import environment
 from crewline.store import clients
-from tests.tables import answer_here
+from tests.tables import REST, answer_here
 from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
@@ -147,7 +147,7 @@ def load(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    with mock_aws(), pytest.MonkeyPatch.context() as patch:
+    with mock_aws(config=REST), pytest.MonkeyPatch.context() as patch:
         base: Any = botocore.client.BaseClient
         lock, call = threading.RLock(), base._make_api_call
 

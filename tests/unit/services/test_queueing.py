@@ -25,7 +25,7 @@ from crewline.store.changes import Update
 from crewline.store.idempotency import KEPT_S, Once
 from crewline.store.markers import Marker
 from crewline.store.table import Refused
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, AtOnce, Calls, World, claimed, sealed, uuid6
 
 SUCCESS = Outcome(status="success", thread_status="idle")
 LOST = ReadTimeoutError(endpoint_url="http://db")
@@ -446,8 +446,9 @@ def others(world: World, thread: str, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["ran", "edit"])
 def test_a_thread_that_somebody_else_changed_is_read_again(
-    world: World, thread: str, busy: Claim, what: str
+    world: World, thread: str, busy: Claim, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(world.runs, "_readers", AtOnce())
     remember(world, thread, busy)
     others(world, thread, what)
     claim = claimed(world.runs.start(TENANT, thread, body()))

@@ -19,7 +19,7 @@ from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
 from crewline.services.results import outcome_values
 from crewline.store import keys, leases
-from tests.unit.store.worlds import ECHO, NOW, TENANT, Calls, World, claimed, late, sealed, uuid6
+from tests.unit.store.worlds import ECHO, NOW, TENANT, AtOnce, Calls, World, claimed, late, sealed, uuid6
 
 dumps = JsonPlusSerializer(allowed_msgpack_modules=None).dumps_typed
 MARKED = {"created_by": "system", "m": 1, "graph_id": "echo", "assistant_id": ECHO}
@@ -147,9 +147,12 @@ def test_a_process_that_does_not_know_a_thread_reads_its_head_while_the_run_star
     assert found == world.records.latest(TENANT, thread, "")
 
 
-def test_what_was_read_ahead_is_forgotten_when_another_run_came_between(world: World, thread: str) -> None:
+def test_what_was_read_ahead_is_forgotten_when_another_run_came_between(
+    world: World, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finished(world, thread, entries=[sealed(1)])
     other = world.again()
+    monkeypatch.setattr(other.runs, "_readers", AtOnce())
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.before = lambda: done(finished(world, thread, entries=[sealed(2, parent=1)]))
         started = other.runs.start(TENANT, thread, body())
@@ -159,9 +162,12 @@ def test_what_was_read_ahead_is_forgotten_when_another_run_came_between(world: W
     assert found.record.checkpoint_id == uuid6(2)
 
 
-def test_a_run_starts_also_when_its_head_cannot_be_read_ahead(world: World, thread: str) -> None:
+def test_a_run_starts_also_when_its_head_cannot_be_read_ahead(
+    world: World, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finished(world, thread, entries=[sealed(1)])
     other = world.again()
+    monkeypatch.setattr(other.runs, "_readers", AtOnce())
     with Calls(world.cloud.dynamodb, "Query") as reads:
         reads.failures = [None, EndpointConnectionError(endpoint_url="x")]
         started = other.runs.start(TENANT, thread, body())

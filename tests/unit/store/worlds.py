@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,7 @@ from crewline.store.items import Item, item_from_wire
 from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
-from tests.tables import answer_here
+from tests.tables import REST, answer_here
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -83,7 +84,7 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    with mock_aws():
+    with mock_aws(config=REST):
         clients = Cloud(
             client("dynamodb", region=REGION, credentials=CREDENTIALS),
             client("s3", region=REGION, credentials=CREDENTIALS),
@@ -129,6 +130,16 @@ def make_table(dynamodb: DynamoDBClient, name: str) -> None:
             for index in keys.INDEXES
         ],
     )
+
+
+class AtOnce(ThreadPoolExecutor):
+    """Has done what it is given when it says so: nothing depends on who is faster."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Do it, and wait for it."""
+        doing: Any = super().submit(fn, *args, **kwargs)
+        wait((doing,))
+        return doing
 
 
 @dataclass(slots=True)
