@@ -516,18 +516,18 @@ def sent_by(place: Place, act: Callable[[], object]) -> list[str]:
     return sent
 
 
-def test_the_second_run_of_a_warm_process_reads_nothing(place: Place) -> None:
+def test_the_second_run_of_a_warm_process_reads_its_assistant_alone(place: Place) -> None:
     place.run(HELLO)
     sent = sent_by(place, lambda: place.run(HELLO))
-    assert sent == ["TransactWriteItems"] * 2
+    assert sorted(sent) == ["GetItem", "TransactWriteItems", "TransactWriteItems"]
     assert len(place.thread_row()["values"]["messages"]) == 4
 
 
-def test_the_first_run_of_a_cold_process_reads_thread_and_state(place: Place) -> None:
+def test_the_first_run_of_a_cold_process_reads_assistant_thread_and_state(place: Place) -> None:
     place.run(HELLO)
     other = place.again()
     sent = sent_by(other, lambda: other.run(HELLO))
-    assert sorted(sent) == ["Query", "Query", "TransactWriteItems", "TransactWriteItems"]
+    assert sorted(sent) == ["GetItem", "Query", "Query", "TransactWriteItems", "TransactWriteItems"]
 
 
 def test_a_warm_process_sees_what_another_has_done_since(place: Place) -> None:
