@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from crewline.errors import Conflict, NotFound, Unavailable
+from crewline.checkpoints.codec import seal_writes
+from crewline.checkpoints.records import LateWrites, Write
+from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from crewline.models.leases import DRAFT_MS
-from crewline.models.threads import ThreadCreate
+from crewline.models.threads import MOST_METADATA_KEYS, ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
 from crewline.store import keys, leases
 from tests.unit.engine.places import Place
 from tests.unit.engine.test_edits import deltas, outer_and_inner
 from tests.unit.store.worlds import TENANT, Calls, claimed, sealed
 
+_NO = ("msgpack", b"\xa2no")
 COPIED_LATER = 4
 """UUID version of a copy's id."""
 
@@ -212,10 +216,10 @@ def test_a_copy_begins_again_when_records_went_meanwhile(
     copies, seen = place.world.copies, []
     check = copies._check
 
-    def pruned_once(tenant: str, source: str, before: Any) -> None:
+    def pruned_once(tenant: str, source: Any, before: Any) -> None:
         seen.append(1)
         if len(seen) == 1:
-            place.world.prunings.keep_latest(tenant, source)
+            place.world.prunings.keep_latest(tenant, source.thread_id)
         check(tenant, source, before)
 
     monkeypatch.setattr(copies, "_check", pruned_once)
@@ -298,3 +302,64 @@ def test_a_copy_whose_last_answer_was_lost_is_there_once(place: Place) -> None:
 
     assert others(place) == {other.thread}
     assert without_names(other.history()) == without_names(place.history())
+
+
+def test_a_copy_begins_again_when_a_run_was_rolled_back_and_another_has_gone_on_meanwhile(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.run({"n": 0}, crew="steps")
+    started = place.start({"n": 50}, crew="steps")
+    claim = place.world.leases.commit(claimed(started), [sealed(0xFFFF)])
+    copies, seen = place.world.copies, []
+    check = copies._check
+
+    def rolled_back_once(tenant: str, source: Any, before: Any) -> None:
+        seen.append(1)
+        if len(seen) == 1:
+            world = place.again().world
+            world.cancellations.cancel(TENANT, place.thread, started.run.run_id, action="rollback")
+            asked = replace(claim, lease=leases.from_item(world.lease(place.thread)))
+            world.endings.finish(asked, Outcome(status="success", thread_status="idle"), [])
+            place.again().run({"n": 100}, crew="steps")
+        check(tenant, source, before)
+
+    monkeypatch.setattr(copies, "_check", rolled_back_once)
+    other = copied(place)
+
+    assert len(seen) == 2
+    assert without_names(other.history()) == without_names(place.history())
+
+
+def test_what_a_later_run_writes_on_a_checkpoint_of_the_copy_is_left_out(place: Place) -> None:
+    place.run({"topic": "x"}, crew="approval")
+    asked = place.thread_row()["interrupts"]
+    (task_id,) = asked
+
+    def answer() -> None:
+        world = place.again().world
+        claim = claimed(place.again().start(crew="approval", command={"resume": "no"}))
+        write = Write(task_id=task_id, task_path="~__pregel_pull, ask", index=0, channel="answer", value=_NO)
+        head = str(claim.lease.head)
+        late = LateWrites(namespace="", checkpoint_id=head, writes=(write,))
+        world.leases.commit(claim, [seal_writes(late)])
+
+    with Calls(place.world.cloud.dynamodb, "TransactWriteItems") as calls:
+        calls.before = answer
+        other = copied(place)
+
+    late_writes = [sort for sort in everything_of(place, other.thread) if keys.LATE_INFIX in sort]
+    assert len(late_writes) == len([one for one in everything_of(place, place.thread) if "#W#" in one]) - 1
+    assert other.run(crew="approval", command={"resume": "yes"})["answer"] == "yes"
+
+
+def test_the_metadata_of_a_copy_can_be_changed_however_many_keys_the_original_has(place: Place) -> None:
+    world = place.world
+    metadata = {f"key {number}": number for number in range(MOST_METADATA_KEYS)}
+    place.thread = world.threads.create(TENANT, ThreadCreate(metadata=metadata))["thread_id"]
+    other = copied(place)
+
+    world.threads.patch(TENANT, other.thread, ThreadPatch(metadata={"key 1": "changed"}))
+
+    assert other.thread_row()["metadata"]["key 1"] == "changed"
+    with pytest.raises(InvalidRequest):
+        world.threads.patch(TENANT, other.thread, ThreadPatch(metadata={"one more": 1}))

@@ -13,7 +13,7 @@ from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadStatus, ThreadWire
 from crewline.services.drafts import Drafts
 from crewline.services.threads import Threads
-from crewline.store import keys, leases, threads
+from crewline.store import keys, threads
 from crewline.store.changes import Put
 from crewline.store.records import Records
 from crewline.store.table import Table
@@ -48,6 +48,7 @@ class Copies:
         ```
         C: reads lease (head h5) ── copies up to h5 ── reads lease (head h7) ── complete ──▶ copy at h5
         C: reads lease (head h5) ─ R: undo, head h2 ─ C: reads lease ──✗ records went: C begins again
+        C: reads lease (run r) ─ r: rolled back ─ s: commits ─ C: reads lease ──✗ r has no row: C begins again
         C: copies ── dies ··· the draft is purged
         ```
 
@@ -69,7 +70,7 @@ class Copies:
             try:
                 with self._drafts.draft(tenant, target) as draft:
                     self._drafts.write(draft, self._records_of(tenant, source, lease, target))
-                    self._check(tenant, source, lease)
+                    self._check(tenant, thread, lease)
                     self._drafts.complete(draft, self._row(thread, lease, target), lease)
                     return self._threads.get(tenant, target)
             except _Moved:
@@ -79,13 +80,19 @@ class Copies:
     def _records_of(self, tenant: str, source: str, lease: Lease, target: str) -> Iterator[Put]:
         if lease.newest is None:
             return
-        yield from self._records.seen_under(lease).copied(tenant, source, target, upto=lease.newest)
+        yield from self._records.seen_under(lease).copied(
+            tenant, source, target, upto=lease.newest, turn=lease.turn if lease.run else lease.seq
+        )
 
-    def _check(self, tenant: str, source: str, before: Lease) -> None:
+    def _check(self, tenant: str, source: Thread, before: Lease) -> None:
         """Make sure that nothing has gone since the lease was read: commits only add."""
-        now = leases.from_item(self._table.get(keys.lease(tenant, source)))
-        went_back = before.head is not None and (now.head is None or now.head < before.head)
-        if now.deleted or now.pruned != before.pruned or now.undoing != before.undoing or went_back:
+        thread, now = threads.read(self._table, tenant, source.thread_id)
+        same = thread is not None and thread.created_at == source.created_at
+        if not same or now.pruned != before.pruned or now.undoing != before.undoing:
+            raise _Moved
+        # A run that has ended meanwhile: if it was rolled back, its row went with what it wrote.
+        ended = before.run if before.run != now.run else None
+        if ended and self._table.get(keys.run(tenant, source.thread_id, ended)) is None:
             raise _Moved
 
     def _row(self, thread: Thread, lease: Lease, target: str) -> Thread:

@@ -289,6 +289,7 @@ class Records:
         target: str,
         *,
         upto: str | None = None,
+        turn: int | None = None,
         expires_s: int | None = None,
     ) -> Iterator[Put]:
         """Make the writes that give another thread the checkpoints of this one, oldest first.
@@ -300,6 +301,7 @@ class Records:
             source: The thread to copy.
             target: The thread to copy to.
             upto: The newest checkpoint, of any namespace: what came later is left out.
+            turn: The newest run: what later ones wrote, also on earlier checkpoints, is left out.
             expires_s: When what ends by TTL may end on the other thread.
 
         Raises:
@@ -309,7 +311,8 @@ class Records:
         partition = keys.thread_partition(tenant, target)
         for item in self.living(tenant, source):
             sort = item.pop(keys.SORT)
-            if self._hides(item) or (upto and keys.checkpoint_of(sort) > upto):
+            later = bool(upto and keys.checkpoint_of(sort) > upto)
+            if later or self._hides(item) or (turn is not None and item.get(_TURN, 0) > turn):
                 continue
             del item[keys.PARTITION]
             if keys.TTL in item:
