@@ -10,10 +10,13 @@ from botocore.exceptions import ReadTimeoutError
 from pydantic import ValidationError
 
 from crewline.errors import InvalidRequest, NotFound, ThreadBusy, Unavailable
+from crewline.models.events import END, START
 from crewline.models.threads import LARGEST_PRUNE, ThreadPrune
+from crewline.services.events import Events
 from crewline.store import keys, leases
 from tests.unit.engine.places import Place
 from tests.unit.engine.test_edits import deltas, outer_and_inner
+from tests.unit.engine.test_event_logs import log_of
 from tests.unit.store.worlds import TENANT, Calls
 
 
@@ -120,6 +123,35 @@ def test_large_values_of_what_is_pruned_go_too(place: Place) -> None:
     assert {name.rsplit("/", 1)[1] for name in place.world.objects()} >= kept
     assert len(place.world.objects()) <= 2
     assert place.again().state()["values"]["text"] == text
+
+
+def test_a_large_difference_that_becomes_whole_leaves_nothing_in_the_bucket(place: Place) -> None:
+    place.run({"size": 1_000_000}, crew="large")
+    place.run({"size": 200_000}, crew="large")
+    keep_latest(place)
+
+    kept = {blob for _, blob in place.world.records.places_of(TENANT, place.thread) if blob}
+
+    assert {name.rsplit("/", 1)[1] for name in place.world.objects()} == kept
+    assert len(place.again().state()["values"]["text"]) == 200_000
+
+
+def test_a_run_whose_checkpoints_were_pruned_is_still_told_to_its_end(place: Place) -> None:
+    started = place.start({"n": 0}, crew="steps", stream_mode=["values", "updates"])
+    place.execute(started)
+    told = [one.mode for one in log_of(place, started)]
+
+    keep_latest(place)
+    run = place.row(started.run)
+    events = Events(place.world.table, place.world.blobs, place.world.records, place.clock)
+    left = events.after(TENANT, place.thread, run.run_id, START, ended=run.finished)
+
+    assert told.count("values") == 4
+    last = len(told) - 1 - told[::-1].index("values")
+    assert [one.mode for one in left] == [
+        mode for place_, mode in enumerate(told) if mode != "values" or place_ == last
+    ]
+    assert left[-1].mode == END
 
 
 def test_a_fork_that_is_the_newest_is_what_stays(place: Place) -> None:

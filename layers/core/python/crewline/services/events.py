@@ -118,7 +118,8 @@ class Events:
         Returns:
             The frames in order, about `MOST_BYTES` of them; the rest comes with a later call, and
             so do those whose checkpoint is not in the table yet, or which a claim that has just
-            begun decides about, and what follows them.
+            begun decides about, and what follows them. Those of a run that had ended are left out
+            when their checkpoint was pruned since.
 
         Raises:
             Unavailable: DynamoDB or S3 did not answer.
@@ -138,7 +139,7 @@ class Events:
                 if frame.position > (frames[-1].position if frames else position):
                     frames.append(frame)
             position = batches[-1].position if more else position
-        return self._rendered(tenant, thread_id, _few_states(frames))
+        return self._rendered(tenant, thread_id, _few_states(frames), ended=ended)
 
     def _some(self, tenant: str, thread_id: str, run_id: str, position: Position) -> tuple[list[Batch], bool]:
         """Read batches up to a size; tell whether there may be more."""
@@ -159,7 +160,7 @@ class Events:
             if one.frames:
                 return
 
-    def _rendered(self, tenant: str, thread_id: str, frames: Sequence[Frame]) -> list[Frame]:
+    def _rendered(self, tenant: str, thread_id: str, frames: Sequence[Frame], *, ended: bool) -> list[Frame]:
         values = self._values(tenant, thread_id, [frame.reference for frame in frames if frame.reference])
         rendered: list[Frame] = []
         for frame in frames:
@@ -168,6 +169,8 @@ class Events:
                 rendered.append(frame)
                 continue
             state = values.get((reference.namespace, reference.checkpoint_id), _MISSING)
+            if state is _MISSING and ended:
+                continue  # it was pruned since: the rest is told, and above all the end
             if state is _MISSING:
                 break
             rendered.append(replace(frame, data=_filled(frame.data, state, reference), reference=None))

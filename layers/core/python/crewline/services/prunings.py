@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +18,8 @@ from crewline.services.leases import groups
 from crewline.services.threads import Threads, batched
 from crewline.store import keys, leases, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Delete
+from crewline.store.changes import Change, Delete
+from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
@@ -87,11 +88,15 @@ class Prunings:
         plan = self._plan(tenant, thread_id, lease)
         if not plan.dropped:
             return
+        places = dict(self._records.places_of(tenant, thread_id))
         try:
-            lease = self._make_whole(tenant, thread_id, lease, plan)
-            self._remove(tenant, thread_id, lease, plan)
+            lease, written = self._make_whole(tenant, thread_id, lease, plan)
+            self._remove(tenant, thread_id, lease, plan, places)
         except Refused as exc:
             raise _busy(thread_id) from exc
+        # What the rewritten items pointed at goes last: who has just read one of them still finds it.
+        replaced = [blob for key in written if (blob := places.get(key))]
+        self._blobs.delete([keys.blob(tenant, thread_id, blob) for blob in replaced])
 
     def _plan(self, tenant: str, thread_id: str, lease: Lease) -> _Plan:
         plan = _Plan(chain=lease.chain)
@@ -111,7 +116,7 @@ class Prunings:
                 plan.chain = _chain(found, {entry.checkpoint_id for entry in entries if entry.root})
         return plan
 
-    def _make_whole(self, tenant: str, thread_id: str, lease: Lease, plan: _Plan) -> Lease:
+    def _make_whole(self, tenant: str, thread_id: str, lease: Lease, plan: _Plan) -> tuple[Lease, set[Key]]:
         update, after = leases.edit(
             tenant,
             thread_id,
@@ -121,18 +126,21 @@ class Prunings:
             newest=lease.newest,
             pruning=True,
         )
-        first, *others = groups(plan.entries) or [[]]
-        puts = [self._records.put(tenant, thread_id, entry) for entry in first]
-        self._table.transact([update, *puts])
-        for group in others:
+        written: set[Key] = set()
+        fence: Change = update
+        for group in groups(plan.entries) or [[]]:
             puts = [self._records.put(tenant, thread_id, entry) for entry in group]
-            self._table.transact([leases.unmoved(tenant, thread_id, after), *puts])
-        return after
+            self._table.transact([fence, *puts])
+            written |= {put.key for put in puts}
+            fence = leases.unmoved(tenant, thread_id, after)
+        return after, written
 
-    def _remove(self, tenant: str, thread_id: str, lease: Lease, plan: _Plan) -> None:
+    def _remove(
+        self, tenant: str, thread_id: str, lease: Lease, plan: _Plan, places: Mapping[Key, str | None]
+    ) -> None:
         gone = [
             (key, blob)
-            for key, blob in self._records.places_of(tenant, thread_id)
+            for key, blob in places.items()
             if any(belongs(key, keys.namespace_prefix(one), ids) for one, ids in plan.dropped.items())
         ]
         for group in batched(reversed(gone), _GROUP):
