@@ -11,7 +11,7 @@ from crewline.errors import NotFound, StaleOwner
 from crewline.models.assistants import Assistant, AssistantCreate, AssistantPatch
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.runs import Run, RunCreate
-from crewline.models.threads import ThreadCreate
+from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
 from crewline.store import threads
 from tests.unit.store.worlds import ECHO, TENANT, Calls, World, claimed, sealed, uuid6
@@ -192,3 +192,13 @@ def test_an_assumption_is_dropped_when_the_thread_is_busy_since(world: World, re
 
 def void(_: object) -> None:
     """Drop a result."""
+
+
+def test_a_thread_that_names_another_crew_by_now_names_that_of_a_run_that_reads_nothing_before(
+    world: World, remembered: str
+) -> None:
+    world.again().threads.patch(TENANT, remembered, ThreadPatch(metadata={"graph_id": "steps"}))
+
+    world.runs.start(TENANT, remembered, body())
+
+    assert world.threads.get(TENANT, remembered)["metadata"]["graph_id"] == "echo"

@@ -307,6 +307,7 @@ class Runs:
             updated_at=iso(now),
             thread=place.thread,
             metadata=place.unnamed(run),
+            named={} if place.thread else run.crew,
         )
         ahead = self._read_ahead(tenant, run, place) if lease.owner else None
         reading = self._read_assistant(tenant, run)

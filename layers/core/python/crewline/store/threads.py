@@ -142,12 +142,14 @@ def set_busy(
     updated_at: str,
     thread: Thread | None = None,
     metadata: Mapping[str, Any] = _NOTHING,
+    named: Mapping[str, Any] = _NOTHING,
 ) -> list[Write]:
     """Show that a run is in flight; part of the starting transaction, fenced by its lease.
 
     ```
     S: start ──▶ lease, row and entries together      D: delete ── S: start ──✗ the row is gone: 404
     S: read no crew ── P: patch graph_id ── S: start ──✗ graph_id moved: S reads again
+    S: remembers crew a ── P: patch graph_id ── S: start ──✗ the row names another: S reads it, and names a
     ```
 
     Args:
@@ -157,12 +159,13 @@ def set_busy(
         updated_at: The time.
         thread: The thread as it was read, when metadata changes.
         metadata: The keys that get new values.
+        named: What its metadata is taken to say, when it was not read.
     """
     update = Update(
         key=keys.thread(tenant, thread_id),
         set={**_status(tenant, thread_id, "busy", updated_at), "config": dump(config)},
         entries=_texts(metadata),
-        expected=_expected(thread, metadata) if thread else {},
+        expected=_expected(thread, metadata) if thread else dict(_texts(named)),
         condition=EXISTS,
     )
     return [update, *(entries.changes(tenant, thread, metadata) if thread else ())]
