@@ -16,37 +16,15 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews, Graph
-from crewline.engine.edits import Editor
-from crewline.engine.executions import Surroundings
-from crewline.engine.executor import Executor
-from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
 from crewline.local import clouds, states
 from crewline.models.manifests import CrewEntry, Manifest
 from crewline.observability import make_logger
-from crewline.services.assistants import Assistants
-from crewline.services.cancellations import Cancellations
-from crewline.services.checkpoints import Checkpoints
-from crewline.services.copies import Copies
-from crewline.services.drafts import Drafts
-from crewline.services.edits import Edits
-from crewline.services.endings import Endings
-from crewline.services.events import Events
-from crewline.services.expiries import Expiries
-from crewline.services.jobs import Jobs
-from crewline.services.leases import Leases
-from crewline.services.outbox import Outbox
-from crewline.services.prunings import Prunings
-from crewline.services.recents import Recents
-from crewline.services.runs import Runs
-from crewline.services.sweeps import Sweeper
-from crewline.services.threads import Threads
+from crewline.runtime import Stores, compose, compose_engine, compose_jobs, compose_sweeper
 from crewline.store import clients, keys
 from crewline.store.blobs import Blobs
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
-from crewline.store.records import Records
 from crewline.store.table import Table
 from tests.tables import answer_here
 
@@ -375,70 +353,21 @@ class Process:
         graph: Callable[[Process], Graph],
     ) -> None:
         self.wire = wire
-        clock = cloud.clock
-        self.table = table = Table(wire.over(cloud.dynamodb), cloud.table)
-        self.blobs = blobs = Blobs(wire.over(cloud.s3), BUCKET)
-        run_queue = RunQueue(wire.over(queue), "runs")
-        self.records = records = Records(table, blobs, clock=clock)
-        self.leases = leases = Leases(table, records, clock)
-        outbox = Outbox(table, WebhookQueue(wire.over(webhooks), "webhooks"))
-        recents = Recents()
-        self.threads = threads = Threads(table, blobs, records, run_queue, clock)
-        endings = Endings(table, blobs, records, run_queue, outbox, clock, leases=leases, logger=_LOGGER)
-        self.runs = runs = Runs(
-            table,
-            blobs,
-            records,
-            run_queue,
-            clock,
-            threads=threads,
-            assistants=Assistants(table, _manifest(), clock, threads=threads),
-            endings=endings,
-            recents=recents,
-            check_webhook=lambda _url: None,
-            logger=_LOGGER,
+        stores = Stores(
+            table=Table(wire.over(cloud.dynamodb), cloud.table),
+            blobs=Blobs(wire.over(cloud.s3), BUCKET),
+            queue=RunQueue(wire.over(queue), "runs"),
+            webhooks=WebhookQueue(wire.over(webhooks), "webhooks"),
         )
-        self.cancellations = Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox)
+        core = compose(stores, _manifest(), cloud.clock, _LOGGER, check_webhook=lambda _url: None)
+        self.table, self.blobs, self.records = core.table, core.blobs, core.records
+        self.leases, self.threads, self.runs = core.leases, core.threads, core.runs
+        self.cancellations, self.copies, self.prunings = core.cancellations, core.copies, core.prunings
         crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
-        storage = Storage(records=records, checkpoints=Checkpoints(table, blobs, records), leases=leases)
-        editor = Editor(crews, storage, cloud.loop)
-        self.edits = Edits(table, records, clock, threads=threads, editor=editor, recents=recents)
-        drafts = Drafts(table, run_queue, clock)
-        self.copies = Copies(table, records, clock, threads=threads, drafts=drafts)
-        self.prunings = Prunings(table, blobs, records, threads)
-        around = Surroundings(
-            crews=crews,
-            storage=storage,
-            endings=endings,
-            recents=recents,
-            heartbeats=Heartbeats(leases, clock, _LOGGER),
-            events=Events(table, blobs, records, clock),
-            logger=_LOGGER,
-            longest_s=900,
-            clock=clock,
-        )
-        self.executor = Executor(around, cloud.loop)
-        self.jobs = Jobs(
-            leases=leases,
-            endings=endings,
-            runs=runs,
-            threads=threads,
-            prunings=self.prunings,
-            queue=run_queue,
-            executor=self.executor,
-            clock=clock,
-            logger=_LOGGER,
-        )
-        self.sweeper = Sweeper(
-            table=table,
-            queue=run_queue,
-            dead_letters=DeadLetters(wire.over(queue), "dead letters"),
-            endings=endings,
-            outbox=outbox,
-            expiries=Expiries(table, run_queue, clock, threads=threads),
-            clock=clock,
-            logger=_LOGGER,
-        )
+        engine = compose_engine(core, crews, cloud.loop, longest_s=900)
+        self.edits, self.executor = engine.edits, engine.executor
+        self.jobs = compose_jobs(core, self.executor)
+        self.sweeper = compose_sweeper(core, DeadLetters(wire.over(queue), "dead letters"))
 
     def sweep(self) -> None:
         """Sweep once; nothing may fail."""

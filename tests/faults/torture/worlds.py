@@ -14,28 +14,19 @@ from typing import Any
 
 from langgraph.checkpoint.base import id as langgraph_ids
 
-from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews
-from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
-from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
 from crewline.models.clocks import Clock
 from crewline.models.leases import Claim
 from crewline.models.manifests import CrewEntry, Manifest
 from crewline.models.runs import Run
 from crewline.observability import make_logger
-from crewline.services.assistants import Assistants
+from crewline.runtime import Stores, compose, compose_engine, compose_jobs, compose_sweeper
 from crewline.services.cancellations import Cancellations
-from crewline.services.checkpoints import Checkpoints
 from crewline.services.endings import Endings
-from crewline.services.events import Events
-from crewline.services.expiries import Expiries
 from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
-from crewline.services.outbox import Outbox
-from crewline.services.prunings import Prunings
-from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.sweeps import Sweeper
 from crewline.services.threads import Threads
@@ -43,7 +34,6 @@ from crewline.store import leases
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
-from crewline.store.records import Records
 from crewline.store.table import Table
 from tests.faults.torture import graphs
 from tests.faults.torture.faults import Faults
@@ -126,77 +116,33 @@ def make_world(place: Place, who: str) -> World:
     if place.plan.broken == "fence":
         _break_fence()
     faults, logger = Faults(dice, journal), make_logger(who, "CRITICAL")
-    table = Table(faults.between(client("dynamodb")), place.table)
-    blobs = Blobs(faults.between(client("s3")), place.bucket)
     sqs = faults.between(client("sqs"))
     _hurry(sqs)
-    queue, webhooks = RunQueue(sqs, place.queue_url), WebhookQueue(sqs, place.queue_url)
-    records = Records(table, blobs, clock=clock)
-    claims, recents = Leases(table, records, clock), Recents()
-    outbox = Outbox(table, webhooks)
-    endings = Endings(table, blobs, records, queue, outbox, clock, leases=claims, logger=logger)
-    threads = Threads(table, blobs, records, queue, clock)
-    runs = Runs(
-        table,
-        blobs,
-        records,
-        queue,
-        clock,
-        threads=threads,
-        assistants=Assistants(table, _manifest(), clock, threads=threads),
-        endings=endings,
-        recents=recents,
-        check_webhook=str,
-        logger=logger,
+    stores = Stores(
+        table=Table(faults.between(client("dynamodb")), place.table),
+        blobs=Blobs(faults.between(client("s3")), place.bucket),
+        queue=RunQueue(sqs, place.queue_url),
+        webhooks=WebhookQueue(sqs, place.queue_url),
     )
-    around = Surroundings(
-        crews=Crews({CREW: Crew(graph_id=CREW, target=graphs.make())}),
-        storage=Storage(
-            records=records, checkpoints=Checkpoints(table, blobs, records), leases=claims, clock=clock
-        ),
-        endings=endings,
-        recents=recents,
-        heartbeats=Heartbeats(claims, clock, logger),
-        events=Events(table, blobs, records, clock),
-        logger=logger,
-        longest_s=3_600,
-        clock=clock,
-    )
-    executor = Observed(Executor(around, CrewLoop()), journal)
+    core = compose(stores, _manifest(), clock, logger, check_webhook=str)
+    crews = Crews({CREW: Crew(graph_id=CREW, target=graphs.make())})
+    engine = compose_engine(core, crews, CrewLoop(), longest_s=3_600)
+    executor = Observed(engine.executor, journal)
     return World(
         place=place,
         journal=journal,
         clock=clock,
-        table=table,
-        queue=queue,
+        table=core.table,
+        queue=core.queue,
         sqs=client("sqs"),
-        leases=claims,
-        endings=endings,
-        threads=threads,
-        runs=runs,
-        cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
+        leases=core.leases,
+        endings=core.endings,
+        threads=core.threads,
+        runs=core.runs,
+        cancellations=core.cancellations,
         executor=executor,
-        jobs=Jobs(
-            leases=claims,
-            endings=endings,
-            runs=runs,
-            threads=threads,
-            prunings=Prunings(table, blobs, records, threads),
-            queue=queue,
-            executor=executor,
-            clock=clock,
-            logger=logger,
-        ),
-        sweeper=Sweeper(
-            table=table,
-            queue=queue,
-            dead_letters=DeadLetters(sqs, place.dead_letter_url),
-            endings=endings,
-            outbox=outbox,
-            expiries=Expiries(table, queue, clock, threads=threads),
-            clock=clock,
-            logger=logger,
-        ),
+        jobs=compose_jobs(core, executor),
+        sweeper=compose_sweeper(core, DeadLetters(sqs, place.dead_letter_url)),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +25,7 @@ from crewline.models.assistants import default_assistant_id
 from crewline.models.leases import Claim
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import check_url
+from crewline.runtime import Stores, compose
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
@@ -172,47 +173,23 @@ class World:
     cancellations: Cancellations = field(init=False)
 
     def __post_init__(self) -> None:
-        self.table = Table(self.cloud.dynamodb, self.name)
-        self.blobs = Blobs(self.cloud.s3, self.name)
-        self.queue = RunQueue(self.cloud.sqs, self.queue_url)
-        self.records = Records(self.table, self.blobs, clock=self.clock)
-        self.checkpoints = Checkpoints(self.table, self.blobs, self.records)
-        self.leases = Leases(self.table, self.records, self.clock)
-        self.outbox = Outbox(self.table, WebhookQueue(self.cloud.sqs, self.webhook_url))
-        self.recents = Recents()
-        self.endings = Endings(
-            self.table,
-            self.blobs,
-            self.records,
-            self.queue,
-            self.outbox,
-            self.clock,
-            leases=self.leases,
-            logger=SILENT,
+        stores = Stores(
+            table=Table(self.cloud.dynamodb, self.name),
+            blobs=Blobs(self.cloud.s3, self.name),
+            queue=RunQueue(self.cloud.sqs, self.queue_url),
+            webhooks=WebhookQueue(self.cloud.sqs, self.webhook_url),
         )
-        self.threads = Threads(self.table, self.blobs, self.records, self.queue, self.clock)
-        self.searches = Searches(self.table, self.threads)
-        self.assistants = Assistants(self.table, self.manifest, self.clock, threads=self.threads)
-        self.drafts = Drafts(self.table, self.queue, self.clock)
-        self.prunings = Prunings(self.table, self.blobs, self.records, self.threads)
-        self.copies = Copies(self.table, self.records, self.clock, threads=self.threads, drafts=self.drafts)
-        self.runs = Runs(
-            self.table,
-            self.blobs,
-            self.records,
-            self.queue,
+        core = compose(
+            stores,
+            self.manifest,
             self.clock,
-            threads=self.threads,
-            assistants=self.assistants,
-            endings=self.endings,
-            recents=self.recents,
+            SILENT,
             check_webhook=partial(check_url, policy=self.manifest.webhooks),
-            logger=SILENT,
             leaving_seen=self.leaving_seen,
         )
-        self.cancellations = Cancellations(
-            self.table, self.clock, runs=self.runs, endings=self.endings, announcer=self.outbox
-        )
+        for part in fields(self):
+            if not part.init:
+                setattr(self, part.name, getattr(core, part.name))
 
     def again(self) -> World:
         """The same cloud as another process sees it, which remembers nothing."""

@@ -6,7 +6,7 @@ plane is made without the engine, whose import is a second of LangGraph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -31,11 +31,12 @@ from crewline.http.apps import App
 from crewline.http.handovers import HandOver
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
-from crewline.models.clocks import reseed, system_clock
+from crewline.models.clocks import Clock, reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
 from crewline.observability import make_logger
+from crewline.services import jobs
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
@@ -46,7 +47,6 @@ from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
-from crewline.services.jobs import Jobs
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.prunings import Prunings
@@ -65,22 +65,33 @@ from crewline.store.records import Records
 from crewline.store.table import Table
 
 if TYPE_CHECKING:
-    from crewline.engine.edits import Editor
+    from crewline.engine.crews import Crews
     from crewline.engine.executor import Executor
+    from crewline.engine.loops import CrewLoop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where everything is kept, and who reaches it."""
+
+    table: Table
+    blobs: Blobs
+    queue: RunQueue
+    webhooks: WebhookQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     """The services over their stores; free of LangGraph."""
 
-    settings: Settings
     manifest: Manifest
+    clock: Clock
     logger: Logger
     table: Table
     blobs: Blobs
+    queue: RunQueue
     outbox: Outbox
     events: Events
-    queue: RunQueue
     records: Records
     checkpoints: Checkpoints
     leases: Leases
@@ -91,60 +102,72 @@ class Core:
     drafts: Drafts
     copies: Copies
     prunings: Prunings
+    expiries: Expiries
     runs: Runs
     cancellations: Cancellations
     assistants: Assistants
 
 
-def make_core(environ: Mapping[str, str], *, service: str) -> Core:
-    """Put the services together.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """What executes the crews, and the services that need it."""
+
+    executor: Executor
+    edits: Edits
+    creations: Creations
+
+
+def compose(
+    stores: Stores,
+    manifest: Manifest,
+    clock: Clock,
+    logger: Logger,
+    *,
+    check_webhook: Callable[[str], object],
+    leaving_seen: bool = True,
+) -> Core:
+    """Put the services together: for functions, and for whatever stands in for one.
 
     Args:
-        environ: The environment of the process.
-        service: Name of the function, for its logs.
-
-    Raises:
-        BadManifest: A setting is missing, or the manifest cannot be read.
+        stores: Where everything is kept.
+        manifest: Which crews there are.
+        clock: Tells the time.
+        logger: The log of the process.
+        check_webhook: Refuses an address that nothing will be posted to.
+        leaving_seen: Whether a client that leaves is seen.
     """
-    _reseed_after_restore()
-    settings = read_settings(environ)
-    logger = make_logger(service, settings.log_level)
-    manifest = read_manifest(Path(settings.manifest))
-    table = Table(client("dynamodb"), settings.table)
-    blobs = Blobs(client("s3"), settings.bucket)
-    queue = RunQueue(client("sqs"), settings.run_queue_url)
-    webhooks = WebhookQueue(client("sqs"), settings.webhook_queue_url)
-    records = Records(table, blobs)
-    leases = Leases(table, records, system_clock)
-    outbox = Outbox(table, webhooks)
+    table, blobs, queue = stores.table, stores.blobs, stores.queue
+    records = Records(table, blobs, clock=clock)
+    leases = Leases(table, records, clock)
+    outbox = Outbox(table, stores.webhooks)
     recents = Recents()
-    threads = Threads(table, blobs, records, queue, system_clock, expiry=manifest.expiry)
-    assistants = Assistants(table, manifest, system_clock, threads=threads)
-    drafts = Drafts(table, queue, system_clock)
-    endings = Endings(table, blobs, records, queue, outbox, system_clock, leases=leases, logger=logger)
+    threads = Threads(table, blobs, records, queue, clock, expiry=manifest.expiry)
+    assistants = Assistants(table, manifest, clock, threads=threads)
+    drafts = Drafts(table, queue, clock)
+    endings = Endings(table, blobs, records, queue, outbox, clock, leases=leases, logger=logger)
     runs = Runs(
         table,
         blobs,
         records,
         queue,
-        system_clock,
+        clock,
         threads=threads,
         assistants=assistants,
         endings=endings,
         recents=recents,
-        check_webhook=partial(check_url, policy=_policy(manifest, environ)),
+        check_webhook=check_webhook,
         logger=logger,
-        leaving_seen=settings.leaving_seen,
+        leaving_seen=leaving_seen,
     )
     return Core(
-        settings=settings,
         manifest=manifest,
+        clock=clock,
         logger=logger,
         table=table,
         blobs=blobs,
-        outbox=outbox,
-        events=Events(table, blobs, records, system_clock),
         queue=queue,
+        outbox=outbox,
+        events=Events(table, blobs, records, clock),
         records=records,
         checkpoints=Checkpoints(table, blobs, records),
         leases=leases,
@@ -153,11 +176,77 @@ def make_core(environ: Mapping[str, str], *, service: str) -> Core:
         threads=threads,
         searches=Searches(table, threads),
         drafts=drafts,
+        copies=Copies(table, records, clock, threads=threads, drafts=drafts),
         prunings=Prunings(table, blobs, records, threads),
-        copies=Copies(table, records, system_clock, threads=threads, drafts=drafts),
+        expiries=Expiries(table, queue, clock, threads=threads),
         runs=runs,
-        cancellations=Cancellations(table, system_clock, runs=runs, endings=endings, announcer=outbox),
+        cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
+    )
+
+
+def compose_engine(core: Core, crews: Crews, loop: CrewLoop, *, longest_s: int) -> Engine:
+    """Put together what executes crews.
+
+    Args:
+        core: The services.
+        crews: The crews of this process.
+        loop: The loop on which they execute.
+        longest_s: How long a run may take from its first claim on.
+    """
+    from crewline.engine.checkpointer import Storage
+    from crewline.engine.edits import Editor
+    from crewline.engine.executions import Surroundings
+    from crewline.engine.executor import Executor
+    from crewline.engine.heartbeats import Heartbeats
+
+    table, records, clock, threads = core.table, core.records, core.clock, core.threads
+    storage = Storage(records=records, checkpoints=core.checkpoints, leases=core.leases, clock=clock)
+    around = Surroundings(
+        crews=crews,
+        storage=storage,
+        endings=core.endings,
+        recents=core.recents,
+        heartbeats=Heartbeats(core.leases, clock, core.logger),
+        events=core.events,
+        logger=core.logger,
+        longest_s=longest_s,
+        clock=clock,
+    )
+    editor = Editor(crews, storage, loop)
+    return Engine(
+        executor=Executor(around, loop),
+        edits=Edits(table, records, clock, threads=threads, editor=editor, recents=core.recents),
+        creations=Creations(table, records, clock, threads=threads, drafts=core.drafts, editor=editor),
+    )
+
+
+def compose_jobs(core: Core, executor: jobs.Executor) -> jobs.Jobs:
+    """Put together what does the jobs of the run queue."""
+    return jobs.Jobs(
+        leases=core.leases,
+        endings=core.endings,
+        runs=core.runs,
+        threads=core.threads,
+        prunings=core.prunings,
+        queue=core.queue,
+        executor=executor,
+        clock=core.clock,
+        logger=core.logger,
+    )
+
+
+def compose_sweeper(core: Core, dead_letters: DeadLetters) -> Sweeper:
+    """Put together what sweeps."""
+    return Sweeper(
+        table=core.table,
+        queue=core.queue,
+        dead_letters=dead_letters,
+        endings=core.endings,
+        outbox=core.outbox,
+        expiries=core.expiries,
+        clock=core.clock,
+        logger=core.logger,
     )
 
 
@@ -167,9 +256,9 @@ def make_api(environ: Mapping[str, str]) -> App:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
-    core = make_core(environ, service="api")
-    crew = HandOver(Functions(client("lambda")), core.settings.crew_function)
-    tenant = core.settings.tenant
+    core, settings = _begin(environ, service="api")
+    crew = HandOver(Functions(client("lambda")), settings.crew_function)
+    tenant = settings.tenant
     return App(
         system_routes.routes(),
         assistant_routes.routes(core.assistants, tenant),
@@ -178,7 +267,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
         command_routes.routes(core.runs, core.threads, tenant=tenant),
         cors=_cors(core.manifest, environ),
-        max_body_bytes=core.settings.max_body_bytes,
+        max_body_bytes=settings.max_body_bytes,
         logger=core.logger,
     )
 
@@ -190,23 +279,17 @@ def make_crew(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
         CrewFailedToLoad: The code of a crew raised.
     """
-    core = make_core(environ, service="crew")
-    (executor, editor), tenant = _make_engine(core), core.settings.tenant
-    creations = Creations(
-        core.table, core.records, system_clock, threads=core.threads, drafts=core.drafts, editor=editor
-    )
-    edits = Edits(
-        core.table, core.records, system_clock, threads=core.threads, editor=editor, recents=core.recents
-    )
+    core, settings = _begin(environ, service="crew")
+    engine, tenant = _load_engine(core, settings), settings.tenant
     return App(
         execution_routes.routes(
-            core.runs, core.cancellations, core.events, executor, tenant=tenant, logger=core.logger
+            core.runs, core.cancellations, core.events, engine.executor, tenant=tenant, logger=core.logger
         ),
-        state_routes.routes(core.threads, executor, edits, tenant=tenant),
-        drawing_routes.routes(core.assistants, executor, tenant=tenant),
-        creation_routes.routes(creations, tenant=tenant),
+        state_routes.routes(core.threads, engine.executor, engine.edits, tenant=tenant),
+        drawing_routes.routes(core.assistants, engine.executor, tenant=tenant),
+        creation_routes.routes(engine.creations, tenant=tenant),
         cors=_cors(core.manifest, environ),
-        max_body_bytes=core.settings.max_body_bytes,
+        max_body_bytes=settings.max_body_bytes,
         logger=core.logger,
     )
 
@@ -217,45 +300,33 @@ def make_tail(environ: Mapping[str, str]) -> App:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
-    core = make_core(environ, service="tail")
+    core, settings = _begin(environ, service="tail")
+    tenant = settings.tenant
     return App(
         stream_routes.routes(
             core.runs,
             core.threads,
             core.events,
-            core.cancellations if core.settings.leaving_seen else None,
-            tenant=core.settings.tenant,
+            core.cancellations if settings.leaving_seen else None,
+            tenant=tenant,
             logger=core.logger,
         ),
-        event_routes.routes(
-            core.runs, core.threads, core.events, tenant=core.settings.tenant, logger=core.logger
-        ),
+        event_routes.routes(core.runs, core.threads, core.events, tenant=tenant, logger=core.logger),
         cors=_cors(core.manifest, environ),
-        max_body_bytes=core.settings.max_body_bytes,
+        max_body_bytes=settings.max_body_bytes,
         logger=core.logger,
     )
 
 
-def make_worker(environ: Mapping[str, str]) -> tuple[Jobs, Logger]:
+def make_worker(environ: Mapping[str, str]) -> tuple[jobs.Jobs, Logger]:
     """Load the crews and make what does the jobs of the run queue.
 
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
         CrewFailedToLoad: The code of a crew raised.
     """
-    core = make_core(environ, service="worker")
-    jobs = Jobs(
-        leases=core.leases,
-        endings=core.endings,
-        runs=core.runs,
-        threads=core.threads,
-        prunings=core.prunings,
-        queue=core.queue,
-        executor=_make_engine(core)[0],
-        clock=system_clock,
-        logger=core.logger,
-    )
-    return jobs, core.logger
+    core, settings = _begin(environ, service="worker")
+    return compose_jobs(core, _load_engine(core, settings).executor), core.logger
 
 
 def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logger]:
@@ -264,31 +335,52 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
-    core = make_core(environ, service="sweeper")
-    if not core.settings.dead_letter_url:
+    core, settings = _begin(environ, service="sweeper")
+    if not settings.dead_letter_url:
         raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
-    sweeper = Sweeper(
-        table=core.table,
-        queue=core.queue,
-        dead_letters=DeadLetters(client("sqs"), core.settings.dead_letter_url),
-        endings=core.endings,
-        outbox=core.outbox,
-        expiries=Expiries(core.table, core.queue, system_clock, threads=core.threads),
-        clock=system_clock,
-        logger=core.logger,
-    )
+    sweeper = compose_sweeper(core, DeadLetters(client("sqs"), settings.dead_letter_url))
     policy = _policy(core.manifest, environ)
     webhooks = Webhooks(
         core.table,
         core.blobs,
         core.records,
-        system_clock,
+        core.clock,
         policy=policy,
         headers=policy.resolve_headers(environ),
         sender=Poster(loopback=not policy.url.disable_loopback),
         logger=core.logger,
     )
     return sweeper, webhooks, core.logger
+
+
+def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]:
+    """Read what a process is told, and put its services together."""
+    _reseed_after_restore()
+    settings = read_settings(environ)
+    manifest = read_manifest(Path(settings.manifest))
+    stores = Stores(
+        table=Table(client("dynamodb"), settings.table),
+        blobs=Blobs(client("s3"), settings.bucket),
+        queue=RunQueue(client("sqs"), settings.run_queue_url),
+        webhooks=WebhookQueue(client("sqs"), settings.webhook_queue_url),
+    )
+    core = compose(
+        stores,
+        manifest,
+        system_clock,
+        make_logger(service, settings.log_level),
+        check_webhook=partial(check_url, policy=_policy(manifest, environ)),
+        leaving_seen=settings.leaving_seen,
+    )
+    return core, settings
+
+
+def _load_engine(core: Core, settings: Settings) -> Engine:
+    from crewline.engine.crews import load_crews
+    from crewline.engine.loops import CrewLoop
+
+    loop = CrewLoop()
+    return compose_engine(core, load_crews(core.manifest), loop, longest_s=settings.longest_run_s)
 
 
 def _reseed_after_restore() -> None:
@@ -307,26 +399,3 @@ def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:
 def _cors(manifest: Manifest, environ: Mapping[str, str]) -> CorsPolicy:
     """Give which web pages may call; on a laptop, where no key is asked for, not any page of the world."""
     return manifest.cors or (LOOPBACK if "AWS_ENDPOINT_URL" in environ else CorsPolicy())
-
-
-def _make_engine(core: Core) -> tuple[Executor, Editor]:
-    from crewline.engine.checkpointer import Storage
-    from crewline.engine.crews import load_crews
-    from crewline.engine.edits import Editor
-    from crewline.engine.executions import Surroundings
-    from crewline.engine.executor import Executor
-    from crewline.engine.heartbeats import Heartbeats
-    from crewline.engine.loops import CrewLoop
-
-    loop = CrewLoop()
-    around = Surroundings(
-        crews=load_crews(core.manifest),
-        storage=Storage(records=core.records, checkpoints=core.checkpoints, leases=core.leases),
-        endings=core.endings,
-        recents=core.recents,
-        heartbeats=Heartbeats(core.leases, system_clock, core.logger),
-        events=core.events,
-        logger=core.logger,
-        longest_s=core.settings.longest_run_s,
-    )
-    return Executor(around, loop), Editor(around.crews, around.storage, loop)
