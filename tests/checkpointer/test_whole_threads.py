@@ -10,7 +10,7 @@ import pytest
 from langgraph.checkpoint.base import ChannelVersions
 
 from crewline.engine.checkpointer import DynamoDBCheckpointer
-from crewline.services import checkpoints
+from crewline.store import changes
 from tests.checkpointer import wires
 from tests.checkpointer.conftest import House
 from tests.checkpointer.steps import at, begin_writes, checkpoint, plain
@@ -21,7 +21,7 @@ LARGE = random.Random(1).randbytes(70_000)
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three changes fill a transaction, so that a short thread takes many."""
-    monkeypatch.setattr(checkpoints, "_GROUP", 3)
+    monkeypatch.setattr(changes, "MOST_GROUPED", 3)
 
 
 def _prune(saver: DynamoDBCheckpointer) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, cast
 from uuid import uuid4
 
@@ -255,6 +257,22 @@ def test_an_edit_that_one_transaction_does_not_hold_is_refused(place: Place) -> 
 
     with pytest.raises(TooLarge, match="divide"):
         place.edits()._write(TENANT, thread, lease, edited)
+
+
+def test_an_edit_of_large_values_is_one_transaction_for_they_are_in_the_bucket(place: Place) -> None:
+    thread, lease = place.world.threads.read(TENANT, place.thread)
+    thread = replace(thread, metadata={"graph_id": "large"})
+    texts = [os.urandom(1_600_000).hex() for _ in range(2)]
+    steps = [
+        Superstep.model_validate({"updates": [{"values": {"text": text}, "as_node": "grow"}]})
+        for text in texts
+    ]
+
+    edited = place.editor.edit(TENANT, thread, lease, CheckpointRef(), steps)
+
+    assert sum(len(entry.body) for entry in edited.entries) > 3_000_000
+    assert place.edits()._write(TENANT, thread, lease, edited)
+    assert place.thread_row()["values"]["text"] == texts[1]
 
 
 # ------------------------------------------------------------------ at the same time

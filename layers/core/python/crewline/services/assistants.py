@@ -30,7 +30,7 @@ from crewline.models.manifests import Manifest
 from crewline.services.threads import Threads, batched, check_size
 from crewline.store import assistants, entries, idempotency
 from crewline.store.assistants import Row
-from crewline.store.changes import Change
+from crewline.store.changes import MOST_GROUPED, Change
 from crewline.store.idempotency import Made, Once
 from crewline.store.table import Refused, Table
 
@@ -38,7 +38,6 @@ LOOKS: Final = 10_000
 """How many assistants of a tenant a search or a count looks at."""
 
 _TRIES: Final = 20
-_DELETE_GROUP: Final = 90
 
 
 class Assistants:
@@ -306,7 +305,7 @@ class Assistants:
     def _delete(self, tenant: str, row: Row) -> None:
         assistant_id = row.assistant.assistant_id
         versions = [one.version for one in assistants.versions(self._table, tenant, assistant_id)]
-        *groups, last = list(batched(versions, _DELETE_GROUP)) or [[]]
+        *groups, last = list(batched(versions, MOST_GROUPED)) or [[]]
         for group in groups:
             self._table.transact(
                 [
@@ -322,7 +321,7 @@ class Assistants:
         )
 
     def _delete_threads(self, tenant: str, assistant_id: str) -> None:
-        found = entries.in_order(self._table, tenant, "assistant_id", assistant_id, page=_DELETE_GROUP)
+        found = entries.in_order(self._table, tenant, "assistant_id", assistant_id, page=MOST_GROUPED)
         for thread_id in found:
             with suppress(NotFound):  # somebody else has deleted it
                 self._threads.delete(tenant, thread_id)

@@ -7,21 +7,15 @@ it before that goes, and records go newest first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 from crewline.checkpoints.codec import seal_record, seal_writes
 from crewline.checkpoints.records import LateWrites, Sealed, Snapshot, Write
 from crewline.store import keys
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Change, Delete, Put
+from crewline.store.changes import Change, Delete, Put, body_bytes, grouped
 from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Table
-
-_GROUP: Final = 90
-_GROUP_BYTES: Final = 2_900_000
-"""Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
-_OVERHEAD: Final = 1_000
 
 
 class Checkpoints:
@@ -164,16 +158,7 @@ class Checkpoints:
 
     def _write(self, changes: Iterable[Change]) -> None:
         """Carry out writes in order, as few transactions as their number and size allow."""
-        group: list[Change] = []
-        size = 0
-        for change in changes:
-            weight = len(change.item.get("body", b"")) + _OVERHEAD if isinstance(change, Put) else _OVERHEAD
-            if group and (len(group) == _GROUP or size + weight > _GROUP_BYTES):
-                self._table.transact(group)
-                group, size = [], 0
-            group.append(change)
-            size += weight
-        if group:
+        for group in grouped(changes, body_bytes):
             self._table.transact(group)
 
     def _delete(self, found: Iterable[Key]) -> None:

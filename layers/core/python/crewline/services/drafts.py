@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
 from uuid import uuid4
 
 from crewline.errors import Conflict, CrewlineError, ThreadExists, Unavailable
@@ -13,14 +12,9 @@ from crewline.models.clocks import Clock
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread
 from crewline.store import drafts, entries, keys, threads
-from crewline.store.changes import ABSENT, Change, Check, Put
+from crewline.store.changes import ABSENT, Change, Check, Put, body_bytes, grouped
 from crewline.store.queues import PurgeJob, RunQueue
 from crewline.store.table import Refused, Table
-
-_GROUP: Final = 90
-_GROUP_BYTES: Final = 2_900_000
-"""Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
-_OVERHEAD: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +59,7 @@ class Drafts:
             Conflict: The draft took too long and was given up.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        group: list[Put] = []
-        size = 0
-        for change in changes:
-            weight = len(change.item.get("body", b"")) + _OVERHEAD
-            if group and (len(group) == _GROUP or size + weight > _GROUP_BYTES):
-                self._transact(draft, [self._unfinished(draft), *group])
-                group, size = [], 0
-            group.append(change)
-            size += weight
-        if group:
+        for group in grouped(changes, body_bytes):
             self._transact(draft, [self._unfinished(draft), *group])
 
     def complete(self, draft: Draft, thread: Thread, lease: Lease, *, beside: Sequence[Change] = ()) -> None:

@@ -18,10 +18,11 @@ from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
 from crewline.models.states import StateEdit, Superstep
 from crewline.models.threads import Thread
-from crewline.services.leases import groups, progress
+from crewline.services.leases import progress
 from crewline.services.recents import Recents
 from crewline.services.threads import Threads, not_found
 from crewline.store import keys, leases, threads
+from crewline.store.changes import grouped
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
@@ -110,7 +111,7 @@ class Edits:
     def _write(self, tenant: str, thread: Thread, lease: Lease, edited: Edited) -> bool:
         """Write an edit; False when the thread has moved and it must be worked out anew."""
         entries, thread_id = edited.entries, thread.thread_id
-        if len(groups(entries)) > 1:
+        if len(list(grouped(entries, self._records.weight))) > 1:
             raise TooLarge(
                 f"The edit of thread {thread_id} makes {len(entries)} items, more than one transaction "
                 "holds; divide it."

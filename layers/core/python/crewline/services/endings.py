@@ -21,10 +21,10 @@ from crewline.errors import CrewlineError, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Claim, Lease, Rest
 from crewline.models.runs import RunError, RunStatus, Usage
-from crewline.services.leases import Leases, groups, progress, stale
+from crewline.services.leases import Leases, progress, stale
 from crewline.store import keys, leases, markers, outbox, runs, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Change, Delete
+from crewline.store.changes import Change, Delete, grouped
 from crewline.store.keys import Key
 from crewline.store.markers import Marker
 from crewline.store.queues import PurgeJob, RunJob, RunQueue, delay_until
@@ -150,7 +150,7 @@ class Endings:
             StaleOwner: Somebody else has claimed the run since; nothing of this was written.
             Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
         """
-        *earlier, last = groups(entries) or [[]]
+        *earlier, last = list(grouped(entries, self._records.weight)) or [[]]
         if _leaves_nothing(claim.lease) or claim.lease.cancel == "rollback":
             earlier = []  # nothing of it is to stay
         for group in earlier:

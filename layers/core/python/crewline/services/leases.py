@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 from uuid import uuid4
 
 from crewline.checkpoints.records import Sealed
@@ -18,15 +17,9 @@ from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import Usage
 from crewline.store import leases, runs
+from crewline.store.changes import grouped
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
-
-MOST_ENTRIES: Final = 90
-"""Records and late writes of one transaction."""
-_MAX_BYTES: Final = 2_900_000
-"""Bytes of one transaction: 4 MB at most, and bodies travel as base64."""
-_OVERHEAD: Final = 1_000
-"""Bytes that an item's keys and request take beside its body."""
 
 
 class Leases:
@@ -116,7 +109,7 @@ class Leases:
             RunCancelled: Somebody asked the run to stop; this group was not written.
             Unavailable: DynamoDB or S3 did not answer; writing the same entries again is harmless.
         """
-        for group in groups(entries):
+        for group in grouped(entries, self._records.weight):
             claim = self._commit(claim, group, usage, ending=ending)
         return claim
 
@@ -180,20 +173,6 @@ class Leases:
                 ) from exc
             raise stale(claim) from exc
         return replace(claim, lease=lease)
-
-
-def groups(entries: Sequence[Sealed]) -> list[list[Sealed]]:
-    """Divide entries so that each group fits a transaction beside the lease and the rows."""
-    divided: list[list[Sealed]] = []
-    size = 0
-    for entry in entries:
-        weight = len(entry.body) + _OVERHEAD
-        if not divided or len(divided[-1]) >= MOST_ENTRIES or size + weight > _MAX_BYTES:
-            divided.append([])
-            size = 0
-        divided[-1].append(entry)
-        size += weight
-    return divided
 
 
 def progress(lease: Lease, entries: Sequence[Sealed]) -> tuple[str | None, str | None, str | None, int]:

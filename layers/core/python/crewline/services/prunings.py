@@ -14,18 +14,16 @@ from crewline.models.clocks import parse_id
 from crewline.models.leases import Lease
 from crewline.models.threads import ThreadPrune
 from crewline.services.checkpoints import belongs, entries_without, with_ancestors
-from crewline.services.leases import groups
 from crewline.services.threads import Threads, batched
 from crewline.store import keys, leases, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Change, Delete
+from crewline.store.changes import MOST_GROUPED, Change, Delete, grouped
 from crewline.store.keys import Key
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
 _AT_ONCE: Final = 16
 """Threads that are pruned beside one another."""
-_GROUP: Final = 90
 
 
 @dataclass(slots=True)
@@ -128,7 +126,7 @@ class Prunings:
         )
         written: set[Key] = set()
         fence: Change = update
-        for group in groups(plan.entries) or [[]]:
+        for group in list(grouped(plan.entries, self._records.weight)) or [[]]:
             puts = [self._records.put(tenant, thread_id, entry) for entry in group]
             self._table.transact([fence, *puts])
             written |= {put.key for put in puts}
@@ -143,7 +141,7 @@ class Prunings:
             for key, blob in places.items()
             if any(belongs(key, keys.namespace_prefix(one), ids) for one, ids in plan.dropped.items())
         ]
-        for group in batched(reversed(gone), _GROUP):
+        for group in batched(reversed(gone), MOST_GROUPED):
             deletes = [Delete(key=key) for key, _ in group]
             self._table.transact([leases.unmoved(tenant, thread_id, lease), *deletes])
             # An object belongs to one item, so nothing points at it any more.

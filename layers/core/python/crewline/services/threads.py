@@ -31,7 +31,7 @@ from crewline.models.threads import (
 )
 from crewline.store import drafts, entries, idempotency, keys, leases, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Delete, Write
+from crewline.store.changes import MOST_GROUPED, Delete, Write
 from crewline.store.idempotency import Made, Once
 from crewline.store.keys import Key
 from crewline.store.queues import PurgeJob, RunQueue
@@ -43,7 +43,6 @@ T = TypeVar("T")
 _TRIES: Final = 20
 _PAUSE_S: Final = 0.01
 _TOMBSTONE_S: Final = 86_400
-_PURGE_GROUP: Final = 90
 _LARGEST_FIELD: Final = 64 * 1024
 """Bytes of metadata or config: a row holds 400 KB."""
 
@@ -284,7 +283,7 @@ class Threads:
             tenant, thread_id, deleted=deleted, ends_at_s=self._clock() // 1000 + _TOMBSTONE_S
         )
         try:
-            for found in batched(self._leftovers(tenant, thread_id), _PURGE_GROUP):
+            for found in batched(self._leftovers(tenant, thread_id), MOST_GROUPED):
                 self._table.transact([buried, *(Delete(key=key) for key in found)])
             large = self._blobs.list(tenant, thread_id)
             self._table.transact([buried])  # what was listed is the deleted thread's

@@ -7,15 +7,22 @@ no reserved word and no user text ever reaches an expression.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from crewline.store.items import item_to_wire, to_wire
 from crewline.store.keys import PARTITION, SORT, Key
 
 EXISTS: Final = f"attribute_exists(#{PARTITION})"
 ABSENT: Final = f"attribute_not_exists(#{PARTITION})"
+
+MOST_GROUPED: Final = 90
+"""Writes of one group: a transaction holds 100, so there is room for the lease and the rows beside it."""
+_MOST_BYTES: Final = 2_900_000
+"""Bytes of one group: a transaction holds 4 MB, and bodies travel as base64."""
+_OVERHEAD: Final = 1_000
+"""Bytes that an item's keys and request take beside its body."""
 
 _NAME: Final = re.compile(r"#(\w+)")
 
@@ -128,6 +135,33 @@ Write = Put | Update | Delete
 """What can be carried out alone."""
 Change = Write | Check
 """A member of a transaction."""
+
+T = TypeVar("T")
+
+
+def grouped(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Divide what is to be written so that each group fits a transaction, beside the lease and the rows.
+
+    Args:
+        items: Taken one by one, as the groups are consumed.
+        size: Tells the bytes that one has in its item.
+    """
+    group: list[T] = []
+    weight = 0
+    for item in items:
+        more = size(item) + _OVERHEAD
+        if group and (len(group) == MOST_GROUPED or weight + more > _MOST_BYTES):
+            yield group
+            group, weight = [], 0
+        group.append(item)
+        weight += more
+    if group:
+        yield group
+
+
+def body_bytes(change: Change) -> int:
+    """Tell how large the body is that a change writes; 0 when it writes none."""
+    return len(change.item.get("body", b"")) if isinstance(change, Put) else 0
 
 
 def _key(key: Key) -> dict[str, Any]:

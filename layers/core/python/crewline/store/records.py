@@ -86,8 +86,7 @@ class Records:
         """
         body = self._encrypt(entry.body) if self._encrypt else entry.body
         content: Item = {"body": body}
-        limit = LARGEST_ROOT if entry.root else LARGEST_DIFFERENCE
-        if self._blobs and len(body) > limit:
+        if self._blobs and len(body) > _limit(entry):
             content = {"blob": self._blobs.put(tenant, thread_id, body)}
         elif len(body) > _LARGEST_ITEM:
             raise TooLarge(
@@ -96,6 +95,11 @@ class Records:
             )
         item = {**content, keys.TTL: entry.expires_s, _TURN: turn or None}
         return Put(key=_key(tenant, thread_id, entry, turn), item=item)
+
+    def weight(self, entry: Sealed) -> int:
+        """Tell how many bytes of an entry its item has: a large body is in S3."""
+        size = len(entry.body)
+        return 0 if self._blobs and size > _limit(entry) else size
 
     def latest(
         self,
@@ -406,6 +410,10 @@ class _Chain:
         """
         for opened in self._waiting:
             opened.build(None)
+
+
+def _limit(entry: Sealed) -> int:
+    return LARGEST_ROOT if entry.root else LARGEST_DIFFERENCE
 
 
 def _key(tenant: str, thread_id: str, entry: Sealed, turn: int) -> Key:
