@@ -16,7 +16,7 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest, InvalidRequest, NotFound, ThreadBusy, TooLarge, Unavailable
-from crewline.models.runs import CheckpointRef
+from crewline.models.runs import CheckpointRef, RunCreate
 from crewline.models.states import StateEdit, Superstep
 from crewline.models.threads import ThreadCreate
 from crewline.services.edits import Edited
@@ -124,6 +124,23 @@ def test_a_copy_of_a_checkpoint_has_its_values_and_its_parent(place: Place) -> N
     assert state["metadata"]["source"] == "fork"
     assert state["parent_checkpoint"] == older["parent_checkpoint"]
     assert place.run(None, crew="steps") == {"n": 3, "log": ["a", "b", "c"]}
+
+
+def test_an_edit_goes_on_with_the_crew_that_wrote_the_state_when_another_one_never_ran(place: Place) -> None:
+    place.run({"topic": "tea"}, crew="approval")
+    started = place.start(None, crew="approval")
+    waiting = place.world.runs.create(
+        TENANT,
+        place.thread,
+        RunCreate.model_validate({"assistant_id": "steps"}),
+    )
+    place.world.cancellations.cancel(TENANT, place.thread, waiting.run_id)
+    place.execute(started)
+    assert place.thread_row()["metadata"]["graph_id"] == "steps"
+
+    place.edit({"answer": "yes"}, as_node="ask")
+
+    assert (place.state()["next"], place.state()["metadata"]["graph_id"]) == (["done"], "approval")
 
 
 def test_an_edit_at_an_open_question_leaves_it_unasked(place: Place) -> None:

@@ -36,7 +36,7 @@ from crewline.engine.loops import CrewLoop
 from crewline.errors import StaleOwner, Unavailable
 from crewline.http.apps import to_json
 from crewline.models.events import Telling
-from crewline.models.runs import CheckpointRef, Run, RunCreate
+from crewline.models.runs import Run, RunCreate
 from crewline.services.endings import Outcome
 from crewline.services.runs import Admitted
 from crewline.store import keys, leases
@@ -53,7 +53,7 @@ from tests.unit.engine.places import (
     raising,
     step,
 )
-from tests.unit.store.worlds import TENANT, Calls, claimed, sealed, uuid6
+from tests.unit.store.worlds import TENANT, Calls, claimed, sealed
 
 # ------------------------------------------------------------------ to the end
 
@@ -322,7 +322,7 @@ def test_context_and_config_reach_the_nodes(place: Place) -> None:
     assert with_config["log"][3:5] == ["None", "gold"]
 
 
-# ------------------------------------------------------------------ forks, state, history
+# ------------------------------------------------------------------ forks
 
 
 def test_a_run_forks_from_an_older_checkpoint(place: Place) -> None:
@@ -332,42 +332,6 @@ def test_a_run_forks_from_an_older_checkpoint(place: Place) -> None:
     assert place.run(None, crew="steps", checkpoint_id=after_a["checkpoint_id"])["log"] == ["a", "b", "c"]
     assert len(place.history()) == 5 + 3  # LangGraph marks the fork with a checkpoint of its own
     assert place.run({"n": 0}, crew="steps")["log"] == ["a", "b", "c"] * 2
-
-
-def test_a_state_is_what_the_api_answers(place: Place) -> None:
-    assert place.state()["values"] == {}
-    assert place.history() == []
-    place.run({"n": 0}, crew="steps", metadata={"m": 1})
-    state = place.state()
-    run = place.last()
-    assert (state["values"], state["next"], state["tasks"], state["interrupts"]) == (
-        {"n": 3, "log": ["a", "b", "c"]}, [], [], [],
-    )  # fmt: skip
-    assert state["checkpoint"] == {
-        "checkpoint_id": run.head, "thread_id": place.thread, "checkpoint_ns": "",
-    }  # fmt: skip
-    assert state["metadata"]["step"] == 3
-    wanted = {"run_id": run.run_id, "graph_id": "steps", "assistant_id": run.assistant_id, "m": 1}
-    assert {name: state["metadata"][name] for name in wanted} == wanted
-    assert state["parent_checkpoint_id"] == place.history()[1]["checkpoint_id"]
-
-
-def test_an_unknown_checkpoint_has_an_empty_state(place: Place) -> None:
-    place.run({"n": 0}, crew="steps")
-    state = place.state(CheckpointRef(checkpoint_id=uuid6(1)))
-    assert (state["values"], state["next"], state["checkpoint"]) == ({}, [], None)
-
-
-def test_history_is_newest_first_with_limit_before_and_filter(place: Place) -> None:
-    place.run({"n": 0}, crew="steps")
-    history = place.history()
-    assert [state["metadata"]["step"] for state in history] == [3, 2, 1, 0, -1]
-    assert [state["checkpoint_id"] for state in place.history(limit=2)] == [
-        state["checkpoint_id"] for state in history[:2]
-    ]
-    before = {"configurable": history[1]["checkpoint"]}
-    assert [state["metadata"]["step"] for state in place.history(before=before)] == [1, 0, -1]
-    assert [state["metadata"]["step"] for state in place.history(metadata={"step": 1})] == [1]
 
 
 # ------------------------------------------------------------------ resumption

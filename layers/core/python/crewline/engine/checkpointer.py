@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Self
 
 from langchain_core.runnables import RunnableConfig
@@ -177,9 +178,8 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        thread_id, namespace = _address(config)
-        snapshot = self._snapshot(thread_id, namespace, get_checkpoint_id(config))
-        return self._tuple(thread_id, snapshot) if snapshot else None
+        snapshot = self.snapshot(config)
+        return self._tuple(_address(config)[0], snapshot) if snapshot else None
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Do what `get_tuple` does without blocking the loop."""
@@ -188,6 +188,15 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             if held := self._journal.read(namespace, get_checkpoint_id(config)):
                 return self._tuple(thread_id, held)
         return await asyncio.to_thread(self.get_tuple, config)
+
+    def snapshot(self, config: RunnableConfig) -> Snapshot | None:
+        """Read a checkpoint as it is stored: the one that the config names, else the newest of its namespace.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored body does not decode.
+        """
+        return self._snapshot(*_address(config), get_checkpoint_id(config))
 
     def newest(self, thread_id: str) -> Snapshot | None:
         """Read the newest root checkpoint of a thread as it is stored.
@@ -220,16 +229,28 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        if config is None or limit == 0:
+        if config is None:
             return
-        left = limit
-        for result in self._listed(config, before):
-            metadata: Mapping[str, Any] = result.metadata
-            if all(metadata.get(name) == value for name, value in (filter or {}).items()):
-                yield result
-                left = None if left is None else left - 1
-                if left == 0:
-                    return
+        for snapshot in self.snapshots(config, filter=filter, before=before, limit=limit):
+            yield self._tuple(_address(config)[0], snapshot)
+
+    def snapshots(
+        self,
+        config: RunnableConfig,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 (LangGraph's name)
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Snapshot]:
+        """Read checkpoints as they are stored, in the order and of the choice of `list`.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored body does not decode.
+        """
+        wanted = filter or {}
+        found = (one for one in self._listed(config, before) if self._shows(one.record, wanted))
+        return islice(found, limit)
 
     async def alist(
         self,
@@ -491,7 +512,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
     def _is_head(self, thread_id: str, checkpoint_id: str) -> bool:
         return self._lease is not None and self._lease(thread_id).head == checkpoint_id
 
-    def _listed(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[CheckpointTuple]:
+    def _listed(self, config: RunnableConfig, before: RunnableConfig | None) -> Iterator[Snapshot]:
         thread_id, namespace = _address(config)
         wanted = get_checkpoint_id(config)
         bound = get_checkpoint_id(before) if before else None
@@ -504,10 +525,9 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             if wanted:
                 found = records.get(self._tenant, thread_id, one, wanted)
                 if found and (bound is None or wanted < bound):
-                    yield self._tuple(thread_id, found)
+                    yield found
                 continue
-            for snapshot in records.newest_first(self._tenant, thread_id, one, before=bound):
-                yield self._tuple(thread_id, snapshot)
+            yield from records.newest_first(self._tenant, thread_id, one, before=bound)
 
     def _ancestors(self, thread_id: str, namespace: str, checkpoint_id: str | None) -> Iterator[Snapshot]:
         """Read a checkpoint and what is older, the journal's part of it first."""
@@ -677,6 +697,11 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
     def _metadata(self, record: Record) -> Mapping[str, Any]:
         metadata: Mapping[str, Any] = self._plain.loads_typed(record.metadata)
         return metadata
+
+    def _shows(self, record: Record, wanted: Mapping[str, Any]) -> bool:
+        """Tell whether a record's metadata has these values."""
+        metadata = self._metadata(record) if wanted else {}
+        return all(metadata.get(name) == value for name, value in wanted.items())
 
     def _tuple(self, thread_id: str, snapshot: Snapshot) -> CheckpointTuple:
         record, load = snapshot.record, self._plain.loads_typed

@@ -40,9 +40,9 @@ if "_serde_allowlist" not in inspect.getsource(Pregel.__init__):
 class Prepared:
     """What storing the state of a graph needs to know of it."""
 
-    serializer: JsonPlusSerializer
+    serializer: JsonPlusSerializer = field(default_factory=strict_serializer)
     """Strict: brings back safe types, those of the graph's schemas, and those opened by name."""
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of channels that nothing has written yet, where their type gives one."""
 
 
@@ -109,6 +109,10 @@ class Crews:
 
     def __init__(self, crews: Mapping[str, Crew]) -> None:
         self._crews = dict(crews)
+
+    def __contains__(self, graph_id: object) -> bool:
+        """Tell whether this deployment has a crew."""
+        return graph_id in self._crews
 
     def get(self, graph_id: str) -> Crew:
         """Find a crew by name.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,19 +11,17 @@ from langgraph.types import StateUpdate as GraphUpdate
 
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
 from crewline.engine.clocks import move_clock_past
-from crewline.engine.crews import Crews, Graph
+from crewline.engine.crews import Crews, Graph, Prepared
 from crewline.engine.inputs import given_input, run_error, with_checkpointer
 from crewline.engine.journals import Journal
 from crewline.engine.loops import CrewLoop
+from crewline.engine.states import crew_names
 from crewline.errors import BadRequest, CrewlineError
 from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
 from crewline.models.states import StateUpdate, Superstep
 from crewline.models.threads import Thread
 from crewline.services.edits import Edited
-
-_NAMES = ("graph_id", "assistant_id")
-"""Metadata of a thread that its checkpoints have too."""
 
 
 class Editor:
@@ -45,7 +44,7 @@ class Editor:
 
         Args:
             tenant: Whose thread.
-            thread: The thread; its metadata names the crew.
+            thread: The thread; its metadata names the crew where its checkpoints name none.
             lease: Its lease as it was read: what is worked out holds for this head alone.
             at: The checkpoint to begin at; the head, or a subgraph's newest, without an id.
             supersteps: The updates; each superstep becomes a checkpoint.
@@ -67,29 +66,37 @@ class Editor:
         at: CheckpointRef,
         supersteps: Sequence[Superstep],
     ) -> Edited:
-        crew = self._crews.get(str(thread.metadata["graph_id"]))
         config = _config(thread, at)
         move_clock_past(lease.newest)
         journal = Journal(None)
+        snapshot = await asyncio.to_thread(
+            self._checkpointer(tenant, lease, journal, Prepared()).snapshot, config
+        )
+        if at.checkpoint_id and snapshot is None:
+            raise BadRequest(f"Thread {thread.thread_id} has no checkpoint {at.checkpoint_id}.")
+        names = crew_names(self._crews, thread, snapshot)
+        config["metadata"] = names
+        crew = self._crews.get(str(names["graph_id"]))
         async with crew.graph(config) as graph:
-            prepared = crew.prepare(graph)
-            checkpointer = DynamoDBCheckpointer.over(
-                self._storage,
-                tenant,
-                serde=prepared.serializer,
-                lease=lambda _thread_id: lease,
-                journal=journal,
-                defaults=prepared.defaults,
-            )
-            bound = with_checkpointer(graph, checkpointer)
-            if at.checkpoint_id and await checkpointer.aget_tuple(config) is None:
-                raise BadRequest(f"Thread {thread.thread_id} has no checkpoint {at.checkpoint_id}.")
+            bound = with_checkpointer(graph, self._checkpointer(tenant, lease, journal, crew.prepare(graph)))
             reached = await _updated(bound, config, supersteps)
             left = await bound.aget_state(
                 {"configurable": {"thread_id": thread.thread_id, "checkpoint_ns": ""}}
             )
         return Edited(
             entries=await journal.close(), checkpoint=_reached(thread, reached), open_steps=bool(left.next)
+        )
+
+    def _checkpointer(
+        self, tenant: str, lease: Lease, journal: Journal, prepared: Prepared
+    ) -> DynamoDBCheckpointer:
+        return DynamoDBCheckpointer.over(
+            self._storage,
+            tenant,
+            serde=prepared.serializer,
+            lease=lambda _thread_id: lease,
+            journal=journal,
+            defaults=prepared.defaults,
         )
 
 
@@ -111,11 +118,10 @@ def _graph_update(update: StateUpdate) -> GraphUpdate:
 
 
 def _config(thread: Thread, at: CheckpointRef) -> RunnableConfig:
-    names = {name: thread.metadata[name] for name in _NAMES if name in thread.metadata}
     configurable: dict[str, Any] = {"thread_id": thread.thread_id, "checkpoint_ns": at.checkpoint_ns}
     if at.checkpoint_id:
         configurable["checkpoint_id"] = at.checkpoint_id
-    return {"configurable": configurable, "metadata": names}
+    return {"configurable": configurable}
 
 
 def _reached(thread: Thread, config: RunnableConfig) -> dict[str, Any]:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-
-from crewline.engine.checkpointer import DynamoDBCheckpointer
-from crewline.engine.crews import Graph
 from crewline.engine.drawings import describe, describe_subgraphs, draw
 from crewline.engine.executions import Execution, Surroundings
-from crewline.engine.inputs import assistant_config, with_checkpointer
+from crewline.engine.inputs import assistant_config
 from crewline.engine.loops import CrewLoop
-from crewline.engine.states import EMPTY, render
+from crewline.engine.states import States
 from crewline.models.assistants import Assistant
 from crewline.models.events import Telling
 from crewline.models.leases import Claim, Lease
@@ -69,20 +61,20 @@ class Executor:
     def state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
     ) -> Any:
-        """Read the state of a thread at its head or at a checkpoint.
+        """Read the state of a thread at its head or at a checkpoint, with the graph that wrote it.
 
         Raises:
-            InvalidRequest: The thread's crew is not in this deployment.
+            InvalidRequest: Neither the crew that wrote it nor the thread's is in this deployment.
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored checkpoint does not decode.
         """
         return self._loop.submit(self._state(tenant, thread, lease, at, subgraphs=subgraphs)).result()
 
     def history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
-        """Read the states of a thread, the newest first.
+        """Read the states of a thread, the newest first, each with the graph that wrote it.
 
         Raises:
-            InvalidRequest: The thread's crew is not in this deployment.
+            InvalidRequest: Neither the crew that wrote one nor the thread's is in this deployment.
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored checkpoint does not decode.
         """
@@ -162,37 +154,9 @@ class Executor:
     async def _state(
         self, tenant: str, thread: Thread, lease: Lease, at: CheckpointRef | None, *, subgraphs: bool
     ) -> Any:
-        if lease.head is None:
-            return EMPTY
-        config = _config(thread.thread_id, at)
-        async with self._reader(tenant, thread, lease, config) as (graph, serializer):
-            return render(await graph.aget_state(config, subgraphs=subgraphs), serializer)
+        async with States(self._crews, self._storage, tenant, thread, lease) as states:
+            return await states.read(at or CheckpointRef(), subgraphs=subgraphs)
 
     async def _history(self, tenant: str, thread: Thread, lease: Lease, query: HistoryRequest) -> list[Any]:
-        if lease.head is None:
-            return []
-        config = _config(thread.thread_id, query.checkpoint)
-        before = _config(thread.thread_id, query.before.checkpoint) if query.before else None
-        async with self._reader(tenant, thread, lease, config) as (graph, serializer):
-            found = graph.aget_state_history(config, before=before, limit=query.limit, filter=query.metadata)
-            return [render(snapshot, serializer) async for snapshot in found]
-
-    @asynccontextmanager
-    async def _reader(
-        self, tenant: str, thread: Thread, lease: Lease, config: RunnableConfig
-    ) -> AsyncIterator[tuple[Graph, JsonPlusSerializer]]:
-        crew = self._crews.get(str(thread.metadata.get("graph_id")))
-        async with crew.graph(config) as graph:
-            serializer = crew.prepare(graph).serializer
-            storage = replace(self._storage, records=self._storage.records.seen_under(lease))
-            checkpointer = DynamoDBCheckpointer.over(
-                storage, tenant, serde=serializer, lease=lambda _thread_id: lease, read_only=True
-            )
-            yield with_checkpointer(graph, checkpointer), serializer
-
-
-def _config(thread_id: str, at: CheckpointRef | None) -> RunnableConfig:
-    configurable: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": at.checkpoint_ns if at else ""}
-    if at and at.checkpoint_id:
-        configurable["checkpoint_id"] = at.checkpoint_id
-    return {"configurable": configurable}
+        async with States(self._crews, self._storage, tenant, thread, lease) as states:
+            return [state async for state in states.search(query)]
