@@ -146,6 +146,12 @@ def test_assistants_are_found(deployment: Deployment) -> None:
     assert len(deployment.request("POST", "/assistants/search", {"limit": 100}).json) == 13
 
 
+def test_versions_are_listed_also_without_a_body(deployment: Deployment) -> None:
+    rows = deployment.request("POST", f"/assistants/{ECHO}/versions", {}).json
+    assert [row["version"] for row in rows] == [1]
+    assert deployment.request("POST", f"/assistants/{ECHO}/versions").json == rows
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "detail"),
     [

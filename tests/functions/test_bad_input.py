@@ -229,6 +229,8 @@ def test_the_assistant_must_be_named(deployment: Deployment) -> None:
 def test_a_run_on_an_unknown_thread_is_refused(deployment: Deployment) -> None:
     unknown = (f"POST /threads/{UNKNOWN}/runs", f"POST /threads/{UNKNOWN}/runs/wait")
     refused_everywhere(deployment, start(), 404, routes=unknown)
+    answer = deployment.request("POST", f"/threads/{UNKNOWN}/runs", start())
+    assert answer.detail.startswith("Thread or assistant not found.")
     refused_everywhere(
         deployment, start(), 400, 422, routes=("POST /threads/nope/runs", "POST /threads/nope/runs/wait")
     )

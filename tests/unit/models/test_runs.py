@@ -164,6 +164,14 @@ def test_a_command_keeps_only_what_was_sent_even_a_null() -> None:
     assert body(command={"resume": None, "other": 1}).kwargs()["command"] == {"resume": None}
 
 
+@pytest.mark.parametrize(
+    "empty", [{}, {"update": None, "goto": None}, {"update": {}}, {"update": []}, {"goto": []}, {"goto": ""}]
+)
+def test_a_command_that_says_nothing_is_none(empty: dict[str, Any]) -> None:
+    assert body(input={"n": 0}, command=empty).kwargs()["command"] is None
+    assert body(command={**empty, "resume": False}).kwargs()["command"] == {"resume": False}
+
+
 def test_the_kwargs_have_the_names_of_the_wire() -> None:
     assert set(body().kwargs()) == {
         "input",

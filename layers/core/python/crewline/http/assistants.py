@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
@@ -19,6 +19,9 @@ from crewline.models.assistants import (
     VersionSearch,
 )
 from crewline.services.assistants import Assistants
+
+_ALL: Final = VersionSearch()
+"""What a request without a body asks for."""
 
 
 def routes(assistants: Assistants, tenant: str) -> Router:
@@ -54,7 +57,7 @@ def routes(assistants: Assistants, tenant: str) -> Router:
         return empty_response()
 
     @router.post("/assistants/<assistant_id>/versions")
-    def versions(assistant_id: str, body: Annotated[VersionSearch, Body()]) -> Response[Any]:
+    def versions(assistant_id: str, body: Annotated[VersionSearch, Body()] = _ALL) -> Response[Any]:
         found = assistants.versions(tenant, assistant_id, body)
         return json_response([version.wire_version() for version in found])
 

@@ -62,6 +62,12 @@ class Command(Wire):
     goto: str | Destination | list[str | Destination] | None = None
     """Nodes to run next."""
 
+    @property
+    def parts(self) -> dict[str, Any] | None:
+        """What was sent of it; None when it says nothing, which LangGraph does not take for a command."""
+        sent = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in sent.items() if value or name == "resume"} or None
+
 
 class RunConfig(Wire):
     """The `config` of a run: LangChain's RunnableConfig as far as it can be sent."""
@@ -153,7 +159,7 @@ class RunCreate(Wire):
         modes = [self.stream_mode] if isinstance(self.stream_mode, str) else list(self.stream_mode)
         return {
             "input": self.input,
-            "command": self.command.model_dump(exclude_unset=True) if self.command else None,
+            "command": self.command.parts if self.command else None,
             "config": self.config.model_dump(exclude_none=True),
             "context": self.context,
             "stream_mode": modes or ["values"],

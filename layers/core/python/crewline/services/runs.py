@@ -606,7 +606,10 @@ class Runs:
         """Read how a thread is; None when it does not exist and is to be made."""
         thread, lease = threads.read(self._table, tenant, thread_id)
         if thread is None and body.if_not_exists != "create":
-            raise not_found(thread_id)
+            raise NotFound(
+                f"Thread or assistant not found. Thread with ID {thread_id} is not there; "
+                "pass if_not_exists='create' to make it."
+            )
         if thread is None:
             return None
         return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
