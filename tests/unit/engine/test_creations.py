@@ -45,6 +45,7 @@ def test_a_thread_begins_with_the_state_that_its_supersteps_make(place: Place) -
     assert made["metadata"] == {"mine": 1, "graph_id": "steps"}
     assert place.world.threads.get(TENANT, place.thread, ttl=True)["ttl"] is not None
     assert [one["metadata"]["source"] for one in place.again().history()] == ["update", "input"]
+    assert {one["metadata"]["graph_id"] for one in place.again().history()} == {"steps"}
     assert place.again().run(None, crew="steps") == {"n": 7, "log": ["by hand", "b", "c"]}
 
 

@@ -101,19 +101,22 @@ class Editor:
 
 
 async def _updated(graph: Graph, config: RunnableConfig, supersteps: Sequence[Superstep]) -> RunnableConfig:
-    updates = [[_graph_update(one) for one in superstep.updates] for superstep in supersteps]
+    reached = config
     try:
-        return await graph.abulk_update_state(config, updates)
+        for superstep in supersteps:  # one at a time: LangGraph gives only the first the config's metadata
+            updates = [_graph_update(one) for one in superstep.updates]
+            reached = await graph.abulk_update_state({**reached, "metadata": config["metadata"]}, [updates])
     except CrewlineError:
         raise
     except Exception as exc:
         error = run_error(exc)
         raise BadRequest(f"The graph refuses the update: {error.error}: {error.message}") from exc
+    return reached
 
 
 def _graph_update(update: StateUpdate) -> GraphUpdate:
-    command = update.command.model_dump(exclude_unset=True) if update.command else None
-    values: Any = given_input({"command": command}) if command is not None else update.values
+    command = update.command.parts if update.command else None
+    values: Any = given_input({"command": command, "input": update.values})
     return GraphUpdate(values=values, as_node=update.as_node)
 
 
