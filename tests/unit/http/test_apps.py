@@ -57,6 +57,14 @@ def make_app(**options: Any) -> App:
     def get(name: str, loud: Annotated[bool, Query()] = False) -> Response[Any]:
         return json_response({"name": name.upper() if loud else name, "nan": float("nan"), 1: 2})
 
+    @router.get("/lists")
+    def lists(names: Annotated[list[str] | None, Query()] = None) -> Response[Any]:
+        return json_response(names)
+
+    @router.post("/things/search")
+    def search() -> Response[Any]:
+        return json_response([])
+
     @router.post("/meet/<number>")
     def meet(number: str, body: Annotated[Named, Body()]) -> Response[Any]:
         barrier.wait()  # eight requests are in their routes at once
@@ -128,6 +136,30 @@ def test_a_wrong_method_is_told_the_right_ones(app: App) -> None:
     reply = app.answer(event("PATCH", "/things/a"), None)
     assert reply.headers["allow"] == "DELETE, GET"
     assert read(reply)["detail"] == "Method PATCH is not allowed here; use DELETE, GET."
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_path_of_its_own_is_never_taken_for_a_parameter(app: App, method: str) -> None:
+    reply = app.answer(event(method, "/things/search"), None)
+    assert (reply.status, reply.headers["allow"]) == (405, "POST")
+    assert app.answer(event("POST", "/things/search"), None).status == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "names"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (['["a","b"]'], ["a", "b"]),
+        (['["a"]', "b"], ["a", "b"]),
+        (["[]"], None),
+        (["[1]"], ["[1]"]),
+        (["[a"], ["[a"]),
+    ],
+)
+def test_a_list_in_a_query_comes_one_by_one_or_as_json(app: App, sent: list[str], names: Any) -> None:
+    asked = {**event("GET", "/lists"), "multiValueQueryStringParameters": {"names": sent}}
+    asked["queryStringParameters"] = {"names": sent[-1]}
+    assert read(app.answer(asked, None)) == names
 
 
 def test_a_page_may_read_every_answer_also_one_that_went_wrong(app: App) -> None:

@@ -17,6 +17,7 @@ from crewline.http.replies import Reply
 from crewline.local import servers
 from crewline.local.frontdoor import FrontDoor
 from crewline.local.proxy_events import LambdaContext
+from crewline.models.cors import LOOPBACK
 
 Answer = Callable[[dict[str, Any], LambdaContext], Reply]
 
@@ -25,7 +26,7 @@ Answer = Callable[[dict[str, Any], LambdaContext], Reply]
 def front_door(answer: Answer, *, max_body_bytes: int = 1_000) -> Iterator[str]:
     with ExitStack() as stack:
         listener = stack.enter_context(servers.listen(0))
-        door = FrontDoor({"api": answer, "crew": answer}, max_body_bytes=max_body_bytes)
+        door = FrontDoor({"api": answer, "crew": answer}, max_body_bytes=max_body_bytes, cors=LOOPBACK)
         stack.enter_context(servers.serving(door, listener))
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -144,7 +145,8 @@ def test_a_body_over_the_limit_is_refused_with_the_figure() -> None:
     with front_door(described, max_body_bytes=100_000) as url, httpx.Client(base_url=url) as client:
         answer = client.post("/threads", content=b"x" * 5_000_000)
         assert answer.status_code == 413
-        assert answer.json() == {"detail": "The request body is over the limit of 100000 bytes."}
+        detail = "The request body is over the limit of 100000 bytes."
+        assert answer.json() == {"detail": detail, "code": "too_large"}
         assert client.post("/threads", content=b"x" * 100_000).status_code == 200
 
 
@@ -156,8 +158,16 @@ def test_an_exception_is_answered_with_an_id_and_never_its_text(caplog: pytest.L
         answer = httpx.get(f"{url}/ok")
     request_id = answer.headers["x-amzn-requestid"]
     assert answer.status_code == 500
-    assert answer.json() == {"detail": f"Internal error; request id {request_id}."}
+    assert answer.json() == {"detail": f"Internal error; request id {request_id}.", "code": "internal"}
     assert any(request_id in record.message for record in caplog.records)
+
+
+def test_a_page_that_may_call_the_api_can_read_the_front_doors_own_errors() -> None:
+    page, other = "http://localhost:3000", "https://example.com"
+    with front_door(described, max_body_bytes=1) as url:
+        allowed, refused = (httpx.post(url, content=b"xx", headers={"origin": one}) for one in (page, other))
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (413, page)
+    assert "access-control-allow-origin" not in refused.headers
 
 
 def test_each_chunk_arrives_before_the_next_is_made() -> None:

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from crewline.errors import BadRequest
 from crewline.models.runs import MAX_DELAY_SECONDS, Run, RunBatch, RunCreate, RunError, RunsCancel, Usage
 
+ID = "1f0c9a4e-0000-6000-8000-00000000000a"
+
 
 def body(**fields: Any) -> RunCreate:
     return RunCreate.model_validate({"assistant_id": "echo", **fields})
@@ -91,17 +93,20 @@ def test_a_webhook_is_kept_for_the_end_of_the_run() -> None:
     "wrong",
     [
         {},
-        {"thread_id": "t"},
-        {"run_ids": ["r"]},
+        {"thread_id": ID},
+        {"run_ids": [ID]},
+        {"thread_id": "nope", "run_ids": [ID]},
+        {"thread_id": ID, "run_ids": ["nope"]},
         {"status": "finished"},
-        {"status": "all", "thread_id": "t"},
-        {"status": "all", "thread_id": "t", "run_ids": ["r"]},
+        {"status": "all", "thread_id": ID},
+        {"status": "all", "run_ids": []},
+        {"status": "all", "thread_id": ID, "run_ids": [ID]},
     ],
 )
 def test_runs_are_cancelled_by_their_ids_or_by_a_status_and_never_by_both(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         RunsCancel.model_validate(wrong)
-    assert RunsCancel(thread_id="t", run_ids=[]).run_ids == []
+    assert RunsCancel(thread_id=ID, run_ids=[]).run_ids == []
     assert RunsCancel(status="all").status == "all"
 
 
@@ -126,22 +131,22 @@ def test_a_run_shows_what_its_model_calls_used_once_it_is_known() -> None:
 @pytest.mark.parametrize(
     "spelling",
     [
-        {"checkpoint_id": "c1"},
-        {"checkpoint": {"checkpoint_id": "c1", "checkpoint_ns": "", "checkpoint_map": {}}},
-        {"config": {"configurable": {"checkpoint_id": "c1"}}},
+        {"checkpoint_id": ID.upper()},
+        {"checkpoint": {"checkpoint_id": ID, "checkpoint_ns": "", "checkpoint_map": {}}},
+        {"config": {"configurable": {"checkpoint_id": ID.upper()}}},
     ],
 )
 def test_a_fork_may_be_spelled_in_three_ways(spelling: dict[str, Any]) -> None:
-    assert body(**spelling).fork == "c1"
-    assert body(**spelling).kwargs()["checkpoint_id"] == "c1"
+    assert body(**spelling).fork == ID
+    assert body(**spelling).kwargs()["checkpoint_id"] == ID
 
 
 def test_without_a_checkpoint_a_run_starts_at_the_head() -> None:
     assert body(checkpoint={"checkpoint_ns": ""}).fork is None
 
 
-@pytest.mark.parametrize("wrong", [5, True, ["c1"], {"id": "c1"}])
-def test_a_checkpoint_that_is_no_text_is_refused_wherever_it_is_spelled(wrong: Any) -> None:
+@pytest.mark.parametrize("wrong", [5, True, [ID], {"id": ID}, "", "nope"])
+def test_a_checkpoint_that_is_no_uuid_is_refused_wherever_it_is_spelled(wrong: Any) -> None:
     with pytest.raises(ValidationError):
         _ = body(config={"configurable": {"checkpoint_id": wrong}}).fork
 

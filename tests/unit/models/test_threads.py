@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from crewline.models.states import HistoryRequest
 from crewline.models.threads import Thread, ThreadCreate, ThreadPatch
 
+ID = "1f0c9a4e-0000-6000-8000-00000000000a"
+
 
 def test_an_empty_body_makes_a_thread_with_defaults() -> None:
     create = ThreadCreate.model_validate({})
@@ -53,13 +55,18 @@ def test_a_history_lists_from_1_to_1000_states(limit: Any) -> None:
         HistoryRequest.model_validate({"limit": limit})
 
 
-@pytest.mark.parametrize("given", [{"configurable": {"checkpoint_id": "c"}}, {"checkpoint_id": "c"}])
+def test_a_number_without_a_fraction_is_an_integer() -> None:
+    limit = HistoryRequest.model_validate({"limit": 10.0}).limit
+    assert (limit, type(limit)) == (10, int)
+
+
+@pytest.mark.parametrize("given", [{"configurable": {"checkpoint_id": ID}}, {"checkpoint_id": ID}])
 def test_before_is_a_config_or_a_checkpoint_and_no_text(given: Any) -> None:
     with pytest.raises(ValidationError):
         HistoryRequest.model_validate({"before": "1f0f"})
     before = HistoryRequest.model_validate({"before": given}).before
     assert before is not None
-    assert before.checkpoint.checkpoint_id == "c"
+    assert before.checkpoint.checkpoint_id == ID
 
 
 def test_a_thread_row_has_the_names_of_the_wire() -> None:

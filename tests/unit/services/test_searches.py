@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from pydantic import ValidationError
 
 from crewline.errors import InvalidRequest
 from crewline.models.runs import RunCreate
@@ -126,7 +127,7 @@ def test_a_search_by_ids_finds_those_that_are_there(world: World) -> None:
     assert ids(world, ids=asked, metadata={"i": 4}) == [made[4]]
     assert ids(world, ids=[]) == []
     assert count(world, ids=asked) == 2
-    with pytest.raises(InvalidRequest, match="UUID"):
+    with pytest.raises(ValidationError, match="UUID"):
         ids(world, ids=["nope"])
 
 

@@ -104,7 +104,6 @@ def test_an_id_that_is_taken_may_be_used_as_it_is(world: World) -> None:
 
 def test_an_id_that_is_no_uuid_is_refused_everywhere(world: World) -> None:
     for call in (
-        lambda: create(world, thread_id="nope"),
         lambda: world.threads.get(TENANT, "nope"),
         lambda: patch(world, "nope"),
         lambda: world.threads.delete(TENANT, "nope"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+import re
+from typing import Annotated, Any, Final, Protocol
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
@@ -12,6 +13,8 @@ from crewline.errors import InvalidRequest
 from crewline.http.apps import json_response
 from crewline.models.assistants import Assistant
 from crewline.services.assistants import Assistants
+
+_XRAY: Final = "(?:[Tt]rue|[Ff]alse|[1-9][0-9]{0,2})"
 
 
 class Drawer(Protocol):
@@ -32,7 +35,9 @@ def routes(assistants: Assistants, drawer: Drawer, *, tenant: str) -> Router:
     router = Router()  # type: ignore[no-untyped-call]
 
     @router.get("/assistants/<assistant_id>/graph")
-    def graph(assistant_id: str, xray: Annotated[str, Query()] = "false") -> Response[Any]:
+    def graph(
+        assistant_id: str, xray: Annotated[str, Query(json_schema_extra={"pattern": f"^{_XRAY}$"})] = "false"
+    ) -> Response[Any]:
         levels = _levels(xray)
         return json_response(drawer.graph(assistants.resolve(tenant, assistant_id), xray=levels))
 
@@ -56,8 +61,6 @@ def routes(assistants: Assistants, drawer: Drawer, *, tenant: str) -> Router:
 
 
 def _levels(xray: str) -> int | bool:
-    if xray.lower() in ("true", "false"):
-        return xray.lower() == "true"
-    if xray.isascii() and xray.isdigit() and len(xray) <= 3 and int(xray) > 0:  # noqa: PLR2004 (levels)
-        return int(xray)
-    raise InvalidRequest("xray: send true, false, or how many levels of subgraphs to draw (1 to 999).")
+    if not re.fullmatch(_XRAY, xray):
+        raise InvalidRequest("xray: send true, false, or how many levels of subgraphs to draw (1 to 999).")
+    return int(xray) if xray.isdigit() else xray.lower() == "true"

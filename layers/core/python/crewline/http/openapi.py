@@ -6,6 +6,7 @@ imports and time that no request should pay for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
@@ -15,6 +16,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from pydantic import TypeAdapter
 
 from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
+from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
@@ -23,12 +25,13 @@ from crewline.models.answers import (
     CommandRefused,
     CommandRequest,
     ErrorAnswer,
+    EventAnswer,
     EventsRequest,
     Information,
     Okay,
 )
 from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
-from crewline.models.runs import RunWire
+from crewline.models.runs import RunPart, RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
 from crewline.models.threads import PruneWire, StorageWire, ThreadWire
@@ -51,8 +54,10 @@ _DESCRIPTION: Final = (
 )
 _POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseValidationError")
 """Powertools' own spelling of errors, which is not ours."""
-_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id"})
+_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id"})
 """Path parameters that are UUIDs."""
+_NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)")
+"""Paths of assistants that take a crew's name, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ _HEADERS: Final = {
     "Prefer": "`wait=N`: answer when the run has ended, or after so many seconds. `return=minimal`: without a body.",
     "Last-Event-ID": "The last event that the client has; -1 for all of them.",
 }
+_LIMITS: Final = {"Idempotency-Key": {"minLength": 1, "maxLength": LONGEST_KEY}}
 _KEY: Final = ("Idempotency-Key",)
 _KEY_AND_WAIT: Final = ("Idempotency-Key", "Prefer")
 _RESUMED: Final = ("Last-Event-ID",)
@@ -174,7 +180,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Start a run in the background.", {200: RunWire, 202: RunWire}, errors=_A_RUN, headers=_KEY_AND_WAIT
     ),
     ("GET", "/threads/{thread_id}/runs"): Operation(
-        "List a thread's runs, the newest first.", {200: list[RunWire]}, errors=(404,)
+        "List a thread's runs, the newest first.", {200: list[RunPart]}, errors=(404,)
     ),
     ("POST", "/threads/{thread_id}/runs/wait"): Operation(
         "Start a run and wait for its values.", {200: Any}, errors=_A_RUN, headers=_KEY
@@ -295,7 +301,8 @@ def _routers() -> Iterator[Router]:
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     """Give the schema of each route's answer, and of the body it reads itself, and what they refer to."""
     typed: list[tuple[Any, Literal["serialization", "validation"], TypeAdapter[Any]]] = [
-        ("error", "serialization", TypeAdapter(ErrorAnswer))
+        ("error", "serialization", TypeAdapter(ErrorAnswer)),
+        ("event", "serialization", TypeAdapter(EventAnswer)),
     ]
     for place, operation in OPERATIONS.items():
         for status, answer in operation.answers.items():
@@ -312,18 +319,24 @@ def _describe(described: dict[str, Any], path: str, operation: Operation) -> Non
     described["tags"] = [path.split("/")[1]]
     parameters = described.setdefault("parameters", [])
     for parameter in parameters:
-        if parameter["in"] == "path" and parameter["name"] in _UUIDS:
+        if parameter["in"] == "path" and parameter["name"] in _UUIDS and not _NAMED.match(path):
             parameter["schema"]["format"] = "uuid"
     for name in operation.headers:
         parameters.append(
-            {"name": name, "in": "header", "description": _HEADERS[name], "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "header",
+                "description": _HEADERS[name],
+                "schema": {"type": "string", **_LIMITS.get(name, {})},
+            }
         )
 
 
 def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     if not operation.answers:
-        responses["200"] = {"description": "Events.", "content": {_SSE: {"schema": {"type": "string"}}}}
+        content = {_SSE: {"schema": {"$ref": _REF.format(model="EventAnswer")}}}
+        responses["200"] = {"description": "Events, each of this form.", "content": content}
     for status in sorted({*operation.errors, 422, 503}):
         responses[str(status)] = _error(_ERRORS[status])
     for status, answer in operation.answers.items():

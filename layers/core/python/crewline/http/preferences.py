@@ -14,10 +14,11 @@ from crewline.store.idempotency import Once
 
 LONGEST_WAIT_S: Final = 60.0
 """How long `Prefer: wait` holds a request; a run that takes longer is answered as in the background."""
+LONGEST_KEY: Final = 255
+"""Characters of an Idempotency-Key."""
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=$|[,;\s])", re.IGNORECASE)
 _MINIMAL: Final = re.compile(r"(?:^|[,;\s])return\s*=\s*\"?minimal\"?(?=$|[,;\s])", re.IGNORECASE)
-_LONGEST_KEY: Final = 255
 _MARGIN_S: Final = 3.0
 """What an answer takes."""
 
@@ -58,7 +59,7 @@ def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:
     key = headers.get("idempotency-key")
     if key is None:
         return None
-    if not 0 < len(key) <= _LONGEST_KEY:
-        raise InvalidRequest(f"Idempotency-Key: send 1 to {_LONGEST_KEY} characters, not {len(key)}.")
+    if not 0 < len(key) <= LONGEST_KEY:
+        raise InvalidRequest(f"Idempotency-Key: send 1 to {LONGEST_KEY} characters, not {len(key)}.")
     text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
     return Once(scope=route, key=key, digest=hashlib.sha256(text).hexdigest())

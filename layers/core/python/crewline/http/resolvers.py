@@ -7,11 +7,13 @@ the answers were another request's). Here each request's state is in a context v
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -22,10 +24,10 @@ from crewline.http.errors import MethodNotAllowed
 
 
 class _WithBody(APIGatewayProxyEvent):
-    """An event whose body has been read: JSON, whatever its content type says."""
+    """An event that has been read: its body as JSON, whatever the content type says, and its query."""
 
     def __init__(self, event: Mapping[str, Any], body: Any) -> None:
-        super().__init__({**event, "body": "", "isBase64Encoded": False})
+        super().__init__({**event, **_query(event), "body": "", "isBase64Encoded": False})
         self._body = body
 
     @property
@@ -39,6 +41,26 @@ class _WithBody(APIGatewayProxyEvent):
         headers: dict[str, str] = super().headers
         headers.pop("content-type", None)
         return headers
+
+
+def _query(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the lists in a query: a name that comes several times, or JSON, as JavaScript's SDKs send them."""
+    given: dict[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
+    read = {name: [one for text in texts for one in _texts(text)] for name, texts in given.items()}
+    query = {name: texts for name, texts in read.items() if texts}
+    return {
+        "queryStringParameters": {name: texts[-1] for name, texts in query.items()} or None,
+        "multiValueQueryStringParameters": query or None,
+    }
+
+
+def _texts(text: str) -> list[str]:
+    if text.startswith("["):
+        with contextlib.suppress(orjson.JSONDecodeError):
+            value = orjson.loads(text)
+            if isinstance(value, list) and all(isinstance(one, str) for one in value):
+                return value
+    return [text]
 
 
 @dataclass(slots=True)
@@ -65,7 +87,7 @@ class Resolver(APIGatewayRestResolver):
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
         self.exception_handler(Exception)(_raise)
-        self.exception_handler(NotFoundError)(self._raise_not_found)
+        self.exception_handler(NotFoundError)(_raise_not_found)
 
     def prepare(self) -> None:
         """Build every route's stack and models now: lazily, two first requests would race for it."""
@@ -89,19 +111,21 @@ class Resolver(APIGatewayRestResolver):
             Exception: What the route, or the validation of the request, raised.
         """
         request = _Request(_WithBody(event, body), context)
+        self._check_method(request.event)
         token = _REQUEST.set(request)
         try:
             return self._resolve().response
         finally:
             _REQUEST.reset(token)
 
-    def _raise_not_found(self, _: NotFoundError) -> Response[Any]:
-        event = self.current_event
+    def _check_method(self, event: APIGatewayProxyEvent) -> None:
+        """Refuse a method that a path does not have, also when one with more parameters would take it."""
         path = self._remove_prefix(event.path)
-        routes = (*self._static_routes, *self._dynamic_routes)
-        if allowed := {route.method for route in routes if route.rule.match(path)}:
+        routes = [route for route in (*self._static_routes, *self._dynamic_routes) if route.rule.match(path)]
+        fewest = min((route.rule.groups for route in routes), default=0)
+        allowed = {route.method for route in routes if route.rule.groups == fewest}
+        if allowed and event.http_method not in allowed:
             raise MethodNotAllowed(event.http_method, allowed)
-        raise NotFound("Not Found")
 
     @property
     def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]
@@ -137,3 +161,7 @@ class Resolver(APIGatewayRestResolver):
 def _raise(error: Exception) -> Response[Any]:
     """Let an error out to the app, which maps and logs it; Powertools would log it a second time."""
     raise error
+
+
+def _raise_not_found(_: NotFoundError) -> Response[Any]:
+    raise NotFound("Not Found")

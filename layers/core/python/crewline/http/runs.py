@@ -17,10 +17,12 @@ from crewline.http.pages import select_fields
 from crewline.http.preferences import once, wait_s
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
-from crewline.models.runs import Run, RunBatch, RunCreate, RunsCancel, RunStatus
+from crewline.models.runs import Run, RunBatch, RunCreate, RunField, RunsCancel, RunStatus
 from crewline.services.cancellations import Cancellations
 from crewline.services.runs import Runs
 
+MOST_BEFORE: Final = 2**31 - 1
+"""How many runs a page may come after; no thread has as many."""
 _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 1.0
 
@@ -63,9 +65,9 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
     def list_(
         thread_id: str,
         limit: Annotated[int, Query(ge=1, le=1000)] = 10,
-        offset: Annotated[int, Query(ge=0)] = 0,
+        offset: Annotated[int, Query(ge=0, le=MOST_BEFORE)] = 0,
         status: Annotated[RunStatus | None, Query()] = None,
-        select: Annotated[list[str] | None, Query()] = None,
+        select: Annotated[list[RunField] | None, Query()] = None,
     ) -> Response[Any]:
         found = [
             run.wire() for run in runs.list(tenant, thread_id, limit=limit, offset=offset, status=status)

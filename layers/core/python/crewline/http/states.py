@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import json_response
-from crewline.models.clocks import parse_id
+from crewline.models.clocks import Id, parse_id
 from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
 from crewline.models.states import Before, HistoryRequest, Select, StateEdit, StateRequest
@@ -71,9 +71,9 @@ def routes(threads: Threads, executor: Reader, edits: Edits, *, tenant: str) -> 
     def history(
         thread_id: str,
         limit: Annotated[int, Query(ge=1, le=1000)] = 10,
-        before: Annotated[str | None, Query()] = None,
+        before: Annotated[Id | None, Query()] = None,
     ) -> Response[Any]:
-        bound = Before(checkpoint_id=parse_id(before, "checkpoint")) if before else None
+        bound = Before(checkpoint_id=before) if before else None
         return _history(thread_id, HistoryRequest(limit=limit, before=bound))
 
     @router.post("/threads/<thread_id>/history")

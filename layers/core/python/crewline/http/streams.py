@@ -214,15 +214,8 @@ def modes_of(run: Run) -> list[str]:
 
 
 def wanted_modes(given: Iterable[str] | None) -> set[str]:
-    """Read a follower's choice of modes: repeated, or one JSON list."""
-    wanted: set[str] = set()
-    for text in filter(None, given or ()):  # an empty one is how the SDKs spell none
-        try:
-            parsed = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            parsed = text
-        wanted |= set(parsed) if isinstance(parsed, list) else {str(parsed)}
-    return wanted
+    """Read a follower's choice of modes; an empty one is how the SDKs spell none."""
+    return set(filter(None, given or ()))
 
 
 async def _followed_thread(

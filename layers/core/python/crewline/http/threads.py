@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import Response, Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
-from crewline.errors import InvalidRequest
 from crewline.http.apps import empty_response, json_response
 from crewline.http.handovers import HandOver
 from crewline.http.preferences import minimal, once
@@ -34,11 +33,8 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver,
         return json_response({"pruned_count": prunings.prune(tenant, body)})
 
     @router.get("/threads/<thread_id>")
-    def get(thread_id: str, include: Annotated[list[str] | None, Query()] = None) -> Response[Any]:
-        wanted = {name for names in include or () for name in names.split(",")}
-        if unknown := wanted - {"ttl"}:
-            raise InvalidRequest(f"A thread includes ttl if asked to, and no {min(unknown)[:60]!r}.")
-        return json_response(threads.get(tenant, thread_id, ttl="ttl" in wanted))
+    def get(thread_id: str, include: Annotated[list[Literal["ttl"]] | None, Query()] = None) -> Response[Any]:
+        return json_response(threads.get(tenant, thread_id, ttl=bool(include)))
 
     @router.patch("/threads/<thread_id>")
     def patch(thread_id: str, body: Annotated[ThreadPatch, Body()]) -> Response[Any]:

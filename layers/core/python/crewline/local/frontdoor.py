@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
+from crewline.http.cors import Cors
 from crewline.http.replies import Reply
 from crewline.http.resources import resource_for
 from crewline.local.proxy_events import LambdaContext, Scope, lambda_context, proxy_event, request_path
+from crewline.models.cors import CorsPolicy
 
 _logger = logging.getLogger(__name__)
 
@@ -46,10 +48,12 @@ class FrontDoor:
     Args:
         functions: Name of a function → how it answers.
         max_body_bytes: A larger request body is answered with 413 here, as API Gateway does.
+        cors: Which web pages may read the answers that no function gives.
     """
 
-    def __init__(self, functions: Mapping[str, Answer], *, max_body_bytes: int) -> None:
+    def __init__(self, functions: Mapping[str, Answer], *, max_body_bytes: int, cors: CorsPolicy) -> None:
         self._functions = functions
+        self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="answer")
         self._clients: set[asyncio.Future[None]] = set()
@@ -93,7 +97,8 @@ class FrontDoor:
 
     async def _answer(self, scope: Scope, body: bytes | None, request_id: str) -> Reply:
         if body is None:
-            return _error(413, f"The request body is over the limit of {self._max_body_bytes} bytes.")
+            detail = f"The request body is over the limit of {self._max_body_bytes} bytes."
+            return self._error(scope, 413, detail, "too_large")
         resource, function = resource_for(request_path(scope))
         event = proxy_event(scope, body, resource=resource, request_id=request_id)
         context = lambda_context(function, request_id)
@@ -103,7 +108,14 @@ class FrontDoor:
             return await loop.run_in_executor(self._threads, run, self._functions[function], event, context)
         except Exception:
             _logger.exception("Request %s failed", request_id)
-            return _error(500, f"Internal error; request id {request_id}.")
+            return self._error(scope, 500, f"Internal error; request id {request_id}.", "internal")
+
+    def _error(self, scope: Scope, status: int, detail: str, code: str) -> Reply:
+        body = json.dumps({"detail": detail, "code": code}).encode()
+        origin = next(
+            (value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None
+        )
+        return self._cors.mark(Reply(status, {"content-type": "application/json"}, body), origin)
 
 
 class _ClientLeft(Exception):
@@ -127,10 +139,6 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _error(status: int, detail: str) -> Reply:
-    return Reply(status, {"content-type": "application/json"}, json.dumps({"detail": detail}).encode())
 
 
 async def _deliver(reply: Reply, request_id: str, send: Send, gone: asyncio.Future[None]) -> None:

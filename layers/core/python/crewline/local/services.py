@@ -14,6 +14,7 @@ from crewline import locations
 from crewline.local import bundles, clouds, handlers, invocations, servers, stacks, states, templates
 from crewline.local.failures import LocalServiceError
 from crewline.local.frontdoor import Answer, FrontDoor
+from crewline.models.cors import LOOPBACK
 from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
 from crewline.settings import environment, read_settings
 
@@ -83,6 +84,7 @@ def serve(
         door = FrontDoor(
             answers,
             max_body_bytes=read_settings(os.environ).max_body_bytes,
+            cors=manifest.cors or LOOPBACK,
         )
         url = f"http://{clouds.LOOPBACK}:{listener.getsockname()[1]}"
         stack.enter_context(servers.serving(door, listener))

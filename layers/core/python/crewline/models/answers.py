@@ -21,6 +21,16 @@ class ErrorAnswer(TypedDict):
     code: str
 
 
+class EventAnswer(TypedDict):
+    """A server-sent event."""
+
+    event: str
+    data: str
+    """JSON."""
+    id: NotRequired[str]
+    """What `Last-Event-ID` names to go on behind it."""
+
+
 class Okay(TypedDict):
     """The service is there."""
 

@@ -11,8 +11,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest
-from crewline.models.runs import RunConfig
-from crewline.models.threads import Metadata, Wire
+from crewline.models.clocks import Id
+from crewline.models.runs import ONE_CONTEXT, RunConfig
+from crewline.models.threads import WHOLE, Metadata, Wire
 
 _NAMESPACE_GRAPH: Final = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 _PLACES: Final = frozenset(("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"))
@@ -40,6 +41,8 @@ def default_assistant_id(graph_id: str) -> str:
 
 
 class _Configured(Wire):
+    model_config = ONE_CONTEXT
+
     config: RunConfig | None = None
     """What its runs are configured with, unless they say otherwise."""
     context: dict[str, Any] | None = None
@@ -67,7 +70,7 @@ class AssistantCreate(_Configured):
 
     graph_id: str
     """The crew."""
-    assistant_id: str | None = None
+    assistant_id: Id | None = None
     """A UUID of the caller's choice; a new uuid7 when absent."""
     name: Name | None = None
     if_exists: Literal["raise", "do_nothing"] | None = None
@@ -97,8 +100,8 @@ class AssistantCount(Wire):
 class AssistantSearch(AssistantCount):
     """Body of `POST /assistants/search`."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
-    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+    offset: Annotated[int, Field(ge=0), WHOLE] = 0
     sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] | None = None
     sort_order: Literal["asc", "desc"] | None = None
     select: list[AssistantField] | None = None
@@ -109,14 +112,14 @@ class VersionSearch(Wire):
     """Body of `POST /assistants/{assistant_id}/versions`."""
 
     metadata: dict[str, Any] | None = None
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
-    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+    offset: Annotated[int, Field(ge=0), WHOLE] = 0
 
 
 class LatestVersion(Wire):
     """Body of `POST /assistants/{assistant_id}/latest`."""
 
-    version: Annotated[int, Field(ge=1, lt=10**8)]
+    version: Annotated[int, Field(ge=1, lt=10**8), WHOLE]
 
 
 class AssistantVersionWire(TypedDict):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import AfterValidator, Field
 from uuid_utils import reseed_rng
 from uuid_utils.compat import uuid7
 
@@ -55,6 +57,22 @@ def parse_id(text: str, kind: str) -> str:
         InvalidRequest: It is not a UUID.
     """
     try:
+        return canonical(text)
+    except ValueError as exc:
+        raise InvalidRequest(f"Invalid {kind} ID: {exc}.") from None
+
+
+def canonical(text: str) -> str:
+    """Spell a UUID in lower case with dashes.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
         return str(UUID(text))
     except ValueError:
-        raise InvalidRequest(f"Invalid {kind} ID: must be a UUID, got {text[:60]!r}.") from None
+        raise ValueError(f"must be a UUID, got {text[:60]!r}") from None
+
+
+Id = Annotated[str, AfterValidator(canonical), Field(json_schema_extra={"format": "uuid"})]
+"""A UUID in a body, which may spell it in any way; read as `parse_id` does."""

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, RootModel, field_validator, model_validator
+from pydantic import ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest
-from crewline.models.threads import Metadata, Wire
+from crewline.models.clocks import Id, canonical
+from crewline.models.threads import WHOLE, Metadata, OrDefault, Wire
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+RunField = Literal[
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "metadata",
+    "status",
+    "kwargs",
+    "multitask_strategy",
+    "error",
+    "usage",
+    "created_at",
+    "updated_at",
+]
 TERMINAL: frozenset[RunStatus] = frozenset(("success", "error", "timeout", "interrupted"))
 LARGEST_BATCH = 1_000
 """Runs of one `POST /runs/batch`."""
@@ -35,10 +50,29 @@ MAX_DELAY_SECONDS = 30 * 86_400
 """How far ahead a run can be put: a thread with a run ahead is busy."""
 
 
+_VALUES: Final[JsonDict] = {"type": "object", "minProperties": 1}
+ONE_CONTEXT: Final = ConfigDict(
+    json_schema_extra={
+        "not": {
+            "properties": {
+                "context": _VALUES,
+                "config": {
+                    "type": "object",
+                    "properties": {"configurable": _VALUES},
+                    "required": ["configurable"],
+                },
+            },
+            "required": ["context", "config"],
+        }
+    }
+)
+"""How a body's schema says that `context` and `config.configurable` exclude each other."""
+
+
 class CheckpointRef(Wire):
     """A checkpoint as a client names it."""
 
-    checkpoint_id: str | None = None
+    checkpoint_id: Id | None = None
     checkpoint_ns: str = ""
 
 
@@ -73,15 +107,25 @@ class RunConfig(Wire):
     """The `config` of a run: LangChain's RunnableConfig as far as it can be sent."""
 
     tags: list[str] | None = None
-    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    configurable: dict[str, Any] = Field(default_factory=dict)
+    recursion_limit: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None = None
+    configurable: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra={
+            "properties": {
+                "checkpoint_id": {"anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]}
+            },
+            "propertyNames": {"pattern": "^(?!__)"},
+        },
+    )
     metadata: dict[str, Any] | None = None
 
     @field_validator("configurable")
     @classmethod
-    def _no_internals(cls, value: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(value.get("checkpoint_id"), str | None):
-            raise ValueError("checkpoint_id: must be a UUID as text")  # noqa: TRY004 (pydantic wants ValueError)
+    def _read(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if (checkpoint := value.get("checkpoint_id")) is not None:
+            if not isinstance(checkpoint, str):
+                raise ValueError("checkpoint_id: must be a UUID as text")
+            value = {**value, "checkpoint_id": canonical(checkpoint)}
         if internal := sorted(name for name in value if name.startswith("__")):
             raise ValueError(
                 f"{', '.join(internal)}: names that begin with two underscores belong to LangGraph"
@@ -92,29 +136,31 @@ class RunConfig(Wire):
 class RunCreate(Wire):
     """Body of every request that starts a run."""
 
+    model_config = ONE_CONTEXT
+
     assistant_id: str
     """The id of an assistant, or the name of a crew."""
     input: Any = None
     """The graph's input; None goes on from where the thread stopped."""
     command: Command | None = None
     """Instead of an input: resume, update, goto."""
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: OrDefault[Metadata] = Field(default_factory=dict)
     """Put on the run and on every checkpoint it writes."""
-    config: RunConfig = Field(default_factory=RunConfig)
+    config: OrDefault[RunConfig] = Field(default_factory=RunConfig)
     context: dict[str, Any] | None = None
     """The graph's runtime context."""
     checkpoint: CheckpointRef | None = None
     """Where to fork from; the head when absent."""
-    checkpoint_id: str | None = None
+    checkpoint_id: Id | None = None
     """The same, shorter."""
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None
-    stream_mode: list[StreamMode] | StreamMode = "values"
+    stream_mode: OrDefault[list[StreamMode] | StreamMode] = "values"
     stream_subgraphs: bool = False
     stream_resumable: bool = False
     feedback_keys: list[str] | None = None
-    multitask_strategy: MultitaskStrategy = "enqueue"
-    if_not_exists: Literal["create", "reject"] = "reject"
+    multitask_strategy: OrDefault[MultitaskStrategy] = "enqueue"
+    if_not_exists: OrDefault[Literal["create", "reject"]] = "reject"
     """What to do when the thread does not exist."""
     on_disconnect: Literal["cancel", "continue"] = "continue"
     on_completion: Literal["delete", "keep"] = "delete"
@@ -124,17 +170,8 @@ class RunCreate(Wire):
     durability: Durability | None = None
     checkpoint_during: bool | None = None
     """Older spelling of durability: False means `exit`."""
-    webhook: str | None = None
+    webhook: Annotated[str, Field(json_schema_extra={"format": "uri"})] | None = None
     """Where the run's end is posted."""
-
-    @field_validator(
-        "metadata", "config", "stream_mode", "multitask_strategy", "if_not_exists", mode="before"
-    )
-    @classmethod
-    def _null_means_default(cls, value: Any, info: Any) -> Any:
-        if value is not None:
-            return value
-        return cls.model_fields[info.field_name].get_default(call_default_factory=True)
 
     @property
     def fork(self) -> str | None:
@@ -182,17 +219,36 @@ class RunBatch(RootModel[Annotated[list[RunCreate], Field(min_length=1, max_leng
     """Body of `POST /runs/batch`: runs that have nothing to do with one another."""
 
 
+_GIVEN: Final[JsonDict] = {"not": {"type": "null"}}
+_ABSENT: Final[JsonDict] = {"type": "null"}
+
+
 class RunsCancel(Wire):
     """Body of `POST /runs/cancel`: some runs of a thread, or all that have a status."""
 
-    thread_id: str | None = None
-    run_ids: list[str] | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "properties": {"thread_id": _GIVEN, "run_ids": _GIVEN, "status": _ABSENT},
+                    "required": ["thread_id", "run_ids"],
+                },
+                {
+                    "properties": {"thread_id": _ABSENT, "run_ids": _ABSENT, "status": _GIVEN},
+                    "required": ["status"],
+                },
+            ]
+        }
+    )
+
+    thread_id: Id | None = None
+    run_ids: list[Id] | None = None
     status: Literal["pending", "running", "all"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        by_id = self.thread_id is not None and self.run_ids is not None
-        if by_id == (self.status is not None) or (self.status and (self.thread_id or self.run_ids)):
+        by_id = {self.thread_id is not None, self.run_ids is not None}
+        if by_id != {self.status is None}:
             raise ValueError("give thread_id and run_ids, or status, and not both")
         return self
 
@@ -214,6 +270,22 @@ class UsageWire(TypedDict):
 
 class RunWire(TypedDict):
     """A run as the API answers it."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    metadata: dict[str, Any]
+    status: RunStatus
+    kwargs: dict[str, Any]
+    multitask_strategy: MultitaskStrategy
+    error: RunErrorWire | None
+    usage: UsageWire | None
+    created_at: str
+    updated_at: str
+
+
+class RunPart(TypedDict, total=False):
+    """The selected fields of a run."""
 
     run_id: str
     thread_id: str

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 from pydantic import Field, field_validator
 from typing_extensions import TypedDict
 
-from crewline.models.threads import QuestionWire, ThreadStatus, Wire
+from crewline.models.clocks import Id
+from crewline.models.threads import WHOLE, OrDefault, QuestionWire, ThreadStatus, Wire
 
 SortBy = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
 SortOrder = Literal["asc", "desc"]
@@ -31,14 +32,15 @@ Step: TypeAlias = str | int
 MOST_IDS: Final = 1_000
 MOST_PATHS: Final = 10
 _ROOTS: Final = ("values", "metadata", "config", "interrupts")
-_PATH: Final = re.compile(r"[^.\[\]]+(?:\.[^.\[\]]+|\[-?\d{1,9}\])*")
+_PATH: Final = rf"(?:{'|'.join(_ROOTS)})(?:\.[^.\[\]]+|\[-?[0-9]{{1,9}}\])*"
 _STEP: Final = re.compile(r"\[(-?\d+)\]|([^.\[\]]+)")
+ExtractPath = Annotated[str, Field(json_schema_extra={"pattern": f"^{_PATH}$"})]
 
 
 class ThreadCount(Wire):
     """Body of `POST /threads/count`."""
 
-    ids: Annotated[list[str], Field(max_length=MOST_IDS)] | None = None
+    ids: Annotated[list[Id], Field(max_length=MOST_IDS)] | None = None
     """Only these threads."""
     metadata: dict[str, Any] | None = None
     """Only threads whose metadata contains this, as `@>` of jsonb tells."""
@@ -51,27 +53,22 @@ class ThreadCount(Wire):
 class ThreadSearch(ThreadCount):
     """Body of `POST /threads/search`."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
+    limit: OrDefault[Annotated[int, Field(ge=1, le=1000), WHOLE]] = 10
     """How many threads a page has."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: OrDefault[Annotated[int, Field(ge=0), WHOLE]] = 0
     """How many come before the page."""
-    sort_by: SortBy = "created_at"
-    sort_order: SortOrder = "desc"
+    sort_by: OrDefault[SortBy] = "created_at"
+    sort_order: OrDefault[SortOrder] = "desc"
     select: list[SelectField] | None = None
     """Show only these fields; without `values` and `interrupts` no state is read."""
-    extract: Annotated[dict[str, str], Field(max_length=MOST_PATHS)] | None = None
+    extract: Annotated[dict[str, ExtractPath], Field(max_length=MOST_PATHS)] | None = None
     """Alias → path into the thread, like `values.messages[-1].content`; shown under `extracted`."""
-
-    @field_validator("sort_by", "sort_order", "limit", "offset", mode="before")
-    @classmethod
-    def _null_means_default(cls, value: Any, info: Any) -> Any:
-        return cls.model_fields[info.field_name].default if value is None else value
 
     @field_validator("extract")
     @classmethod
     def _paths(cls, value: dict[str, str] | None) -> dict[str, str] | None:
         for path in (value or {}).values():
-            if not _PATH.fullmatch(path) or path_steps(path)[0] not in _ROOTS:
+            if not re.fullmatch(_PATH, path):
                 raise ValueError(
                     f"{path[:100]!r}: a path begins with {', '.join(_ROOTS)}, "
                     "then .name for a member and [0] or [-1] for an element"

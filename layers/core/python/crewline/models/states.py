@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
+from crewline.models.clocks import Id
 from crewline.models.runs import CheckpointRef, Command
-from crewline.models.threads import ThreadCreate, Wire
+from crewline.models.threads import WHOLE, ThreadCreate, Wire
 
 LARGEST_BEGINNING = 1_000
 """Supersteps with which a thread may begin."""
@@ -37,7 +38,7 @@ class Before(Wire):
     """A place in a thread's history: a checkpoint, or a RunnableConfig that names one."""
 
     configurable: CheckpointRef | None = None
-    checkpoint_id: str | None = None
+    checkpoint_id: Id | None = None
 
     @property
     def checkpoint(self) -> CheckpointRef:
@@ -57,6 +58,15 @@ class StateRequest(Wire):
 
 class StateUpdate(Wire):
     """What one node is to have written."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"values": {"not": {"type": "null"}}, "command": {"type": "object"}},
+                "required": ["values", "command"],
+            }
+        }
+    )
 
     values: dict[str, Any] | list[Any] | None = None
     """What it returned; None for an update that only moves on."""
@@ -94,7 +104,7 @@ class StateEdit(Wire):
     """The node; the one that ran last when absent."""
     checkpoint: CheckpointRef | None = None
     """Which state to change; that of the head when absent. A thread goes on from the change."""
-    checkpoint_id: str | None = None
+    checkpoint_id: Id | None = None
     """The same, shorter."""
 
     @property
@@ -111,7 +121,7 @@ class StateEdit(Wire):
 class HistoryRequest(Wire):
     """Body of `POST /threads/{thread_id}/history`."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 10
+    limit: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
     before: Before | None = None
     """List only what is older than this checkpoint."""
     metadata: dict[str, Any] | None = None

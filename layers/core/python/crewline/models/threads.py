@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticUseDefault, core_schema
 from typing_extensions import TypedDict
 
-from crewline.models.clocks import iso, milliseconds
+from crewline.models.clocks import Id, iso, milliseconds
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 Strategy = Literal["delete", "keep_latest"]
@@ -30,6 +31,38 @@ class Wire(BaseModel):
     """Base of request bodies: unknown fields are ignored, values are never coerced between kinds."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+def whole(value: Any) -> Any:
+    """Read a number without a fraction as the integer that it is to JSON Schema: 10.0 is 10."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE: Final = BeforeValidator(whole)
+"""Of an integer in a body."""
+
+
+class _NullMeansDefault:
+    """Reads null as the default of a field, and describes the field so."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_use_default, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
+
+
+def _use_default(value: Any) -> Any:
+    if value is None:
+        raise PydanticUseDefault
+    return value
+
+
+_T = TypeVar("_T")
+OrDefault = Annotated[_T, _NullMeansDefault()]
+"""A field with a default, which a client may also ask for with null."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +102,7 @@ def expiry_of(ttl: Ttl | float | None) -> Expiry | None:
 class ThreadCreate(Wire):
     """Body of `POST /threads`."""
 
-    thread_id: str | None = None
+    thread_id: Id | None = None
     """A UUID of the caller's choice; a new uuid7 when absent."""
     metadata: ThreadMetadata | None = None
     """Facts about the thread, apart from its state."""
@@ -152,7 +185,7 @@ class PruneWire(TypedDict):
 class ThreadPrune(Wire):
     """Body of `POST /threads/prune`."""
 
-    thread_ids: Annotated[list[str], Field(max_length=LARGEST_PRUNE)]
+    thread_ids: Annotated[list[Id], Field(max_length=LARGEST_PRUNE)]
     """The threads; those that are not there are passed over."""
     strategy: Strategy = "delete"
     """Remove them, or everything of them but their newest state."""

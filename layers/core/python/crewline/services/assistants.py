@@ -139,7 +139,7 @@ class Assistants:
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: The id is no UUID, or the crew is not in this deployment.
+            InvalidRequest: The crew is not in this deployment.
             Conflict: The id is taken, or the same key came with another body.
             NotFound: The assistant that the first such request made has been deleted.
             TooLarge: A field is over the limit.
@@ -150,7 +150,7 @@ class Assistants:
         config, context = body.settings
         assistant = _configured(
             Assistant(
-                assistant_id=parse_id(body.assistant_id, "assistant") if body.assistant_id else new_id(),
+                assistant_id=body.assistant_id or new_id(),
                 graph_id=body.graph_id,
                 name=body.name or "Untitled",
                 description=body.description,

@@ -85,7 +85,7 @@ class Edits:
             The new checkpoint, as the API answers it.
 
         Raises:
-            InvalidRequest: An id is no UUID, or the thread's crew is not in this deployment.
+            InvalidRequest: The id is no UUID, or the thread's crew is not in this deployment.
             NotFound: There is no such thread.
             BadRequest: The thread has no crew yet, or its graph refuses the edit.
             ThreadBusy: A run is in flight.
@@ -93,8 +93,6 @@ class Edits:
             Unavailable: DynamoDB or S3 did not answer, or other edits kept this one out.
         """
         thread_id, at = parse_id(thread_id, "thread"), body.at
-        if at.checkpoint_id is not None:
-            parse_id(at.checkpoint_id, "checkpoint")
         for _ in range(_TRIES):
             thread, lease = self._threads.read(tenant, thread_id)
             if not lease.free:

@@ -10,7 +10,6 @@ from typing import Final
 from crewline.checkpoints.projection import project
 from crewline.checkpoints.records import Sealed, Snapshot, missing_channels
 from crewline.errors import NotFound, ThreadBusy
-from crewline.models.clocks import parse_id
 from crewline.models.leases import Lease
 from crewline.models.threads import ThreadPrune
 from crewline.services.checkpoints import belongs, entries_without, with_ancestors
@@ -56,11 +55,10 @@ class Prunings:
             How many threads were pruned.
 
         Raises:
-            InvalidRequest: An id is no UUID; nothing was pruned.
             Unavailable: DynamoDB or S3 did not answer; prune again, what is done is passed over.
             CorruptRecord: A stored checkpoint does not decode.
         """
-        wanted = list(dict.fromkeys(parse_id(one, "thread") for one in body.thread_ids))
+        wanted = list(dict.fromkeys(body.thread_ids))
         act = self._delete if body.strategy == "delete" else self._keep_latest
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return sum(pool.map(lambda thread_id: act(tenant, thread_id), wanted))

@@ -625,8 +625,6 @@ class Runs:
     def _check(self, body: RunCreate) -> None:
         if body.webhook:
             self._check_webhook(body.webhook)
-        if body.fork:
-            parse_id(body.fork, "checkpoint")
         for name, value in (("metadata", body.metadata), ("config", body.config.model_dump())):
             check_size(name, value)
         self._assistants.identify(body.assistant_id)

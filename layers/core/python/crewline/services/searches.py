@@ -16,7 +16,6 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from crewline.errors import InvalidRequest
-from crewline.models.clocks import parse_id
 from crewline.models.searches import FoundThread, ThreadCount, ThreadSearch, contains, look_up, path_steps
 from crewline.models.threads import Thread, ThreadStatus, ThreadWire
 from crewline.services.threads import Threads
@@ -133,7 +132,7 @@ class Searches:
             query: What is wanted.
 
         Raises:
-            InvalidRequest: An id is no UUID, or the search is more work than one request may be.
+            InvalidRequest: The search is more work than one request may be.
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A newest checkpoint does not decode.
         """
@@ -144,7 +143,7 @@ class Searches:
         """Count threads.
 
         Raises:
-            InvalidRequest: An id is no UUID, or counting is more work than one request may be.
+            InvalidRequest: Counting is more work than one request may be.
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A newest checkpoint does not decode.
         """
@@ -311,7 +310,7 @@ def _pairs(query: ThreadCount) -> list[tuple[str, Any]]:
 
 
 def _ids(query: ThreadCount) -> list[str] | None:
-    return None if query.ids is None else list(dict.fromkeys(parse_id(one, "thread") for one in query.ids))
+    return None if query.ids is None else list(dict.fromkeys(query.ids))
 
 
 def _only_pair(query: ThreadCount) -> tuple[str, Any] | None:

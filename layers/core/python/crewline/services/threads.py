@@ -81,7 +81,7 @@ class Threads:
             caller said `do_nothing`.
 
         Raises:
-            InvalidRequest: The id is no UUID.
+            InvalidRequest: There are too many keys.
             ThreadExists: The id is taken.
             Conflict: A thread with this id was deleted and is still being purged, or the same key
                 came with another body.
@@ -120,7 +120,7 @@ class Threads:
         """Describe the thread that a request asks for; nothing is written.
 
         Raises:
-            InvalidRequest: The id is no UUID, or there are too many keys.
+            InvalidRequest: There are too many keys.
             TooLarge: The metadata is too large.
         """
         now = iso(self._clock())
@@ -130,7 +130,7 @@ class Threads:
         check_size("metadata", metadata)
         _check_number(metadata)
         return Thread(
-            thread_id=parse_id(body.thread_id, "thread") if body.thread_id else new_id(),
+            thread_id=body.thread_id or new_id(),
             created_at=now,
             updated_at=now,
             state_updated_at=now,

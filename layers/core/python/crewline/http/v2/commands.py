@@ -19,7 +19,7 @@ from crewline.http.v2.events import first_seq
 from crewline.models.clocks import parse_id
 from crewline.models.leases import Lease
 from crewline.models.runs import RunCreate
-from crewline.models.threads import Thread
+from crewline.models.threads import Thread, whole
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
 from crewline.store.idempotency import Once
@@ -234,7 +234,7 @@ def _answers(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _malformed(body: Mapping[str, Any]) -> str | None:
-    ident = body.get("id")
+    ident = whole(body.get("id"))
     if not isinstance(ident, int) or isinstance(ident, bool) or ident < 0:
         return "id: send a whole number, 0 or more."
     if not isinstance(body.get("method"), str):

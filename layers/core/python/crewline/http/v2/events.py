@@ -11,6 +11,7 @@ import orjson
 from crewline.errors import BadRequest
 from crewline.http.sse import spell
 from crewline.models.answers import Channel
+from crewline.models.threads import whole
 
 CHANNELS: Final = frozenset(get_args(Channel))
 RUN_SHIFT: Final = 32
@@ -130,7 +131,7 @@ def _channels(given: Any) -> list[str]:
 
 
 def _whole(body: Mapping[str, Any], name: str) -> int | None:
-    value = body.get(name)
+    value = whole(body.get(name))
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise BadRequest(f"{name}: send a whole number, 0 or more.")
     return value
