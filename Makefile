@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search lint \
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search fuzz lint \
 	format synth openapi lock wheel clean
 
 help: ## show this list
@@ -30,6 +30,9 @@ torture-briefly: install ## the same for two minutes
 
 crashes: install ## stop processes before and after every request, and lose its answer (many minutes)
 	@$(BIN)/python -m tests.faults.crashes
+
+fuzz: install ## try every operation of the API with generated data, by its own OpenAPI document (minutes)
+	@$(BIN)/python -m tests.fuzz
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints
@@ -69,4 +72,4 @@ wheel: install ## build dist/crewline-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean: ## remove what the other targets made
-	rm -rf .venv .crewline dist cdk.out .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .crewline dist cdk.out .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis

@@ -1,0 +1,111 @@
+"""What no schema can say, told to schemathesis: which crews there are, and what a request may ask of the state there is.
+
+schemathesis checks data that a hook has changed against the schema once more, so bad data is still
+to be refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import schemathesis
+from schemathesis import Case, HookContext, Response
+from schemathesis.core.failures import Failure
+from schemathesis.openapi.checks import RejectedPositiveData
+
+_MANIFEST: Final = Path(__file__).with_name("project") / "langgraph.json"
+_CREWS: Final = list(orjson.loads(_MANIFEST.read_bytes())["graphs"])
+_NAMES_A_CREW: Final = (
+    ("RunCreate", "assistant_id"),
+    ("AssistantCreate", "graph_id"),
+    ("AssistantPatch", "graph_id"),
+    ("ThreadBegin", "graph_id"),
+)
+_COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription.subscribe"]
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
+_EXCUSES: Final = re.compile(
+    "The graph refuses the update|has nothing to resume|has no crew|has no checkpoint"
+)
+"""What a refusal says that the state explains, or the graph, and not the request alone."""
+
+
+@schemathesis.hook
+def before_load_schema(_: HookContext, raw_schema: dict[str, Any]) -> None:
+    """Name the crews of this project where the API takes the name of a crew, and the commands there are."""
+    models = raw_schema["components"]["schemas"]
+    models["CommandRequest"]["properties"]["method"] = {"anyOf": [{"enum": _COMMANDS}, {"type": "string"}]}
+    for model, name in _NAMES_A_CREW:
+        field = models[model]["properties"][name]
+        for form in field.get("anyOf", [field]):
+            if form["type"] == "string":
+                form["enum"] = _CREWS
+    for methods in raw_schema["paths"].values():
+        for described in methods.values():
+            for parameter in described.get("parameters", []):
+                if parameter["name"] == "assistant_id" and "format" not in parameter["schema"]:
+                    parameter["schema"]["enum"] = _CREWS
+
+
+@schemathesis.hook
+def before_call(_: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    """Keep a request to what this deployment can do, and ends soon."""
+    if (storable := _storable(case.body)) != case.body:  # else schemathesis would check it again for nothing
+        case.body = storable
+    if isinstance(case.body, dict):
+        _name_a_crew(case.path, case.body)
+    for run in _runs(case):
+        _bound(run)
+        if case.path.startswith("/runs"):
+            _detach(run)
+
+
+def _name_a_crew(path: str, body: dict[str, Any]) -> None:
+    """Say which crew a thread that begins with a state, or a command's run, is of."""
+    if path == "/threads" and body.get("supersteps"):
+        body["graph_id"] = body.get("graph_id") or _CREWS[0]
+    if body.get("method") == "run.start" and isinstance(body.get("params"), dict):
+        body["params"].setdefault("assistant_id", _CREWS[0])
+
+
+def _storable(value: Any) -> Any:
+    """Spell numbers that do not fit 64 bits as text: nothing could store them."""
+    if isinstance(value, dict):
+        return {name: _storable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    return str(value) if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST else value
+
+
+def _runs(case: Case[Any]) -> Iterator[dict[str, Any]]:
+    """Find what a request's body says of the runs it starts."""
+    if case.method == "POST" and re.search("/runs(/wait|/stream|/batch)?$", case.path):
+        for run in case.body if isinstance(case.body, list) else [case.body]:
+            if isinstance(run, dict):
+                yield run
+
+
+def _bound(run: dict[str, Any]) -> None:
+    run.pop("webhook", None)  # which addresses are allowed is the manifest's to say
+    if isinstance(run.get("after_seconds"), int | float):
+        run["after_seconds"] = min(run["after_seconds"], 0)  # others on its thread wait behind it
+
+
+def _detach(run: dict[str, Any]) -> None:
+    """Take away what only a run on a thread can have."""
+    config = run.get("config")
+    configurable = config.get("configurable") if isinstance(config, dict) else None
+    for place in (run, run.get("checkpoint"), configurable, run.get("command")):
+        if isinstance(place, dict):
+            place.pop("checkpoint_id", None)
+            place.pop("resume", None)
+
+
+@schemathesis.hook
+def filter_failure(_: HookContext, failure: Failure, case: Case[Any], response: Response) -> bool:
+    """Excuse the refusal of good data where the API says that the state does not allow it."""
+    excused = isinstance(failure, RejectedPositiveData) and _EXCUSES.search(response.text)
+    return not excused
