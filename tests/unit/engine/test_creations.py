@@ -74,7 +74,7 @@ def test_a_thread_may_begin_with_more_than_a_transaction_holds(place: Place) -> 
         ({"graph_id": None}, BadRequest),
         ({"graph_id": "nobody"}, InvalidRequest),
         ({"supersteps": [INPUT, {"updates": [{"values": {}, "as_node": "nobody"}]}]}, BadRequest),
-        ({"thread_id": "nope"}, InvalidRequest),
+        ({"thread_id": "nope"}, ValidationError),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing(place: Place, body: Any, error: type[Exception]) -> None:

@@ -13,9 +13,10 @@ from botocore.exceptions import ReadTimeoutError
 from langgraph.channels import DeltaChannel
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
+from pydantic import ValidationError
 from typing_extensions import TypedDict
 
-from crewline.errors import BadRequest, InvalidRequest, NotFound, ThreadBusy, TooLarge, Unavailable
+from crewline.errors import BadRequest, NotFound, ThreadBusy, TooLarge, Unavailable
 from crewline.models.runs import CheckpointRef, RunCreate
 from crewline.models.states import StateEdit, Superstep
 from crewline.models.threads import ThreadCreate
@@ -246,7 +247,7 @@ def test_the_state_of_a_thread_without_a_crew_cannot_be_edited(place: Place) -> 
 
 
 def test_an_edit_names_a_thread_and_a_checkpoint_by_their_ids(place: Place) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(ValidationError):
         place.edit({}, checkpoint_id="nope")
     place.thread = str(uuid4())
     with pytest.raises(NotFound):

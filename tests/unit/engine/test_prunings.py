@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from pydantic import ValidationError
 
-from crewline.errors import InvalidRequest, NotFound, ThreadBusy, Unavailable
+from crewline.errors import NotFound, ThreadBusy, Unavailable
 from crewline.models.events import END, START
 from crewline.models.threads import LARGEST_PRUNE, ThreadPrune
 from crewline.services.events import Events
@@ -47,14 +47,14 @@ def test_pruned_threads_are_gone_and_counted_once(place: Place) -> None:
 
 
 def test_nothing_is_pruned_when_an_id_is_no_id(place: Place) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(ValidationError):
         prune(place, place.thread, "nope")
     assert place.thread_row()
 
 
 def test_a_request_prunes_a_stated_number_of_threads() -> None:
     with pytest.raises(ValidationError):
-        ThreadPrune(thread_ids=["t"] * (LARGEST_PRUNE + 1))
+        ThreadPrune(thread_ids=[str(uuid4())] * (LARGEST_PRUNE + 1))
 
 
 # ------------------------------------------------------------------ keep_latest
