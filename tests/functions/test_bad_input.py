@@ -327,6 +327,13 @@ def test_a_place_in_history_that_does_not_exist_is_refused_or_empty(
     assert answer.status in (200, 400, 404, 422), answer.text
 
 
+def test_a_rule_of_our_own_is_told_in_its_own_words(deployment: Deployment) -> None:
+    answer = deployment.request("POST", "/runs/cancel", {})
+    assert answer.detail == "Invalid request: body: give thread_id and run_ids, or status, and not both."
+    answer = deployment.request("POST", f"/threads/{T}/history", {"before": {"checkpoint_id": "x"}})
+    assert answer.detail == "Invalid request: before.checkpoint_id: must be a UUID, got 'x'."
+
+
 def test_unknown_threads_are_not_found(deployment: Deployment) -> None:
     for method, path, body in (
         ("GET", "/state", None),

@@ -37,6 +37,8 @@ STATUS: Final[dict[type[errors.CrewlineError], int]] = {
 }
 """Error class → status; a subclass takes that of its nearest listed base."""
 
+_OURS: Final = "Value error, "
+"""What pydantic puts before the sentence of a rule of our own."""
 _JSON: Final = {"content-type": "application/json"}
 
 
@@ -71,7 +73,7 @@ def describe_validation(error: RequestValidationError) -> str:
     parts = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"] if part != "body")
-        parts.append(f"{where or 'body'}: {_first_lower(str(item['msg']))}")
+        parts.append(f"{where or 'body'}: {_first_lower(str(item['msg']).removeprefix(_OURS))}")
     return "Invalid request: " + "; ".join(parts) + "."
 
 
