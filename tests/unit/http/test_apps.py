@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import orjson
@@ -264,7 +264,9 @@ async def test_a_client_that_leaves_stops_the_waiting_and_not_the_work(
         assert await execution == b"{}"
 
 
-async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goes_on() -> None:
+async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     left, waiting = threading.Event(), asyncio.Event()
 
     async def work() -> bytes:
@@ -274,8 +276,12 @@ async def test_an_answer_that_is_not_there_in_time_is_broken_off_and_its_run_goe
             waiting.set()
         return b"{}"
 
-    body = keep_alive(work(), LOGGER, until=time.monotonic() + 0.05, left=left.set)
+    now = 0.0
+    monkeypatch.setattr(waits, "KEEP_ALIVE_S", 0.001)
+    monkeypatch.setattr(waits, "time", SimpleNamespace(monotonic=lambda: now))
+    body = keep_alive(work(), LOGGER, until=1.0, left=left.set)
     assert await anext(body) == b"\n"
+    now = 1.0
     with pytest.raises(OutOfTime):
         await anext(body)
     async with asyncio.timeout(5):
