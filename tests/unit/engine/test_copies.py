@@ -13,9 +13,12 @@ from crewline.checkpoints.codec import seal_writes
 from crewline.checkpoints.records import LateWrites, Write
 from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from crewline.models.leases import DRAFT_MS
+from crewline.models.runs import RunCreate
+from crewline.models.searches import ThreadSearch
 from crewline.models.threads import MOST_METADATA_KEYS, ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
 from crewline.store import keys, leases
+from crewline.store.idempotency import Once
 from tests.unit.engine.places import Place
 from tests.unit.engine.test_edits import deltas, outer_and_inner
 from tests.unit.store.worlds import TENANT, Calls, claimed, sealed
@@ -363,3 +366,44 @@ def test_the_metadata_of_a_copy_can_be_changed_however_many_keys_the_original_ha
     assert other.thread_row()["metadata"]["key 1"] == "changed"
     with pytest.raises(InvalidRequest):
         world.threads.patch(TENANT, other.thread, ThreadPatch(metadata={"one more": 1}))
+
+
+def test_a_copy_that_is_asked_for_twice_with_one_key_is_made_once(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    once = Once(scope="POST /copy", key="k", digest="d")
+    copies = place.world.copies
+
+    first = copies.copy(TENANT, place.thread, once=once)
+
+    assert copies.copy(TENANT, place.thread, once=once)["thread_id"] == first["thread_id"]
+    assert others(place) == {first["thread_id"]}
+    with pytest.raises(Conflict, match="another body"):
+        copies.copy(TENANT, place.thread, once=replace(once, digest="e"))
+
+
+def test_of_two_copies_at_once_with_one_key_one_is_given_up(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    once = Once(scope="POST /copy", key="k", digest="d")
+    made: list[str] = []
+    with Calls(place.world.cloud.dynamodb, "TransactWriteItems") as calls:
+        calls.before = lambda: made.append(
+            place.again().world.copies.copy(TENANT, place.thread, once=once)["thread_id"]
+        )
+        assert place.world.copies.copy(TENANT, place.thread, once=once)["thread_id"] == made[0]
+
+    for message in place.world.messages():
+        place.world.threads.purge(message["tenant"], message["thread_id"])
+    (left,) = others(place) - set(made)
+    assert everything_of(place, left) == {keys.LEASE_SORT}
+    assert place.world.lease(left)["purged"]
+
+
+def test_a_copy_of_a_private_thread_is_in_the_lists(place: Place) -> None:
+    body = RunCreate.model_validate({"assistant_id": "steps", "input": {"n": 0}})
+    started = place.world.runs.start_stateless(TENANT, body, readable=True)
+    place.thread = started.run.thread_id
+
+    other = copied(place)
+
+    found = place.world.searches.search(TENANT, ThreadSearch()).threads
+    assert other.thread in [one["thread_id"] for one in found]

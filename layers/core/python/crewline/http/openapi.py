@@ -154,7 +154,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Tell how many bytes a thread's checkpoints take.", {200: StorageWire}, errors=(404,)
     ),
     ("POST", "/threads/{thread_id}/copy"): Operation(
-        "Copy a thread: its state, history and open questions.", {200: ThreadWire}, errors=(409,)
+        "Copy a thread: its state, history and open questions.",
+        {200: ThreadWire},
+        errors=(404, 409),
+        headers=_KEY,
     ),
     # ---- state
     ("GET", "/threads/{thread_id}/state"): Operation(

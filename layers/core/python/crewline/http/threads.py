@@ -54,6 +54,7 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver,
 
     @router.post("/threads/<thread_id>/copy")
     def copy(thread_id: str) -> Response[Any]:
-        return json_response(copies.copy(tenant, thread_id))
+        key = once(router.current_event.headers, f"POST /threads/{thread_id}/copy", None)
+        return json_response(copies.copy(tenant, thread_id, once=key))
 
     return router

@@ -13,8 +13,9 @@ from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadStatus, ThreadWire
 from crewline.services.drafts import Drafts
 from crewline.services.threads import Threads
-from crewline.store import keys, threads
+from crewline.store import idempotency, keys, threads
 from crewline.store.changes import Put
+from crewline.store.idempotency import Once
 from crewline.store.records import Records
 from crewline.store.table import Table
 
@@ -39,7 +40,7 @@ class Copies:
         self._threads = threads
         self._drafts = drafts
 
-    def copy(self, tenant: str, thread_id: str) -> ThreadWire:
+    def copy(self, tenant: str, thread_id: str, *, once: Once | None = None) -> ThreadWire:
         """Make a thread that has what another one has had until now, and goes its own way from there.
 
         What a run in flight has committed is copied, what it commits meanwhile is not. The copy
@@ -52,16 +53,24 @@ class Copies:
         C: copies ── dies ··· the draft is purged
         ```
 
+        Args:
+            tenant: Whose thread.
+            thread_id: The thread.
+            once: Names the request, so that a repetition gives the same copy.
+
         Returns:
             The copy, as the API answers it.
 
         Raises:
             InvalidRequest: The id is no UUID.
-            Conflict: There is no such thread.
+            Conflict: There is no such thread, or the same key came with another body.
+            NotFound: The copy that the first such request made has been deleted.
             Unavailable: DynamoDB or S3 did not answer, or the thread kept losing records.
             CorruptRecord: A large value is missing or was altered.
         """
         source = parse_id(thread_id, "thread")
+        if once and (made := idempotency.get(self._table, tenant, once, now=self._clock())):
+            return self._threads.repeated(tenant, once, made)
         for _ in range(_TRIES):
             thread, lease = threads.read(self._table, tenant, source)
             if thread is None:
@@ -71,10 +80,15 @@ class Copies:
                 with self._drafts.draft(tenant, target) as draft:
                     self._drafts.write(draft, self._records_of(tenant, source, lease, target))
                     self._check(tenant, thread, lease)
-                    self._drafts.complete(draft, self._row(thread, lease, target), lease)
-                    return self._threads.get(tenant, target)
+                    row = self._row(thread, lease, target)
+                    earlier = self._drafts.complete(draft, row, lease, once=once)
             except _Moved:
                 continue
+            return (
+                self._threads.repeated(tenant, once, earlier)
+                if once and earlier
+                else self._threads.get(tenant, target)
+            )
         raise Unavailable(f"Thread {source} kept losing records while it was copied; try again in a moment.")
 
     def _records_of(self, tenant: str, source: str, lease: Lease, target: str) -> Iterator[Put]:
@@ -109,4 +123,5 @@ class Copies:
             state_updated_at=now,
             status=status,
             metadata={**thread.metadata, FORKED_FROM: thread.thread_id},
+            listed=True,
         )

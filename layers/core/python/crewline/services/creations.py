@@ -15,9 +15,9 @@ from crewline.services.edits import Editor
 from crewline.services.leases import progress
 from crewline.services.threads import Threads
 from crewline.store import idempotency
-from crewline.store.idempotency import Made, Once
+from crewline.store.idempotency import Once
 from crewline.store.records import Records
-from crewline.store.table import Refused, Table
+from crewline.store.table import Table
 
 
 class Creations:
@@ -71,24 +71,16 @@ class Creations:
         edited = self._editor.edit(tenant, thread, Lease(), CheckpointRef(), body.supersteps or ())
         head, chain, newest, _ = progress(Lease(), edited.entries)
         thread = replace(thread, status="interrupted" if edited.open_steps else "idle")
-        beside = []
-        if once:
-            made = Made(
-                thread_id=thread.thread_id, run_id=None, digest=once.digest, created_at=thread.created_at
-            )
-            beside.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
             with self._drafts.draft(tenant, thread.thread_id) as draft:
                 puts = (self._records.put(tenant, thread.thread_id, entry) for entry in edited.entries)
                 self._drafts.write(draft, puts)
                 lease = Lease(head=head, chain=chain, newest=newest)
-                self._drafts.complete(draft, thread, lease, beside=beside)
+                earlier = self._drafts.complete(draft, thread, lease, once=once)
         except ThreadExists:
             if body.if_exists != "do_nothing":
                 raise
-        except Refused as exc:  # the same request was faster
-            item = exc.items.get(0)
-            if once is None or item is None:
-                raise
-            return self._threads.repeated(tenant, once, idempotency.from_item(item))
+            earlier = None
+        if once and earlier:
+            return self._threads.repeated(tenant, once, earlier)
         return self._threads.get(tenant, thread.thread_id)

@@ -11,8 +11,9 @@ from crewline.errors import Conflict, CrewlineError, ThreadExists, Unavailable
 from crewline.models.clocks import Clock
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread
-from crewline.store import drafts, entries, keys, threads
+from crewline.store import drafts, entries, idempotency, keys, threads
 from crewline.store.changes import ABSENT, Change, Check, Put, body_bytes, grouped
+from crewline.store.idempotency import Made, Once
 from crewline.store.queues import PurgeJob, RunQueue
 from crewline.store.table import Refused, Table
 
@@ -62,31 +63,41 @@ class Drafts:
         for group in grouped(changes, body_bytes):
             self._transact(draft, [self._unfinished(draft), *group])
 
-    def complete(self, draft: Draft, thread: Thread, lease: Lease, *, beside: Sequence[Change] = ()) -> None:
-        """Make the thread visible, whole.
+    def complete(
+        self, draft: Draft, thread: Thread, lease: Lease, *, once: Once | None = None
+    ) -> Made | None:
+        """Make the thread visible, whole, unless the same request has made one already.
 
         Args:
             draft: The draft.
             thread: Its row.
             lease: Where it begins: head, chain, newest id and count of runs.
-            beside: What the same transaction writes besides.
+            once: Names the request.
+
+        Returns:
+            None when it is there; what the same request made when that was faster: the draft is then
+            given up.
 
         Raises:
-            Refused: Something beside it did; it has the place in `beside`.
             Conflict: The draft took too long and was given up.
             Unavailable: DynamoDB did not answer; the thread may or may not be there.
         """
         seen = drafts.complete(draft.tenant, draft.thread_id, token=draft.token, lease=lease)
         row = threads.create(draft.tenant, thread, token=draft.token)
-        changes = [seen, row, *beside, *entries.of_new(draft.tenant, thread)]
+        changes: list[Change] = [seen, row, *entries.of_new(draft.tenant, thread)]
+        if once:
+            made = Made(thread_id=thread.thread_id, digest=once.digest, created_at=thread.created_at)
+            changes.append(idempotency.put(draft.tenant, once, made, now=self._clock()))
         try:
             self._table.transact(changes)
         except Refused as exc:
             if (exc.items.get(1) or {}).get("token") == draft.token:
-                return  # it landed, but the answer was lost
-            if others := {place - 2: item for place, item in exc.items.items() if place > 1}:
-                raise Refused(others) from exc
+                return None  # it landed, but the answer was lost
+            if once and (item := exc.items.get(len(changes) - 1)):
+                self._give_up(draft)
+                return idempotency.from_item(item)
             raise _given_up(draft) from exc
+        return None
 
     def _begin(self, draft: Draft) -> None:
         key = keys.thread(draft.tenant, draft.thread_id)
