@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from crewline.checkpoints.codec import seal_writes
 from crewline.checkpoints.records import LateWrites, Write
-from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from crewline.errors import Conflict, CorruptRecord, InvalidRequest, NotFound, Unavailable
 from crewline.models.leases import DRAFT_MS
 from crewline.models.runs import RunCreate
 from crewline.models.searches import ThreadSearch
@@ -234,6 +234,29 @@ def test_a_copy_begins_again_when_records_went_meanwhile(
     left = others(place) - {other.thread}
     assert len(left) == 1
     assert everything_of(place, left.pop()) == {keys.LEASE_SORT}
+
+
+def test_a_copy_begins_again_when_a_large_value_went_before_it_was_read(place: Place) -> None:
+    for _ in range(2):
+        place.run({"size": 200_000}, crew="large")
+    with Calls(place.world.cloud.s3, "GetObject") as reads:
+        reads.before = lambda: place.again().world.prunings.keep_latest(TENANT, place.thread)
+        other = copied(place)
+
+    assert without_names(other.history()) == without_names(place.history())
+
+
+def test_a_copy_of_a_thread_that_lacks_a_large_value_is_refused_and_leaves_nothing(place: Place) -> None:
+    place.run({"size": 200_000}, crew="large")
+    place.world.blobs.delete(place.world.objects())
+
+    with pytest.raises(CorruptRecord):
+        copied(place)
+
+    for message in place.world.messages():
+        place.world.threads.purge(message["tenant"], message["thread_id"])
+    (left,) = others(place)
+    assert everything_of(place, left) == {keys.LEASE_SORT}
 
 
 # ------------------------------------------------------------------ what is refused, and what is left

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 from uuid import uuid4
 
-from crewline.errors import Conflict, Unavailable
+from crewline.errors import Conflict, CorruptRecord, Unavailable
 from crewline.models.clocks import Clock, iso, parse_id
 from crewline.models.leases import Lease
 from crewline.models.threads import Thread, ThreadStatus, ThreadWire
@@ -75,21 +76,23 @@ class Copies:
             thread, lease = threads.read(self._table, tenant, source)
             if thread is None:
                 raise Conflict("Conflict")
-            target = str(uuid4())
-            try:
-                with self._drafts.draft(tenant, target) as draft:
-                    self._drafts.write(draft, self._records_of(tenant, source, lease, target))
-                    self._check(tenant, thread, lease)
-                    row = self._row(thread, lease, target)
-                    earlier = self._drafts.complete(draft, row, lease, once=once)
-            except _Moved:
-                continue
-            return (
-                self._threads.repeated(tenant, once, earlier)
-                if once and earlier
-                else self._threads.get(tenant, target)
-            )
+            with suppress(_Moved):
+                return self._copy(tenant, thread, lease, once)
         raise Unavailable(f"Thread {source} kept losing records while it was copied; try again in a moment.")
+
+    def _copy(self, tenant: str, source: Thread, lease: Lease, once: Once | None) -> ThreadWire:
+        target = str(uuid4())
+        with self._drafts.draft(tenant, target) as draft:
+            try:
+                self._drafts.write(draft, self._records_of(tenant, source.thread_id, lease, target))
+            except CorruptRecord:
+                self._check(tenant, source, lease)  # what is missing may have gone with its record
+                raise
+            self._check(tenant, source, lease)
+            earlier = self._drafts.complete(draft, self._row(source, lease, target), lease, once=once)
+        if once and earlier:
+            return self._threads.repeated(tenant, once, earlier)
+        return self._threads.get(tenant, target)
 
     def _records_of(self, tenant: str, source: str, lease: Lease, target: str) -> Iterator[Put]:
         if lease.newest is None:
