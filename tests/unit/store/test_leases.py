@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, Claim, Lease
-from crewline.store import keys, leases
+from crewline.store import keys, leases, tombstones
 from crewline.store.changes import Put, Update
 from crewline.store.markers import Marker
 from crewline.store.table import Refused
@@ -605,7 +605,7 @@ def commit_(world: World) -> Claim:
 
 def test_a_burial_takes_the_run_its_owner_and_the_head(world: World, w1: Claim) -> None:
     held = commit(world, w1, "h1")
-    world.table.write(leases.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
     assert stored(world) == Lease(epoch=3, seq=1, deleted=NOW)
     for write in (
         leases.commit(held, head="h2", chain="h2", newest="h2", steps=1, now=NOW)[0],
@@ -617,32 +617,32 @@ def test_a_burial_takes_the_run_its_owner_and_the_head(world: World, w1: Claim) 
 
 
 def test_a_tombstone_is_shown_to_the_sweeper_until_it_is_purged(world: World) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
     assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{NOW:015d}"
-    world.table.write(leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
     assert not set(FLIGHT) & set(world.lease(T))
     assert (stored(world).purged, world.lease(T)["ttl"]) == (True, 5)
 
 
 def test_a_thread_is_buried_once(world: World) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
-    assert refused(world, leases.bury(TENANT, T, now=NOW + 1)).deleted == NOW
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
+    assert refused(world, tombstones.bury(TENANT, T, now=NOW + 1)).deleted == NOW
 
 
 def test_only_a_tombstone_is_laid_to_rest(world: World) -> None:
     start(world)
-    refused(world, leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    refused(world, tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
 
 
 def test_an_id_is_not_used_again_before_it_is_purged(world: World) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
-    assert refused(world, leases.unearth(TENANT, T)).deleted == NOW
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
+    assert refused(world, tombstones.unearth(TENANT, T)).deleted == NOW
 
 
 def test_an_id_may_be_used_again_after_the_purge_and_its_epoch_goes_on(world: World, w1: Claim) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
-    world.table.write(leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
-    world.table.write(leases.unearth(TENANT, T))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.unearth(TENANT, T))
     assert stored(world).epoch > w1.lease.epoch
     assert stored(world).deleted is None
     assert "ttl" not in world.lease(T)
@@ -650,31 +650,31 @@ def test_an_id_may_be_used_again_after_the_purge_and_its_epoch_goes_on(world: Wo
 
 
 def test_a_duplicate_purge_does_not_bury_an_id_that_is_in_use_again(world: World) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
-    world.table.write(leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
-    world.table.write(leases.unearth(TENANT, T))
-    refused(world, leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.unearth(TENANT, T))
+    refused(world, tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
 
 
 def test_a_purge_of_an_earlier_deletion_does_not_end_a_later_one(world: World) -> None:
-    world.table.write(leases.bury(TENANT, T, now=NOW))
-    world.table.write(leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
-    world.table.write(leases.unearth(TENANT, T))
-    world.table.write(leases.bury(TENANT, T, now=NOW + 1))
-    assert refused(world, leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5)).deleted == NOW + 1
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.unearth(TENANT, T))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW + 1))
+    assert refused(world, tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5)).deleted == NOW + 1
 
 
 def test_a_purge_removes_nothing_once_the_id_is_in_use_again(world: World) -> None:
     def remove() -> None:
-        world.table.transact([leases.still_buried(TENANT, T, deleted=NOW)])
+        world.table.transact([tombstones.still_buried(TENANT, T, deleted=NOW)])
 
-    world.table.write(leases.bury(TENANT, T, now=NOW))
+    world.table.write(tombstones.bury(TENANT, T, now=NOW))
     remove()
-    world.table.write(leases.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
+    world.table.write(tombstones.lay_to_rest(TENANT, T, deleted=NOW, ends_at_s=5))
     for _ in range(2):
         with pytest.raises(Refused):
             remove()
-        world.table.write(leases.unearth(TENANT, T))
+        world.table.write(tombstones.unearth(TENANT, T))
 
 
 def test_a_thread_may_be_taken_for_a_checkpointer_that_is_used_alone(world: World) -> None:
@@ -694,7 +694,7 @@ def test_a_thread_on_which_a_run_is_in_flight_is_not_taken(world: World, w1: Cla
 
 
 def test_an_id_that_was_never_used_may_be_used(world: World) -> None:
-    world.table.write(leases.unearth(TENANT, T))
+    world.table.write(tombstones.unearth(TENANT, T))
     assert stored(world) == Lease(epoch=1)
 
 

@@ -29,7 +29,7 @@ from crewline.models.threads import (
     ThreadWire,
     expiry_of,
 )
-from crewline.store import drafts, entries, idempotency, keys, leases, threads
+from crewline.store import drafts, entries, idempotency, keys, leases, threads, tombstones
 from crewline.store.blobs import Blobs
 from crewline.store.changes import MOST_GROUPED, Delete, Write
 from crewline.store.idempotency import Made, Once
@@ -93,7 +93,7 @@ class Threads:
         token = uuid4().hex
         changes: list[Write] = [threads.create(tenant, thread, token=token), *entries.of_new(tenant, thread)]
         if body.thread_id:
-            changes.append(leases.unearth(tenant, thread_id))
+            changes.append(tombstones.unearth(tenant, thread_id))
         if once:
             made = Made(thread_id=thread_id, run_id=None, digest=once.digest, created_at=thread.created_at)
             changes.append(idempotency.put(tenant, once, made, now=self._clock()))
@@ -243,7 +243,7 @@ class Threads:
         thread_id = parse_id(thread_id, "thread")
         for attempt in range(_TRIES):
             thread = self._row(tenant, thread_id)
-            burial = leases.bury(tenant, thread_id, now=self._clock())
+            burial = tombstones.bury(tenant, thread_id, now=self._clock())
             try:
                 self._table.transact([*threads.delete(tenant, thread), burial])
                 break
@@ -264,7 +264,7 @@ class Threads:
             Refused: Somebody has used it since, or does.
             Unavailable: DynamoDB did not answer.
         """
-        burial = leases.bury(tenant, thread.thread_id, now=self._clock(), idle=True)
+        burial = tombstones.bury(tenant, thread.thread_id, now=self._clock(), idle=True)
         self._table.transact([*threads.delete(tenant, thread, unused=True), burial])
         self._send_purge(tenant, thread.thread_id)
 
@@ -278,8 +278,8 @@ class Threads:
         if not lease.deleted or lease.purged or not self._given_up(tenant, thread_id, lease):
             return
         deleted = lease.deleted
-        buried = leases.still_buried(tenant, thread_id, deleted=deleted)
-        rest = leases.lay_to_rest(
+        buried = tombstones.still_buried(tenant, thread_id, deleted=deleted)
+        rest = tombstones.lay_to_rest(
             tenant, thread_id, deleted=deleted, ends_at_s=self._clock() // 1000 + _TOMBSTONE_S
         )
         try:

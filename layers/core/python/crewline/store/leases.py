@@ -37,6 +37,8 @@ _THREAD_FIELDS: Final = frozenset(
 )
 _RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELDS)
 """What the lease says of the run in flight; gone when the thread is free."""
+OF_THE_LIVING: Final = (*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s")
+"""What a lease says no more when its thread is deleted."""
 _IN_FLIGHT: Final = (keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort)
 
 _NEW: Final = Lease()
@@ -480,7 +482,7 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
         add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
+        remove=OF_THE_LIVING,
         condition=_unmoved(claim_.lease),
         parameters=_unmoved_values(claim_),
     )
@@ -591,76 +593,6 @@ def unmoved(tenant: str, thread_id: str, lease: Lease) -> Check:
         key=keys.lease(tenant, thread_id),
         condition="attribute_not_exists(#run) AND attribute_not_exists(#deleted) AND #epoch = :epoch",
         parameters={"epoch": lease.epoch},
-    )
-
-
-def bury(tenant: str, thread_id: str, *, now: int, idle: bool = False) -> Update:
-    """Turn the lease into the tombstone of a deleted thread.
-
-    ```
-    W1: runs ── D: bury ──▶ no owner, epoch+1 ── W1: commit ──✗ no owner is not its owner: nothing it writes is ever seen
-    D: bury, dies before the purge message ── the tombstone stays in the index of leases in flight: the sweeper sends it
-    S: finds it expired ─ R: start ── S: bury, idle ──✗ a run is in flight: it stays
-    ```
-
-    Args:
-        tenant: Whose thread.
-        thread_id: The thread.
-        now: The time.
-        idle: Only while no run is in flight.
-    """
-    return Update(
-        key=keys.lease(tenant, thread_id),
-        set={"deleted": now, **keys.in_flight(thread_id, now)},
-        add={"epoch": 1},
-        remove=(*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s"),
-        condition="attribute_not_exists(#deleted)" + (" AND attribute_not_exists(#run)" if idle else ""),
-    )
-
-
-def still_buried(tenant: str, thread_id: str, *, deleted: int) -> Check:
-    """Let a purge remove only what belonged to the thread that it was sent for.
-
-    ```
-    P1: purges all, marks ── X: creates the same id ── P2 (duplicate): remove ──✗ that thread is alive
-    ```
-    """
-    return Check(
-        key=keys.lease(tenant, thread_id),
-        condition="#deleted = :deleted AND attribute_not_exists(#purged)",
-        parameters={"deleted": deleted},
-    )
-
-
-def lay_to_rest(tenant: str, thread_id: str, *, deleted: int, ends_at_s: int) -> Update:
-    """Mark that nothing of a deleted thread is left; the tombstone itself ends by TTL.
-
-    ```
-    P1: purge all ── P2 (duplicate): purge all ── P1: mark ── X: create the same id ── P2: mark ──✗ not deleted any more
-    … X: delete it again ── P2: mark ──✗ that is another deletion, with leftovers of its own
-    ```
-    """
-    return Update(
-        key=keys.lease(tenant, thread_id),
-        set={"purged": True, keys.TTL: ends_at_s},
-        remove=_IN_FLIGHT,
-        condition="#deleted = :deleted AND attribute_not_exists(#purged)",
-        parameters={"deleted": deleted},
-    )
-
-
-def unearth(tenant: str, thread_id: str) -> Update:
-    """Let a thread's id be used, for the first time or after its purge; the epoch goes on.
-
-    ```
-    X: create ──✗ deleted and not yet purged: 409, try again in a moment
-    ```
-    """
-    return Update(
-        key=keys.lease(tenant, thread_id),
-        add={"epoch": 1},
-        remove=("deleted", "purged", keys.TTL),
-        condition="attribute_not_exists(#deleted) OR attribute_exists(#purged)",
     )
 
 
