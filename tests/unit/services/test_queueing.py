@@ -448,7 +448,7 @@ def others(world: World, thread: str, what: str) -> None:
 def test_a_thread_that_somebody_else_changed_is_read_again(
     world: World, thread: str, busy: Claim, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.runs, "_readers", AtOnce())
+    monkeypatch.setattr(world.runs._places, "_readers", AtOnce())
     remember(world, thread, busy)
     others(world, thread, what)
     claim = claimed(world.runs.start(TENANT, thread, body()))

@@ -152,7 +152,7 @@ def test_what_was_read_ahead_is_forgotten_when_another_run_came_between(
 ) -> None:
     finished(world, thread, entries=[sealed(1)])
     other = world.again()
-    monkeypatch.setattr(other.runs, "_readers", AtOnce())
+    monkeypatch.setattr(other.runs._places, "_readers", AtOnce())
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
         calls.before = lambda: done(finished(world, thread, entries=[sealed(2, parent=1)]))
         started = other.runs.start(TENANT, thread, body())
@@ -167,7 +167,7 @@ def test_a_run_starts_also_when_its_head_cannot_be_read_ahead(
 ) -> None:
     finished(world, thread, entries=[sealed(1)])
     other = world.again()
-    monkeypatch.setattr(other.runs, "_readers", AtOnce())
+    monkeypatch.setattr(other.runs._places, "_readers", AtOnce())
     with Calls(world.cloud.dynamodb, "Query") as reads:
         reads.failures = [None, EndpointConnectionError(endpoint_url="x")]
         started = other.runs.start(TENANT, thread, body())

@@ -49,6 +49,7 @@ from crewline.services.events import Events
 from crewline.services.expiries import Expiries
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
+from crewline.services.places import Places
 from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
@@ -145,6 +146,7 @@ def compose(
     assistants = Assistants(table, manifest, clock, threads=threads)
     drafts = Drafts(table, queue, clock)
     endings = Endings(table, blobs, records, queue, outbox, clock, leases=leases, logger=logger)
+    places = Places(table, records, threads=threads, assistants=assistants, recents=recents, logger=logger)
     runs = Runs(
         table,
         blobs,
@@ -154,6 +156,7 @@ def compose(
         threads=threads,
         assistants=assistants,
         endings=endings,
+        places=places,
         recents=recents,
         check_webhook=check_webhook,
         logger=logger,

@@ -21,17 +21,17 @@ from crewline.errors import (
     NotFound,
     StaleOwner,
     ThreadBusy,
-    ThreadExists,
     Unavailable,
 )
 from crewline.models.assistants import Assistant
 from crewline.models.clocks import Clock, iso, new_id, parse_id
-from crewline.models.leases import MOST_WAITING, Claim, Lease, Rest
+from crewline.models.leases import MOST_WAITING, Claim, Lease
 from crewline.models.runs import Run, RunCreate, RunStatus
-from crewline.models.threads import Thread, ThreadCreate
+from crewline.models.threads import Thread
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.leases import stale
+from crewline.services.places import Place, Places
 from crewline.services.recents import Recents
 from crewline.services.results import joined_values, outcome_values, run_values
 from crewline.services.threads import Threads, check_size, not_found, pause
@@ -48,8 +48,6 @@ _TRIES: Final = 20
 _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
 _BATCH_THREADS: Final = 8
-_READING_THREADS: Final = 8
-"""How many reads go on beside others at once; a run that finds none free makes its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,34 +57,6 @@ class Admitted:
     run: Run
     claim: Claim | None = None
     """Its claim, when this process is to execute it; otherwise it waits, or somebody else does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A thread as a run finds it."""
-
-    lease: Lease
-    rest: Rest
-    thread: Thread | None = None
-    """Its row; None when this process remembers the thread, which then names the run's crew already."""
-
-    def unnamed(self, run: Run) -> dict[str, str]:
-        """Give what the thread's metadata does not say yet of a run's crew."""
-        if self.thread is None:
-            return {}
-        said = self.thread.metadata
-        return {name: value for name, value in run.crew.items() if said.get(name) != value}
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a run is to execute, and where."""
-
-    place: _Place | None
-    """The thread; None when it is to be made."""
-    assistant: Assistant
-    assumed: bool = False
-    """The assistant was not read."""
 
 
 class Runs:
@@ -101,6 +71,7 @@ class Runs:
         threads: The threads they run on.
         assistants: What they may execute.
         endings: Ends runs that nobody executes.
+        places: Finds what they run on.
         recents: Threads that this process knows.
         check_webhook: Refuses an address that nothing will be posted to.
         logger: Where a message that was not sent is noted.
@@ -119,6 +90,7 @@ class Runs:
         threads: Threads,
         assistants: Assistants,
         endings: Endings,
+        places: Places,
         recents: Recents,
         check_webhook: Callable[[str], object],
         logger: Logger,
@@ -132,11 +104,11 @@ class Runs:
         self._threads = threads
         self._assistants = assistants
         self._endings = endings
+        self._places = places
         self._recents = recents
         self._check_webhook = check_webhook
         self._logger = logger
         self._leaving_seen = leaving_seen
-        self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="read ahead")
 
     # ------------------------------------------------------------------ starting
 
@@ -241,7 +213,7 @@ class Runs:
         """
         thread_id = parse_id(thread_id, "thread")
         self._check(body)
-        found = self._find(tenant, thread_id, body, in_place=owner is not None)
+        found = self._places.find(tenant, thread_id, body, in_place=owner is not None)
         run = self._make(found.assistant, thread_id, body, assumed=found.assumed)
         fork = run.kwargs["checkpoint_id"]
         if fork and self._records.get(tenant, thread_id, "", fork) is None:
@@ -252,7 +224,7 @@ class Runs:
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
             )
-        place = found.place or self._make_thread(tenant, thread_id)
+        place = found.place or self._places.make(tenant, thread_id)
         for attempt in range(_TRIES):
             if not place.lease.free:
                 admitted = self._queue_up(tenant, run, place, owner, once)
@@ -262,13 +234,13 @@ class Runs:
                 return admitted
             pause(attempt)
             self._recents.drop(tenant, thread_id)
-            place = self._look(tenant, thread_id, body) or self._make_thread(tenant, thread_id)
+            place = self._places.look(tenant, thread_id, body) or self._places.make(tenant, thread_id)
             if run.assumed:  # nothing is assumed twice
                 run = self._make(self._assistants.resolve(tenant, body.assistant_id), thread_id, body)
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 
     def _start(
-        self, tenant: str, run: Run, place: _Place, owner: str | None, once: Once | None
+        self, tenant: str, run: Run, place: Place, owner: str | None, once: Once | None
     ) -> Admitted | Refused:
         """Start a run on a free thread; refused when somebody was there since it was read."""
         if (
@@ -309,48 +281,17 @@ class Runs:
             metadata=place.unnamed(run),
             named={} if place.thread else run.crew,
         )
-        ahead = self._read_ahead(tenant, run, place) if lease.owner else None
-        reading = self._read_assistant(tenant, run)
+        ahead = self._places.read_ahead(tenant, run, place) if lease.owner else None
+        reading = self._places.read_assistant(tenant, run)
         if other := self._write(tenant, [start, *busy], run, once):
             return other
         if ahead:
-            self._keep_ahead(tenant, run.thread_id, place, ahead)
+            self._places.keep_ahead(tenant, run.thread_id, place, ahead)
         self._recents.take(tenant, run.thread_id)
         return self._begun(tenant, run, lease, reading)
 
-    def _read_ahead(self, tenant: str, run: Run, place: _Place) -> Future[Snapshot | None] | None:
-        """Begin to read the checkpoint that the run goes on from, while the start is under way.
-
-        ```
-        A: read lease (head h1) ─┬─ start ──▶ head was h1: what was read is the newest ── execute
-                                 └─ read h1 ──▶
-        B: read lease (head h1) ─┬─ start ──✗ somebody was there: it is forgotten
-                                 └─ read h1 ──▶
-        ```
-        """
-        lease = place.lease
-        if lease.head is None or run.kwargs["checkpoint_id"]:
-            return None
-        known = self._recents.get(tenant, run.thread_id)
-        if place.thread is None or (known and known.snapshot and known.lease == lease):
-            return None
-        return self._readers.submit(
-            self._records.latest, tenant, run.thread_id, "", head=lease.head, chain=lease.chain
-        )
-
-    def _keep_ahead(self, tenant: str, thread_id: str, place: _Place, ahead: Future[Snapshot | None]) -> None:
-        """Remember a thread as the start has found it, with the checkpoint that was read meanwhile."""
-        if ahead.cancel():
-            return  # every reader is busy: the run reads it itself, and waits for nobody
-        try:
-            snapshot = ahead.result()
-        except Exception as exc:  # noqa: BLE001 (the run is in flight, and reads it again)
-            self._logger.warning("newest checkpoint not read ahead", thread_id=thread_id, reason=repr(exc))
-            return
-        self._recents.keep(tenant, thread_id, place.lease, place.rest, snapshot)
-
     def _queue_up(
-        self, tenant: str, run: Run, place: _Place, owner: str | None, once: Once | None
+        self, tenant: str, run: Run, place: Place, owner: str | None, once: Once | None
     ) -> Admitted | Refused:
         """Queue a run on a busy thread; refused when it is free since, or somebody else was faster.
 
@@ -413,7 +354,7 @@ class Runs:
         readable: bool = False,
     ) -> Admitted:
         self._check_stateless(body)
-        assumed = self._assume(tenant, body) if owner else None
+        assumed = self._places.assume(tenant, body) if owner else None
         assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
         run, now = self._make(assistant, new_id(), body, assumed=assumed is not None), self._clock()
         due = _due(run, now)
@@ -450,7 +391,7 @@ class Runs:
         )
         row = threads.create(tenant, thread, token=run.run_id)
         changes: list[Change] = [start, row, *entries.of_new(tenant, thread)]
-        reading = self._read_assistant(tenant, run)
+        reading = self._places.read_assistant(tenant, run)
         earlier = self._write(tenant, changes, run, once)
         if isinstance(earlier, Refused):
             raise Unavailable("The run could not be started; try again in a moment.") from earlier
@@ -525,14 +466,6 @@ class Runs:
             raise stale(claim) from exc
         return run
 
-    def _assume(self, tenant: str, body: RunCreate) -> Assistant | None:
-        """Give the assistant of a run that starts at once, when it can be known without a read."""
-        return None if body.after_seconds else self._assistants.assume(tenant, body.assistant_id)
-
-    def _read_assistant(self, tenant: str, run: Run) -> Future[Assistant] | None:
-        """Begin to read an assistant that was assumed, while the start is under way."""
-        return self._readers.submit(self._assistants.get, tenant, run.assistant_id) if run.assumed else None
-
     def _write(
         self, tenant: str, changes: Sequence[Change], run: Run, once: Once | None
     ) -> Admitted | Refused | None:
@@ -584,43 +517,6 @@ class Runs:
                 status="interrupted",
             )
         )
-
-    def _find(self, tenant: str, thread_id: str, body: RunCreate, *, in_place: bool) -> _Found:
-        """Find out how the thread and the assistant of a run are: from memory, or in reads side by side.
-
-        A start in place on a thread that this process was the last one on reads nothing before it.
-        """
-        known = None if body.resumes else self._recents.get(tenant, thread_id)
-        if known and known.lease.free and not known.taken:
-            assumed = self._assume(tenant, body) if in_place else None
-            assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
-            if known.crew == assistant.crew:
-                return _Found(_Place(known.lease, known.rest), assistant, assumed=assumed is not None)
-        reading = self._readers.submit(self._assistants.resolve, tenant, body.assistant_id)
-        place = self._look(tenant, thread_id, body)
-        if reading.cancel():  # every reader is busy
-            return _Found(place, self._assistants.resolve(tenant, body.assistant_id))
-        return _Found(place, reading.result())
-
-    def _look(self, tenant: str, thread_id: str, body: RunCreate) -> _Place | None:
-        """Read how a thread is; None when it does not exist and is to be made."""
-        thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None and body.if_not_exists != "create":
-            raise NotFound(
-                f"Thread or assistant not found. Thread with ID {thread_id} is not there; "
-                "pass if_not_exists='create' to make it."
-            )
-        if thread is None:
-            return None
-        return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
-
-    def _make_thread(self, tenant: str, thread_id: str) -> _Place:
-        with suppress(ThreadExists):  # another request made it in between, which is as good
-            self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
-        thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None:
-            raise not_found(thread_id)
-        return _Place(lease, "idle" if thread.status == "busy" else thread.status, thread)
 
     def _check(self, body: RunCreate) -> None:
         if body.webhook:
