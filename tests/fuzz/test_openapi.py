@@ -11,10 +11,11 @@ _LIKE_OTHERS: Final = (
     "/runs",
     "/runs/batch",
     "/runs/stream",
+    "/runs/wait",
     "/threads/{thread_id}/runs/stream",
     "/threads/{thread_id}/runs/wait",
 )
-"""They start runs, of which there are hundreds of forms: here one route of each function is enough."""
+"""They start runs, whose hundreds of forms are tried where they start on a thread in the background."""
 
 
 def test_every_answer_is_one_that_the_document_allows(tmp_path: Path) -> None:
