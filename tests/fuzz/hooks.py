@@ -19,12 +19,16 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 _MANIFEST: Final = Path(__file__).with_name("project") / "langgraph.json"
 _CREWS: Final = list(orjson.loads(_MANIFEST.read_bytes())["graphs"])
-_NAMES_A_CREW: Final = (
-    ("RunCreate", "assistant_id"),
-    ("AssistantCreate", "graph_id"),
-    ("AssistantPatch", "graph_id"),
-    ("ThreadBegin", "graph_id"),
+_NODES: Final = ["node"]
+_NAMES: Final = (
+    ("RunCreate", "assistant_id", _CREWS),
+    ("AssistantCreate", "graph_id", _CREWS),
+    ("AssistantPatch", "graph_id", _CREWS),
+    ("ThreadBegin", "graph_id", _CREWS),
+    ("StateEdit", "as_node", _NODES),
+    ("StateUpdate", "as_node", _NODES),
 )
+"""Model and field → the names that the field may have here."""
 _COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription.subscribe"]
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _EXCUSES: Final = re.compile(
@@ -37,14 +41,14 @@ _ANY_TEXT: Final = re.compile("parameter `stream_modes?` in query")
 
 @schemathesis.hook
 def before_load_schema(_: HookContext, raw_schema: dict[str, Any]) -> None:
-    """Name the crews of this project where the API takes the name of a crew, and the commands there are."""
+    """Name the crews of this project, and their node, where the API takes such a name, and the commands there are."""
     models = raw_schema["components"]["schemas"]
     models["CommandRequest"]["properties"]["method"] = {"anyOf": [{"enum": _COMMANDS}, {"type": "string"}]}
-    for model, name in _NAMES_A_CREW:
+    for model, name, known in _NAMES:
         field = models[model]["properties"][name]
         for form in field.get("anyOf", [field]):
             if form["type"] == "string":
-                form["enum"] = _CREWS
+                form["enum"] = known
     for methods in raw_schema["paths"].values():
         for described in methods.values():
             for parameter in described.get("parameters", []):

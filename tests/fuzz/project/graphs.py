@@ -20,5 +20,5 @@ def _ask(state: Notes) -> dict[str, Any]:
     return {"answer": interrupt({"note": state.get("note")})}
 
 
-notes = StateGraph(Notes).add_node("keep", _keep).add_edge(START, "keep").add_edge("keep", END).compile()
-ask = StateGraph(Notes).add_node("ask", _ask).add_edge(START, "ask").add_edge("ask", END).compile()
+notes = StateGraph(Notes).add_node("node", _keep).add_edge(START, "node").add_edge("node", END).compile()
+ask = StateGraph(Notes).add_node("node", _ask).add_edge(START, "node").add_edge("node", END).compile()
