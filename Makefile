@@ -17,7 +17,7 @@ demo: install ## run the example crews on the local cloud and show what came out
 	@$(BIN)/python -m crewline.local.demo
 
 test: install ## run every test, in parallel
-	@$(BIN)/pytest -q -n 2 --dist loadscope --no-loadscope-reorder
+	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder
 
 model: install ## explore the lease protocol exhaustively, print plans, states and seconds (minutes)
 	@$(BIN)/python -m tests.faults.explore

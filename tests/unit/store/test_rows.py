@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crewline.models.runs import Run, RunError, Usage
+from crewline.models.runs import Run, RunCreate, RunError, Usage
 from crewline.models.threads import Thread
 from crewline.store import keys, outbox, runs, threads
 from crewline.store.changes import Write
@@ -33,7 +33,7 @@ def run(number: int = 1, **fields: Any) -> Run:
         "status": "pending",
         "created_at": "c",
         "updated_at": "u",
-        "kwargs": {"input": {"n": 1.5, "none": None}},
+        "kwargs": RunCreate(assistant_id="a", input={"n": 1.5, "none": None}).kwargs(),
     }
     return Run(**{**given, **fields})
 
@@ -105,10 +105,13 @@ def test_a_run_row_survives(world: World) -> None:
     stored = run(error=RunError(error="E", message="m"), head="h", metadata={"m": 1})
     world.table.write(runs.put(TENANT, stored, world.blobs))
     assert runs.get(world.table, world.blobs, TENANT, "t", "r1") == stored
+    assert (
+        "webhook" not in world.items()[keys.run(TENANT, "t", "r1")]["kwargs"]
+    )  # what was not said takes no room
 
 
 def test_large_arguments_of_a_run_are_in_s3_and_come_back(world: World) -> None:
-    stored = run(kwargs={"input": "x" * 500_000})
+    stored = run(kwargs=RunCreate(assistant_id="a", input="x" * 500_000).kwargs())
     world.table.write(runs.put(TENANT, stored, world.blobs))
     assert len(world.objects()) == 1
     assert runs.get(world.table, world.blobs, TENANT, "t", "r1") == stored

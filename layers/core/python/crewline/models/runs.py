@@ -215,6 +215,10 @@ class RunCreate(Wire):
         }
 
 
+UNSAID: Final = tuple(name for name, value in RunCreate(assistant_id="").kwargs().items() if value is None)
+"""What a request may leave unsaid: a row has no room for it, and shows it as null."""
+
+
 class RunBatch(RootModel[Annotated[list[RunCreate], Field(min_length=1, max_length=LARGEST_BATCH)]]):
     """Body of `POST /runs/batch`: runs that have nothing to do with one another."""
 

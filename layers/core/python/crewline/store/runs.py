@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from crewline.errors import CorruptRecord
-from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.models.runs import UNSAID, Run, RunError, RunStatus, Usage
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
@@ -206,7 +206,8 @@ def newest_first(
 
 
 def _asked(tenant: str, run: Run, blobs: Blobs) -> Item:
-    kwargs = orjson.dumps(run.kwargs)
+    # What is null is not kept: with it most rows would outgrow 1 KB, and every write of them cost twice as much.
+    kwargs = orjson.dumps({name: value for name, value in run.kwargs.items() if value is not None})
     large = blobs.put(tenant, run.thread_id, kwargs) if len(kwargs) > LARGEST_INLINE else None
     return {
         "kwargs": None if large else kwargs.decode(),
@@ -229,7 +230,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         status=item["status"],
         created_at=item["created_at"],
         updated_at=item["updated_at"],
-        kwargs=orjson.loads(stored),
+        kwargs={**dict.fromkeys(UNSAID), **orjson.loads(stored)} if whole or stored != "{}" else {},
         metadata=orjson.loads(item["metadata"]),
         multitask_strategy=item["multitask_strategy"],
         error=RunError(**orjson.loads(item["error"])) if "error" in item else None,
