@@ -123,7 +123,7 @@ def collect(place: Place, changes: list[Change]) -> Facts:
 
 def _accepted(row: Item) -> Accepted:
     kwargs = orjson.loads(row["kwargs"])
-    command, given = kwargs["command"] or {}, kwargs["input"] or {}
+    command, given = kwargs.get("command") or {}, kwargs.get("input") or {}
     return Accepted(
         run_id=row["run_id"],
         thread=row["thread_id"],
