@@ -6,10 +6,11 @@ import threading
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import NotFound, StaleOwner
 from crewline.models.assistants import Assistant, AssistantCreate, AssistantPatch
-from crewline.models.leases import LEASE_MS, Claim
+from crewline.models.leases import GRACE_MS, LEASE_MS, Claim
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
@@ -163,6 +164,21 @@ def test_whoever_takes_a_run_over_reads_the_assistant_that_was_assumed(world: Wo
 
     assert voice(world, settled) == "loud"
     assert world.runs.settle(claim, settled) is settled
+
+
+def test_a_run_whose_assistant_cannot_be_read_is_accepted_and_left_to_a_worker(
+    world: World, remembered: str
+) -> None:
+    change_echo(world)
+    with Calls(world.cloud.dynamodb, "GetItem") as reads:
+        reads.failures = [EndpointConnectionError(endpoint_url="http://db")]
+        started = world.runs.start(TENANT, remembered, body(input={"n": 1}))
+    assert started.claim is None
+    world.clock.pass_(LEASE_MS + GRACE_MS + 1)
+    claim = world.leases.claim(TENANT, remembered, started.run.run_id)
+    assert isinstance(claim, Claim)
+    run = world.runs.settle(claim, world.runs.get(TENANT, remembered, started.run.run_id))
+    assert voice(world, run) == "loud"
 
 
 def test_a_run_that_has_taken_in_its_input_keeps_what_it_began_with(world: World, remembered: str) -> None:

@@ -53,7 +53,8 @@ class Creations:
             caller said `do_nothing`.
 
         Raises:
-            InvalidRequest: The id is no UUID, or this deployment has no such crew.
+            InvalidRequest: There are too many keys, or this deployment has no such crew.
+            TooLarge: The metadata is too large, or what a superstep writes is.
             BadRequest: No crew is named, or its graph refuses the supersteps; nothing was made.
             ThreadExists: The id is taken.
             Conflict: A thread with this id is being made or purged, or the same key came with another

@@ -407,6 +407,10 @@ class Runs:
                 return Admitted(run=self.settle(claim, run, reading), claim=claim)
             except StaleOwner:
                 return Admitted(run=run)  # somebody else has it already
+            except Unavailable as exc:
+                # It is in flight: refused now, it would run and, sent again, run twice. A worker takes it over.
+                self._logger.warning("assistant not read", run_id=run.run_id, reason=exc.message)
+                return Admitted(run=run)
         job = RunJob(tenant=tenant, thread_id=run.thread_id, run_id=run.run_id)
         try:
             self._queue.send(job, delay_s=delay_until(lease.due, self._clock()))

@@ -82,6 +82,7 @@ class Threads:
 
         Raises:
             InvalidRequest: There are too many keys.
+            TooLarge: The metadata is too large.
             ThreadExists: The id is taken.
             Conflict: A thread with this id was deleted and is still being purged, or the same key
                 came with another body.

@@ -222,6 +222,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         if blobs is None:
             raise CorruptRecord(f"Run {item['run_id']} has large kwargs in S3, and there is no bucket.")
         stored = blobs.get(tenant, item["thread_id"], item["kwargs_blob"])
+    said = orjson.loads(stored)
     return Run(
         run_id=item["run_id"],
         thread_id=item["thread_id"],
@@ -230,7 +231,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         status=item["status"],
         created_at=item["created_at"],
         updated_at=item["updated_at"],
-        kwargs={**dict.fromkeys(UNSAID), **orjson.loads(stored)} if whole or stored != "{}" else {},
+        kwargs={**dict.fromkeys(UNSAID), **said} if said else {},
         metadata=orjson.loads(item["metadata"]),
         multitask_strategy=item["multitask_strategy"],
         error=RunError(**orjson.loads(item["error"])) if "error" in item else None,
