@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, cast
+from types import GenericAlias
+from typing import Any, Final, Literal, cast, get_type_hints
 
 import orjson
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
 from crewline.http.preferences import LONGEST_KEY
@@ -30,8 +32,8 @@ from crewline.models.answers import (
     Information,
     Okay,
 )
-from crewline.models.assistants import AssistantPart, AssistantVersionWire, AssistantWire, Drawing, Schemas
-from crewline.models.runs import RunPart, RunWire
+from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
+from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
 from crewline.models.threads import PruneWire, StorageWire, ThreadWire
@@ -91,6 +93,14 @@ _RESUMED: Final = ("Last-Event-ID",)
 _A_RUN: Final = (400, 404, 409, 413, 429)
 _A_STATELESS_RUN: Final = (400, 404, 409, 413)
 
+
+def _parts(wire: Any, name: str, description: str) -> Any:
+    """Make the type of a list of rows of which only some fields are answered."""
+    part = cast("Any", TypedDict)(name, get_type_hints(wire, include_extras=True), total=False)
+    part.__doc__ = description
+    return GenericAlias(list, (part,))
+
+
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/ok"): Operation("Tell that the service is there.", {200: Okay}),
     ("GET", "/info"): Operation("Tell which service this is.", {200: Information}),
@@ -98,7 +108,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/assistants"): Operation(
         "Make an assistant.", {200: AssistantWire}, errors=(400, 404, 409, 413), headers=_KEY
     ),
-    ("POST", "/assistants/search"): Operation("List assistants.", {200: list[AssistantPart]}, errors=(413,)),
+    ("POST", "/assistants/search"): Operation(
+        "List assistants.",
+        {200: _parts(AssistantWire, "AssistantPart", "The selected fields of an assistant.")},
+        errors=(413,),
+    ),
     ("POST", "/assistants/count"): Operation("Count assistants.", {200: int}, errors=(413,)),
     ("GET", "/assistants/{assistant_id}"): Operation(
         "Get an assistant.", {200: AssistantWire}, errors=(404,)
@@ -183,7 +197,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         "Start a run in the background.", {200: RunWire, 202: RunWire}, errors=_A_RUN, headers=_KEY_AND_WAIT
     ),
     ("GET", "/threads/{thread_id}/runs"): Operation(
-        "List a thread's runs, the newest first.", {200: list[RunPart]}, errors=(404,)
+        "List a thread's runs, the newest first.",
+        {200: _parts(RunWire, "RunPart", "The selected fields of a run.")},
+        errors=(404,),
     ),
     ("POST", "/threads/{thread_id}/runs/wait"): Operation(
         "Start a run and wait for its values.", {200: Any}, errors=_A_RUN, headers=_KEY

@@ -142,21 +142,6 @@ class AssistantWire(AssistantVersionWire):
     updated_at: str
 
 
-class AssistantPart(TypedDict, total=False):
-    """The selected fields of an assistant."""
-
-    assistant_id: str
-    graph_id: str
-    config: dict[str, Any]
-    context: dict[str, Any]
-    metadata: dict[str, Any]
-    name: str
-    description: str | None
-    version: int
-    created_at: str
-    updated_at: str
-
-
 class Drawing(TypedDict):
     """A graph as nodes and edges."""
 

@@ -288,22 +288,6 @@ class RunWire(TypedDict):
     updated_at: str
 
 
-class RunPart(TypedDict, total=False):
-    """The selected fields of a run."""
-
-    run_id: str
-    thread_id: str
-    assistant_id: str
-    metadata: dict[str, Any]
-    status: RunStatus
-    kwargs: dict[str, Any]
-    multitask_strategy: MultitaskStrategy
-    error: RunErrorWire | None
-    usage: UsageWire | None
-    created_at: str
-    updated_at: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunError:
     """How a run failed: the class and the text of what the crew's code raised."""
