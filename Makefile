@@ -65,8 +65,10 @@ openapi: install ## write the OpenAPI document that the API serves
 lock: install ## resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group develop --extra cdk --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/develop.txt
-	@$(BIN)/uv pip compile -q --upgrade layers/deps/functions.in --python-version 3.13 --python-platform aarch64-manylinux2014 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/functions.txt
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/crew.in --universal --python-version 3.13 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/crew.txt
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/control.in --constraints layers/deps/crew.txt --universal --python-version 3.13 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/control.txt
 
 wheel: install ## build dist/crewline-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -6,18 +6,36 @@ Each `bundle_*` fills an empty folder with what Lambda unpacks under `/opt`.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from crewline import locations
 
-PYTHON: Final = "3.13"
-"""The interpreter on Lambda, and so the one that wheels are chosen for."""
+Architecture = Literal["arm64", "x86_64"]
+"""The processors of Lambda, by Lambda's names."""
+
+_PLATFORMS: Final = {"arm64": "aarch64-manylinux_2_34", "x86_64": "x86_64-manylinux_2_34"}
+"""Architecture → the platform that uv chooses wheels for: Amazon Linux 2023 has glibc 2.34."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the layers are made for."""
+
+    python: str = "3.13"
+    """The interpreter's minor version."""
+    architecture: Architecture = "arm64"
+
+    @property
+    def platform(self) -> str:
+        """The platform, by uv's name."""
+        return _PLATFORMS[self.architecture]
+
 
 STREAMING_FOLDER: Final = "streaming"
 """Where the runtime of functions that stream lies under `/opt`."""
@@ -46,13 +64,11 @@ PROJECT_EXCLUDES: Final = (
 """Parts of a project that never belong into a deployment: history, machines' own files, secrets."""
 
 _INSTALL: Final = (
-    *("--target", "python", "--python-version", PYTHON),
+    *("--target", "python"),
     *("--only-binary", ":all:", "--require-hashes"),
-    "--no-deps",  # the lock is complete, and pip reads markers as of the interpreter that runs it
+    "--no-deps",  # the lock is complete
     "--quiet",
 )
-_UV_TARGET: Final = ("--python-platform", "aarch64-manylinux2014")
-_PIP_TARGET: Final = ("--platform", "manylinux2014_aarch64", "--implementation", "cp", "--no-compile")
 
 
 def copy_tree(source: Path, target: Path, excludes: Sequence[str]) -> None:
@@ -101,46 +117,44 @@ def bundle_project(project: Path, output: Path) -> None:
     copy_tree(project, output / PROJECT_FOLDER, PROJECT_EXCLUDES)
 
 
-def _find_uv() -> list[str]:
-    if importlib.util.find_spec("uv"):
-        return [sys.executable, "-m", "uv"]
-    found = shutil.which("uv")
-    return [found] if found else []
+def install_command(lock: Path, target: Target) -> list[str]:
+    """Spell the command that installs locked dependencies for Lambda into `python`.
 
+    Nothing is built: a package without a wheel for the target fails, instead of shipping a binary
+    for this machine.
 
-def install_command() -> list[str]:
-    """Spell the command that installs the locked dependencies for Lambda into `python`.
-
-    uv where there is one (seconds), the running interpreter's pip otherwise. Nothing is built:
-    a package without a wheel for arm64 fails, instead of shipping a binary for this machine.
+    Args:
+        lock: The requirements, each with a version and hashes.
+        target: What they are installed for.
 
     Returns:
         The command, to run in the folder that gets `python`.
     """
-    uv = _find_uv()
-    installer, target = (uv, _UV_TARGET) if uv else ([sys.executable, "-m"], _PIP_TARGET)
-    return [*installer, "pip", "install", *_INSTALL, *target, "-r", str(locations.DEPENDENCY_LOCK)]
+    platform = ("--python-version", target.python, "--python-platform", target.platform)
+    return [sys.executable, "-m", "uv", "pip", "install", *_INSTALL, *platform, "-r", str(lock)]
 
 
-def bundle_dependencies(output: Path) -> None:
-    """Install the locked dependencies for Lambda as `python`.
+def bundle_dependencies(lock: Path, target: Target, output: Path) -> None:
+    """Install locked dependencies for Lambda as `python`.
 
     Args:
+        lock: The requirements, each with a version and hashes.
+        target: What they are installed for.
         output: The empty folder to fill.
 
     Raises:
         CalledProcessError: The installer failed; it has said why on standard error.
     """
     # `cdk synth` prints the template on standard output: the installer keeps away from it.
-    subprocess.run(install_command(), cwd=output, check=True, stdout=sys.stderr)  # noqa: S603
+    subprocess.run(install_command(lock, target), cwd=output, check=True, stdout=sys.stderr)  # noqa: S603
 
 
-def dependencies_hash() -> str:
-    """Fingerprint the dependency layer by what decides its content: the lock and the target.
+def dependencies_hash(lock: Path, target: Target) -> str:
+    """Fingerprint a layer of dependencies by what decides its content: the lock and the target.
 
     Returns:
         A hash that is the same on every machine.
     """
-    digest = hashlib.sha256(locations.DEPENDENCY_LOCK.read_bytes())
-    digest.update(f"python{PYTHON} arm64".encode())
+    digest = hashlib.sha256(lock.read_bytes())
+    digest.update(f"python{target.python} {target.architecture}".encode())
     return digest.hexdigest()

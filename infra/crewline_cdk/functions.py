@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +13,8 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from crewline import locations, settings
-from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
-from crewline_cdk.layers import ARCHITECTURE, RUNTIME
+from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START, Target
+from crewline_cdk.layers import ARCHITECTURES, Layers, runtime
 
 _ENDING_S: Final = 60
 """What an invocation has for loading the crews before its run, and for ending it, if it has so much."""
@@ -36,8 +36,10 @@ class FunctionDefaults:
 
     environment: Mapping[str, str]
     """Variables that `crewline.settings` and the libraries read."""
-    layers: Sequence[lambda_.ILayerVersion]
-    """The layers of `make_layers`."""
+    target: Target
+    """What they run on."""
+    layers: Layers
+    """What `make_layers` made."""
     log_retention: logs.RetentionDays
     """How long logs are kept."""
     removal_policy: RemovalPolicy
@@ -50,7 +52,7 @@ def make_function(
     *,
     size: FunctionSize,
     defaults: FunctionDefaults,
-    streaming: lambda_.ILayerVersion | None = None,
+    streams: bool = False,
     concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
     executes: bool = False,
@@ -62,12 +64,11 @@ def make_function(
         name: Folder of the entry code; names the function in its logs too.
         size: Its memory and timeout.
         defaults: What it shares with the others.
-        streaming: The layer of `make_streaming_layer`, for a function that answers HTTP requests:
-            its `answer` is served, in place of `handler`.
+        streams: Whether it answers HTTP requests: its `answer` is served, in place of `handler`.
         concurrency: How many invocations may be under way at once, reserved for it; the account's
             limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
-        executes: Whether it executes runs: they end before its time is up.
+        executes: Whether it loads the crews and executes runs: they end before its time is up.
 
     Returns:
         The function, with a log group and a role of its own.
@@ -80,7 +81,7 @@ def make_function(
     role = iam.Role(scope, f"{title}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
     environment = {**defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
-    if streaming:
+    if streams:
         environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
     if executes:
         longest = max(size.timeout_seconds - _ENDING_S, size.timeout_seconds // 2)
@@ -88,13 +89,13 @@ def make_function(
     return lambda_.Function(
         scope,
         f"{title}Function",
-        runtime=RUNTIME,
-        architecture=ARCHITECTURE,
-        handler="handler.answer" if streaming else "handler.handler",
+        runtime=runtime(defaults.target),
+        architecture=ARCHITECTURES[defaults.target.architecture],
+        handler="handler.answer" if streams else "handler.handler",
         code=lambda_.Code.from_asset(
             str(locations.FUNCTIONS / name), exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT
         ),
-        layers=[*defaults.layers, *([streaming] if streaming else [])],
+        layers=defaults.layers.of(crews=executes, streams=streams),
         environment=environment,
         memory_size=size.memory_mb,
         timeout=Duration.seconds(size.timeout_seconds),

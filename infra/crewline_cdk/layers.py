@@ -1,8 +1,10 @@
-"""The layers: the library, its dependencies and the crews' project; and the runtime of functions that stream."""
+"""The layers: the library, dependencies, the crews' project, and the runtime of functions that stream."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from crewline_cdk.bundles import (
     CORE_EXCLUDES,
     PROJECT_EXCLUDES,
     STREAMING_EXCLUDES,
+    Target,
     bundle_core,
     bundle_dependencies,
     bundle_project,
@@ -23,8 +26,44 @@ from crewline_cdk.bundles import (
     dependencies_hash,
 )
 
-RUNTIME: Final = lambda_.Runtime.PYTHON_3_13
-ARCHITECTURE: Final = lambda_.Architecture.ARM_64
+ARCHITECTURES: Final = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+"""Architecture of a `Target` → CDK's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """Every layer of a deployment."""
+
+    core: lambda_.LayerVersion
+    """The library."""
+    dependencies: lambda_.LayerVersion
+    """What the functions import that load no crew."""
+    crew_dependencies: lambda_.LayerVersion
+    """What the functions import that load crews: theirs, and what the project requires."""
+    project: lambda_.LayerVersion
+    """The project's source and manifest."""
+    streaming: lambda_.LayerVersion
+    """The runtime of functions that stream, which `AWS_LAMBDA_EXEC_WRAPPER` starts."""
+
+    @property
+    def all(self) -> tuple[lambda_.LayerVersion, ...]:
+        """All of them."""
+        return (self.core, self.dependencies, self.crew_dependencies, self.project, self.streaming)
+
+    def of(self, *, crews: bool, streams: bool) -> list[lambda_.LayerVersion]:
+        """Choose the layers of a function.
+
+        Args:
+            crews: Whether it loads the crews.
+            streams: Whether it streams its answers.
+        """
+        dependencies = self.crew_dependencies if crews else self.dependencies
+        return [self.core, dependencies, self.project, *([self.streaming] if streams else [])]
+
+
+def runtime(target: Target) -> lambda_.Runtime:
+    """Give the managed runtime of a target."""
+    return lambda_.Runtime(f"python{target.python}", lambda_.RuntimeFamily.PYTHON)
 
 
 @jsii.implements(ILocalBundling)
@@ -46,6 +85,7 @@ def _make_layer(
     source: Path,
     fill: Callable[[Path], None],
     *,
+    target: Target,
     excludes: tuple[str, ...] = (),
     asset_hash: str | None = None,
 ) -> lambda_.LayerVersion:
@@ -63,45 +103,49 @@ def _make_layer(
         scope,
         construct_id,
         code=code,
-        compatible_runtimes=[RUNTIME],
-        compatible_architectures=[ARCHITECTURE],
+        compatible_runtimes=[runtime(target)],
+        compatible_architectures=[ARCHITECTURES[target.architecture]],
     )
 
 
-def make_layers(scope: Construct, *, project: Path) -> list[lambda_.LayerVersion]:
-    """Make the layers that every function gets.
+def make_layers(scope: Construct, *, project: Path, target: Target) -> Layers:
+    """Make the layers of a deployment.
 
     Args:
         scope: The construct that owns them.
         project: The folder of the manifest; `PROJECT_EXCLUDES` stays out.
-
-    Returns:
-        The library, its dependencies and the crews' project.
+        target: What they are made for.
     """
     library = locations.IMPORT_ROOT / "crewline"
-    lock_folder = locations.DEPENDENCY_LOCK.parent
-    return [
-        _make_layer(scope, "CoreLayer", library, bundle_core, excludes=CORE_EXCLUDES),
-        _make_layer(scope, "DepsLayer", lock_folder, bundle_dependencies, asset_hash=dependencies_hash()),
-        _make_layer(
+
+    def dependencies(construct_id: str, lock: Path) -> lambda_.LayerVersion:
+        return _make_layer(
             scope,
-            "CrewsLayer",
+            construct_id,
+            lock.parent,
+            partial(bundle_dependencies, lock, target),
+            target=target,
+            asset_hash=dependencies_hash(lock, target),
+        )
+
+    return Layers(
+        core=_make_layer(scope, "CoreLayer", library, bundle_core, target=target, excludes=CORE_EXCLUDES),
+        dependencies=dependencies("DepsLayer", locations.CONTROL_LOCK),
+        crew_dependencies=dependencies("CrewDepsLayer", locations.CREW_LOCK),
+        project=_make_layer(
+            scope,
+            "ProjectLayer",
             project,
-            lambda output: bundle_project(project, output),
+            partial(bundle_project, project),
+            target=target,
             excludes=PROJECT_EXCLUDES,
         ),
-    ]
-
-
-def make_streaming_layer(scope: Construct) -> lambda_.LayerVersion:
-    """Make the layer of functions that stream their answers.
-
-    Args:
-        scope: The construct that owns it.
-
-    Returns:
-        The runtime that `AWS_LAMBDA_EXEC_WRAPPER` starts.
-    """
-    return _make_layer(
-        scope, "StreamingLayer", locations.STREAMING, bundle_streaming, excludes=STREAMING_EXCLUDES
+        streaming=_make_layer(
+            scope,
+            "StreamingLayer",
+            locations.STREAMING,
+            bundle_streaming,
+            target=target,
+            excludes=STREAMING_EXCLUDES,
+        ),
     )

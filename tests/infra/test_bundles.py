@@ -1,4 +1,3 @@
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -8,6 +7,8 @@ import pytest
 
 from crewline import locations
 from crewline_cdk.bundles import (
+    Architecture,
+    Target,
     bundle_core,
     bundle_project,
     bundle_streaming,
@@ -60,28 +61,23 @@ def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_
     assert {str(path.relative_to(tmp_path / "layer" / "project")) for path in copied} == set(wanted)
 
 
-@pytest.mark.parametrize("has_uv", [True, False])
+@pytest.mark.parametrize(("architecture", "processor"), [("arm64", "aarch64"), ("x86_64", "x86_64")])
 def test_dependencies_come_as_wheels_for_lambda_with_their_hashes_checked(
-    monkeypatch: pytest.MonkeyPatch, has_uv: bool
+    architecture: Architecture, processor: str
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(shutil, "which", lambda name: "/bin/uv" if has_uv else None)
+    command = install_command(locations.CREW_LOCK, Target(architecture=architecture))
 
-    command = install_command()
-
-    assert command[:3] == (["/bin/uv", "pip", "install"] if has_uv else [sys.executable, "-m", "pip"])
-    assert {"--require-hashes", ":all:", "3.13", str(locations.DEPENDENCY_LOCK)} <= set(command)
-    assert ("aarch64-manylinux2014" if has_uv else "manylinux2014_aarch64") in command
+    assert command[:5] == [sys.executable, "-m", "uv", "pip", "install"]
+    assert {"--require-hashes", ":all:", "3.13", str(locations.CREW_LOCK)} <= set(command)
+    assert command[command.index("--python-platform") + 1] == f"{processor}-manylinux_2_34"
 
 
-def test_the_dependency_layer_changes_with_its_lock_alone(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    before = dependencies_hash()
+def test_a_layer_of_dependencies_changes_with_its_lock_and_target_alone(tmp_path: Path) -> None:
+    before = dependencies_hash(locations.CONTROL_LOCK, Target())
     lock = tmp_path / "elsewhere.txt"
-    lock.write_bytes(locations.DEPENDENCY_LOCK.read_bytes())
-    monkeypatch.setattr(locations, "DEPENDENCY_LOCK", lock)
+    lock.write_bytes(locations.CONTROL_LOCK.read_bytes())
 
-    assert dependencies_hash() == before
+    assert dependencies_hash(lock, Target()) == before
+    assert dependencies_hash(lock, Target(architecture="x86_64")) != before
     lock.write_text("langgraph==0.0.1")
-    assert dependencies_hash() != before
+    assert dependencies_hash(lock, Target()) != before

@@ -9,6 +9,7 @@ from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
 STREAMING = ("ApiFunction", "CrewFunction", "TailFunction")
+CREWS = ("CrewFunction", "WorkerFunction")
 NAMES = (*STREAMING, "WorkerFunction", "SweeperFunction")
 
 
@@ -19,7 +20,14 @@ def test_every_function_runs_python_313_on_arm(of_type: OfType) -> None:
     for function in functions.values():
         assert function["Runtime"] == "python3.13"
         assert function["Architectures"] == ["arm64"]
-        assert function["Layers"][:3] == [{"Ref": "CoreLayer"}, {"Ref": "DepsLayer"}, {"Ref": "CrewsLayer"}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_functions_that_load_crews_get_what_crews_need(of_type: OfType, name: str) -> None:
+    layers = of_type("Lambda::Function")[name]["Layers"]
+
+    dependencies = "CrewDepsLayer" if name in CREWS else "DepsLayer"
+    assert [layer["Ref"] for layer in layers[:3]] == ["CoreLayer", dependencies, "ProjectLayer"]
 
 
 @pytest.mark.parametrize("name", NAMES)

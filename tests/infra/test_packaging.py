@@ -31,7 +31,8 @@ def test_code_lies_in_one_bucket_under_keys_named_after_logical_ids(template: di
             "SweeperFunction",
             "CoreLayer",
             "DepsLayer",
-            "CrewsLayer",
+            "CrewDepsLayer",
+            "ProjectLayer",
             "StreamingLayer",
         )
     }

@@ -23,8 +23,14 @@ EXAMPLES = ROOT / "layers" / "crews"
 STREAMING = ROOT / "layers" / "streaming"
 """The runtime of functions that stream, as it lies in its layer."""
 
-DEPENDENCY_LOCK = ROOT / "layers" / "deps" / "functions.txt"
-"""What the dependency layer holds, with hashes."""
+CONTROL_LOCK = ROOT / "layers" / "deps" / "control.txt"
+"""What the functions import that load no crew, with hashes."""
+
+CREW_REQUIREMENTS = ROOT / "layers" / "deps" / "crew.in"
+"""What the functions import that load crews; a project's requirements are resolved together with it."""
+
+CREW_LOCK = ROOT / "layers" / "deps" / "crew.txt"
+"""What a project without requirements of its own runs on, with hashes."""
 
 IMPORT_ROOT = _PACKAGE.parent
 """The folder to put on `sys.path` so that `crewline` imports."""
