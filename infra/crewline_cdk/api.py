@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from aws_cdk import RemovalPolicy, Stack
@@ -12,11 +13,17 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from crewline import errors
+from crewline.http.cors import Cors
+from crewline.http.errors import STATUS
+from crewline.http.replies import Reply
 from crewline.http.resources import FunctionName
+from crewline.models.cors import CorsPolicy
 from crewline_cdk.paths import gateway_paths
 
 _LOGGED: Final = (
     "requestId",
+    "extendedRequestId",
     "requestTime",
     "httpMethod",
     "resourcePath",
@@ -28,8 +35,68 @@ _LOGGED: Final = (
 )
 # The resource's path and never the request's: that one holds ids, and tokens of webhooks.
 
-_ERROR: Final = {"application/json": '{"detail": $context.error.messageString}'}
-# messageString is the message as a JSON string, its quotes included.
+_RETRY_SECONDS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What API Gateway answers by itself, told as a function would tell it."""
+
+    kind: apigateway.ResponseType
+    error: type[errors.CrewlineError]
+    sentence: str
+    any_status: bool = False
+    """Whether many things end so, each with a status of its own."""
+
+
+_REFUSALS: Final = (
+    _Refusal(
+        apigateway.ResponseType.THROTTLED,
+        errors.LimitExceeded,
+        "More requests come at once than this API takes; send it again in a moment.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.REQUEST_TOO_LARGE,
+        errors.TooLarge,
+        "The request is larger than the 10 MB that API Gateway takes; "
+        "store large inputs elsewhere and send a reference.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.MISSING_AUTHENTICATION_TOKEN,  # its name for a path that there is not
+        errors.NotFound,
+        "There is no such path.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.ACCESS_DENIED, errors.Forbidden, "A policy of this API refuses the request."
+    ),
+    _Refusal(
+        apigateway.ResponseType.WAF_FILTERED,
+        errors.Forbidden,
+        "The firewall of this API refuses the request.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.INTEGRATION_FAILURE,
+        errors.Unavailable,
+        "The function behind this path did not answer; send it again in a moment.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.INTEGRATION_TIMEOUT,
+        errors.Unavailable,
+        "The function behind this path did not answer in time; what it began may go on.",
+    ),
+    _Refusal(
+        apigateway.ResponseType.DEFAULT_4_XX,
+        errors.BadRequest,
+        "API Gateway cannot take the request: $context.error.responseType.",
+        any_status=True,
+    ),
+    _Refusal(
+        apigateway.ResponseType.DEFAULT_5_XX,
+        errors.CrewlineError,
+        "Internal error; look for this request in the logs.",
+        any_status=True,
+    ),
+)
 
 
 def make_api(
@@ -37,8 +104,8 @@ def make_api(
     functions: Mapping[FunctionName, lambda_.Function],
     *,
     requests_per_second: int,
-    log_retention: logs.RetentionDays,
-    removal_policy: RemovalPolicy,
+    cors: CorsPolicy,
+    access_log: logs.ILogGroup,
 ) -> apigateway.RestApi:
     """Make the REST API: every path answered, with any method, by one of the functions.
 
@@ -49,17 +116,17 @@ def make_api(
         scope: The construct that owns the API.
         functions: The functions behind it, by name.
         requests_per_second: Steady rate of the whole stage; twice as many in a burst.
-        log_retention: How long access logs are kept.
-        removal_policy: What happens to the access logs when the stack goes.
+        cors: Which web pages may read what API Gateway answers by itself.
+        access_log: Where each request leaves a line.
 
     Returns:
         The API, with one deployed stage.
     """
-    access_log = logs.LogGroup(scope, "AccessLog", retention=log_retention, removal_policy=removal_policy)
     api = apigateway.RestApi(
         scope,
         "Api",
         rest_api_name=Stack.of(scope).stack_name,
+        description="Threads, runs and assistants of Crewline, by the LangGraph Server API",
         endpoint_configuration=apigateway.EndpointConfiguration(types=[apigateway.EndpointType.REGIONAL]),
         cloud_watch_role=True,
         cloud_watch_role_removal_policy=RemovalPolicy.RETAIN,
@@ -74,9 +141,36 @@ def make_api(
     )
     api.node.try_remove_child("Endpoint")  # an output with a hashed name; the stack has its own
     _add_methods(api, functions)
-    for response in (apigateway.ResponseType.DEFAULT_4_XX, apigateway.ResponseType.DEFAULT_5_XX):
-        api.add_gateway_response(response.response_type, type=response, templates=_ERROR)
+    for refusal in _REFUSALS:
+        _add_refusal(api, refusal, cors)
     return api
+
+
+def _add_refusal(api: apigateway.RestApi, refusal: _Refusal, cors: CorsPolicy) -> None:
+    """Let API Gateway tell of an error in the shape of `crewline.http.errors`."""
+    # The extended id: a client may choose the other one, quotes and all.
+    detail = f"{refusal.sentence} Request id $context.extendedRequestId."
+    headers = _readable(cors)
+    if refusal.error.retryable:
+        headers["retry-after"] = str(_RETRY_SECONDS)
+    api.add_gateway_response(
+        refusal.kind.response_type,
+        type=refusal.kind,
+        status_code=None if refusal.any_status else str(STATUS[refusal.error]),
+        templates={"application/json": json.dumps({"detail": detail, "code": refusal.error.code})},
+        response_headers={name: f"'{value}'" for name, value in headers.items()},
+    )
+
+
+def _readable(cors: CorsPolicy) -> dict[str, str]:
+    """Give the headers with which a page may read an answer.
+
+    API Gateway cannot compare: where a project names several origins, no page reads these answers.
+    """
+    if "*" not in cors.allow_origins and (len(cors.allow_origins) != 1 or cors.allow_origin_regex):
+        return {}
+    (origin, *_) = cors.allow_origins
+    return dict(Cors(cors).mark(Reply(200), origin).headers)
 
 
 def _add_methods(api: apigateway.RestApi, functions: Mapping[FunctionName, lambda_.Function]) -> None:

@@ -8,12 +8,15 @@ from typing import Final
 
 from aws_cdk import Duration, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from crewline import locations, settings
 from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START, Target
+from crewline_cdk.environments import check_size
+from crewline_cdk.images import Image, image_code
 from crewline_cdk.layers import ARCHITECTURES, Layers, runtime
 
 _ENDING_S: Final = 60
@@ -40,6 +43,10 @@ class FunctionDefaults:
     """What they run on."""
     layers: Layers
     """What `make_layers` made."""
+    image: Image | None
+    """What functions that load crews run, in place of layers."""
+    encryption_key: kms.IKey | None
+    """What encrypts logs and variables; keys of AWS's own without one."""
     log_retention: logs.RetentionDays
     """How long logs are kept."""
     removal_policy: RemovalPolicy
@@ -52,6 +59,7 @@ def make_function(
     *,
     size: FunctionSize,
     defaults: FunctionDefaults,
+    of_project: Mapping[str, str] | None = None,
     streams: bool = False,
     concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
@@ -64,6 +72,7 @@ def make_function(
         name: Folder of the entry code; names the function in its logs too.
         size: Its memory and timeout.
         defaults: What it shares with the others.
+        of_project: Variables that the project sets for it.
         streams: Whether it answers HTTP requests: its `answer` is served, in place of `handler`.
         concurrency: How many invocations may be under way at once, reserved for it; the account's
             limit alone without it.
@@ -75,28 +84,35 @@ def make_function(
     """
     title = name.capitalize()
     log_group = logs.LogGroup(
-        scope, f"{title}Log", retention=defaults.log_retention, removal_policy=defaults.removal_policy
+        scope,
+        f"{title}Log",
+        retention=defaults.log_retention,
+        encryption_key=defaults.encryption_key,
+        removal_policy=defaults.removal_policy,
     )
     # A role of our own: CDK's carries a managed policy that writes to every log group of the account.
     role = iam.Role(scope, f"{title}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
-    environment = {**defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
-    if streams:
+    if defaults.encryption_key:
+        defaults.encryption_key.grant_decrypt(role)  # its variables
+    image = defaults.image if executes else None
+    environment = {**(of_project or {}), **defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
+    if streams and not image:
         environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
     if executes:
         longest = max(size.timeout_seconds - _ENDING_S, size.timeout_seconds // 2)
         environment |= settings.environment(longest_run_s=longest)
+    check_size(name, environment)
     return lambda_.Function(
         scope,
         f"{title}Function",
-        runtime=runtime(defaults.target),
+        runtime=lambda_.Runtime.FROM_IMAGE if image else runtime(defaults.target),
         architecture=ARCHITECTURES[defaults.target.architecture],
-        handler="handler.answer" if streams else "handler.handler",
-        code=lambda_.Code.from_asset(
-            str(locations.FUNCTIONS / name), exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT
-        ),
-        layers=defaults.layers.of(crews=executes, streams=streams),
+        handler=lambda_.Handler.FROM_IMAGE if image else f"handler.{'answer' if streams else 'handler'}",
+        code=image_code(scope, name, image) if image else _zip(name),
+        layers=None if image else defaults.layers.of(crews=executes, streams=streams),
         environment=environment,
+        environment_encryption=defaults.encryption_key,
         memory_size=size.memory_mb,
         timeout=Duration.seconds(size.timeout_seconds),
         log_group=log_group,
@@ -104,3 +120,8 @@ def make_function(
         reserved_concurrent_executions=concurrency,
         recursive_loop=recursive_loop,
     )
+
+
+def _zip(name: str) -> lambda_.Code:
+    folder = str(locations.FUNCTIONS / name)
+    return lambda_.Code.from_asset(folder, exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT)

@@ -38,8 +38,9 @@ class Layers:
     """The library."""
     dependencies: lambda_.LayerVersion
     """What the functions import that load no crew."""
-    crew_dependencies: lambda_.LayerVersion
-    """What the functions import that load crews: theirs, and what the project requires."""
+    crew_dependencies: lambda_.LayerVersion | None
+    """What the functions import that load crews: theirs, and what the project requires; None when they are
+    in an image."""
     project: lambda_.LayerVersion
     """The project's source and manifest."""
     streaming: lambda_.LayerVersion
@@ -48,7 +49,8 @@ class Layers:
     @property
     def all(self) -> tuple[lambda_.LayerVersion, ...]:
         """All of them."""
-        return (self.core, self.dependencies, self.crew_dependencies, self.project, self.streaming)
+        crew_dependencies = [self.crew_dependencies] if self.crew_dependencies else []
+        return (self.core, self.dependencies, *crew_dependencies, self.project, self.streaming)
 
     def of(self, *, crews: bool, streams: bool) -> list[lambda_.LayerVersion]:
         """Choose the layers of a function.
@@ -57,7 +59,7 @@ class Layers:
             crews: Whether it loads the crews.
             streams: Whether it streams its answers.
         """
-        dependencies = self.crew_dependencies if crews else self.dependencies
+        dependencies = self.crew_dependencies if crews and self.crew_dependencies else self.dependencies
         return [self.core, dependencies, self.project, *([self.streaming] if streams else [])]
 
 
@@ -108,13 +110,14 @@ def _make_layer(
     )
 
 
-def make_layers(scope: Construct, *, project: Path, target: Target) -> Layers:
+def make_layers(scope: Construct, *, project: Path, target: Target, crews: bool = True) -> Layers:
     """Make the layers of a deployment.
 
     Args:
         scope: The construct that owns them.
         project: The folder of the manifest; `PROJECT_EXCLUDES` stays out.
         target: What they are made for.
+        crews: Whether functions that load crews need layers; in an image they do not.
     """
     library = locations.IMPORT_ROOT / "crewline"
 
@@ -131,7 +134,7 @@ def make_layers(scope: Construct, *, project: Path, target: Target) -> Layers:
     return Layers(
         core=_make_layer(scope, "CoreLayer", library, bundle_core, target=target, excludes=CORE_EXCLUDES),
         dependencies=dependencies("DepsLayer", locations.CONTROL_LOCK),
-        crew_dependencies=dependencies("CrewDepsLayer", locations.CREW_LOCK),
+        crew_dependencies=dependencies("CrewDepsLayer", locations.CREW_LOCK) if crews else None,
         project=_make_layer(
             scope,
             "ProjectLayer",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -13,19 +15,26 @@ from crewline.store.queues import RECEIVES
 _WEBHOOK_RECEIVES: Final = 8
 """How often a webhook is tried before it goes to the dead letters."""
 
-_WEBHOOK_HIDDEN_SECONDS: Final = 180
+WEBHOOK_HIDDEN_SECONDS: Final = 180
 """Time between two tries: six times as long as one may take."""
-
-_DEAD_LETTER_DAYS: Final = 14
-"""The longest SQS allows; a message's age counts from when it was first sent."""
 
 _MARGIN_SECONDS: Final = 60
 """A message is received a little before its invocation begins."""
 
 
-def make_run_queue(
-    scope: Construct, *, worker_timeout_seconds: int, removal_policy: RemovalPolicy
-) -> sqs.Queue:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDefaults:
+    """What all queues have in common."""
+
+    encryption_key: kms.IKey | None
+    """What encrypts messages; keys of SQS's own without one."""
+    dead_letter_days: int
+    """How long dead letters are kept; a message's age counts from when it was first sent."""
+    removal_policy: RemovalPolicy
+    """What happens to the queues when the stack goes."""
+
+
+def make_run_queue(scope: Construct, *, worker_timeout_seconds: int, defaults: QueueDefaults) -> sqs.Queue:
     """Make the run queue and its dead-letter queue.
 
     A dead worker is found by its lease and not by SQS, so a message stays hidden for one whole
@@ -34,7 +43,7 @@ def make_run_queue(
     Args:
         scope: The construct that owns both queues.
         worker_timeout_seconds: How long one invocation of the worker may take.
-        removal_policy: What happens to both queues when the stack goes.
+        defaults: What it shares with the others.
 
     Returns:
         The run queue; `dead_letter_queue` of it is the other one.
@@ -45,18 +54,18 @@ def make_run_queue(
         dead_letters="DeadLetters",
         receives=RECEIVES,
         hidden_seconds=worker_timeout_seconds + _MARGIN_SECONDS,
-        removal_policy=removal_policy,
+        defaults=defaults,
     )
 
 
-def make_webhook_queue(scope: Construct, *, removal_policy: RemovalPolicy) -> sqs.Queue:
+def make_webhook_queue(scope: Construct, *, defaults: QueueDefaults) -> sqs.Queue:
     """Make the queue of webhooks to deliver and its dead-letter queue.
 
     A delivery that failed is tried again when its message shows up again.
 
     Args:
         scope: The construct that owns both queues.
-        removal_policy: What happens to both queues when the stack goes.
+        defaults: What it shares with the others.
 
     Returns:
         The webhook queue; `dead_letter_queue` of it is the other one.
@@ -66,8 +75,8 @@ def make_webhook_queue(scope: Construct, *, removal_policy: RemovalPolicy) -> sq
         "WebhookQueue",
         dead_letters="WebhookDeadLetters",
         receives=_WEBHOOK_RECEIVES,
-        hidden_seconds=_WEBHOOK_HIDDEN_SECONDS,
-        removal_policy=removal_policy,
+        hidden_seconds=WEBHOOK_HIDDEN_SECONDS,
+        defaults=defaults,
     )
 
 
@@ -78,22 +87,36 @@ def _make_queue(
     dead_letters: str,
     receives: int,
     hidden_seconds: int,
-    removal_policy: RemovalPolicy,
+    defaults: QueueDefaults,
 ) -> sqs.Queue:
+    encryption = sqs.QueueEncryption.KMS if defaults.encryption_key else sqs.QueueEncryption.SQS_MANAGED
     dead = sqs.Queue(
         scope,
         dead_letters,
         enforce_ssl=True,
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
-        retention_period=Duration.days(_DEAD_LETTER_DAYS),
-        removal_policy=removal_policy,
+        encryption=encryption,
+        encryption_master_key=defaults.encryption_key,
+        retention_period=Duration.days(defaults.dead_letter_days),
+        removal_policy=defaults.removal_policy,
     )
     return sqs.Queue(
         scope,
         name,
         enforce_ssl=True,
-        encryption=sqs.QueueEncryption.SQS_MANAGED,
+        encryption=encryption,
+        encryption_master_key=defaults.encryption_key,
         visibility_timeout=Duration.seconds(hidden_seconds),
         dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=receives),
-        removal_policy=removal_policy,
+        removal_policy=defaults.removal_policy,
     )
+
+
+def dead_letters_of(queue: sqs.Queue) -> sqs.IQueue:
+    """Give where the messages of a queue go that nobody could handle.
+
+    Args:
+        queue: A queue that was made here.
+    """
+    if queue.dead_letter_queue is None:
+        raise AssertionError(f"{queue.node.path} has no dead-letter queue.")
+    return queue.dead_letter_queue.queue

@@ -7,7 +7,8 @@ from typing import cast
 from aws_cdk import CfnElement, CfnOutput, IStackSynthesizer, Stack
 from constructs import Construct
 
-from crewline_cdk.service import CrewlineProps, CrewlineService
+from crewline_cdk.props import CrewlineProps
+from crewline_cdk.service import CrewlineService
 
 
 class CrewlineStack(Stack):

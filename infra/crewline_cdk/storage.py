@@ -7,6 +7,7 @@ from typing import Final
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -36,7 +37,9 @@ def _string(name: str) -> dynamodb.Attribute:
     return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)
 
 
-def make_table(scope: Construct, *, removal_policy: RemovalPolicy) -> dynamodb.Table:
+def make_table(
+    scope: Construct, *, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy
+) -> dynamodb.Table:
     """Make the one table, with every index that `crewline.store.keys` names.
 
     CloudFormation adds one index an update to a table that exists: a release that brings two
@@ -44,6 +47,7 @@ def make_table(scope: Construct, *, removal_policy: RemovalPolicy) -> dynamodb.T
 
     Args:
         scope: The construct that owns the table.
+        encryption_key: What encrypts it; a key of DynamoDB's own without one.
         removal_policy: What happens to the table when the stack goes.
 
     Returns:
@@ -59,6 +63,8 @@ def make_table(scope: Construct, *, removal_policy: RemovalPolicy) -> dynamodb.T
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
             point_in_time_recovery_enabled=True
         ),
+        encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED if encryption_key else None,
+        encryption_key=encryption_key,
         removal_policy=removal_policy,
     )
     for index in keys.INDEXES:
@@ -71,7 +77,9 @@ def make_table(scope: Construct, *, removal_policy: RemovalPolicy) -> dynamodb.T
     return table
 
 
-def make_bucket(scope: Construct, *, removal_policy: RemovalPolicy) -> s3.Bucket:
+def make_bucket(
+    scope: Construct, *, encryption_key: kms.IKey | None, removal_policy: RemovalPolicy
+) -> s3.Bucket:
     """Make the bucket for large values.
 
     Not versioned: objects are named by their content and never overwritten. Never emptied by
@@ -79,6 +87,8 @@ def make_bucket(scope: Construct, *, removal_policy: RemovalPolicy) -> s3.Bucket
 
     Args:
         scope: The construct that owns the bucket.
+        encryption_key: What encrypts it, through a key of the bucket's that saves requests to KMS; keys
+            of S3's own without one.
         removal_policy: What happens to the bucket when the stack goes.
 
     Returns:
@@ -88,7 +98,9 @@ def make_bucket(scope: Construct, *, removal_policy: RemovalPolicy) -> s3.Bucket
         scope,
         "Bucket",
         block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-        encryption=s3.BucketEncryption.S3_MANAGED,
+        encryption=s3.BucketEncryption.KMS if encryption_key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=encryption_key,
+        bucket_key_enabled=encryption_key is not None or None,
         enforce_ssl=True,
         lifecycle_rules=[s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(1))],
         removal_policy=removal_policy,
@@ -102,7 +114,7 @@ def grant_items(table: dynamodb.Table, grantee: iam.IGrantable) -> None:
         table: The table, with its indexes.
         grantee: The function.
     """
-    table.grant(grantee, *_ITEM_ACTIONS)
+    _grant(table, grantee, _ITEM_ACTIONS)
 
 
 def grant_following(table: dynamodb.Table, grantee: iam.IGrantable) -> None:
@@ -112,4 +124,10 @@ def grant_following(table: dynamodb.Table, grantee: iam.IGrantable) -> None:
         table: The table.
         grantee: The function.
     """
-    table.grant(grantee, *_FOLLOWING_ACTIONS)
+    _grant(table, grantee, _FOLLOWING_ACTIONS)
+
+
+def _grant(table: dynamodb.Table, grantee: iam.IGrantable, actions: tuple[str, ...]) -> None:
+    table.grant(grantee, *actions)
+    if table.encryption_key:  # DynamoDB asks KMS in the name of whoever asks it
+        table.encryption_key.grant_encrypt_decrypt(grantee)

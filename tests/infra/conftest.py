@@ -1,7 +1,8 @@
 """What the tests of the infrastructure share.
 
-They judge the template that the wheel packages, which takes neither Node nor time; one test, with
-one synth, proves that this template is what the constructs make.
+Most judge the template that the wheel packages, which takes neither Node nor time; one test, with
+one synth, proves that this template is what the constructs make. What a team's own decisions change
+is judged by few syntheses, each of many decisions (test_service.py).
 """
 
 from __future__ import annotations

@@ -175,11 +175,56 @@ def test_access_logs_name_the_resource_and_never_the_path(of_type: OfType) -> No
     assert "$context.path" not in logged
 
 
-def test_errors_of_the_gateway_look_like_those_of_the_functions(of_type: OfType) -> None:
-    responses = of_type("ApiGateway::GatewayResponse").values()
+def _rendered(response: dict[str, Any]) -> dict[str, str]:
+    """What a client reads, as API Gateway fills the template in: nothing but names of variables is replaced."""
+    template = response["ResponseTemplates"]["application/json"]
+    for variable in ("$context.extendedRequestId", "$context.error.responseType"):
+        template = template.replace(variable, "IT")
+    assert "$" not in template
+    body: dict[str, str] = json.loads(template)
+    return body
 
-    assert {response["ResponseType"] for response in responses} == {"DEFAULT_4XX", "DEFAULT_5XX"}
-    for response in responses:
-        template = response["ResponseTemplates"]["application/json"]
-        rendered = template.replace("$context.error.messageString", '"Endpoint request timed out"')
-        assert json.loads(rendered) == {"detail": "Endpoint request timed out"}
+
+def test_errors_of_the_gateway_look_like_those_of_the_functions(of_type: OfType) -> None:
+    responses = {one["ResponseType"]: one for one in of_type("ApiGateway::GatewayResponse").values()}
+    told = {kind: (one.get("StatusCode"), _rendered(one)["code"]) for kind, one in responses.items()}
+
+    assert told == {
+        "THROTTLED": ("429", "limit_exceeded"),
+        "REQUEST_TOO_LARGE": ("413", "too_large"),
+        "MISSING_AUTHENTICATION_TOKEN": ("404", "not_found"),
+        "ACCESS_DENIED": ("403", "forbidden"),
+        "WAF_FILTERED": ("403", "forbidden"),
+        "INTEGRATION_FAILURE": ("503", "unavailable"),
+        "INTEGRATION_TIMEOUT": ("503", "unavailable"),
+        "DEFAULT_4XX": (None, "bad_request"),
+        "DEFAULT_5XX": (None, "internal"),
+    }
+    for response in responses.values():
+        assert _rendered(response).keys() == {"detail", "code"}
+        assert _rendered(response)["detail"].endswith("Request id IT.")
+
+
+def test_who_may_try_again_is_told_when(of_type: OfType) -> None:
+    retried = {
+        one["ResponseType"]: one["ResponseParameters"].get("gatewayresponse.header.retry-after")
+        for one in of_type("ApiGateway::GatewayResponse").values()
+    }
+
+    assert {kind for kind, after in retried.items() if after} == {
+        *("THROTTLED", "INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT"),
+    }
+    assert retried["THROTTLED"] == "'1'"
+
+
+def test_any_page_may_read_errors_of_the_gateway_where_it_may_read_all_answers(of_type: OfType) -> None:
+    for response in of_type("ApiGateway::GatewayResponse").values():
+        assert response["ResponseParameters"]["gatewayresponse.header.access-control-allow-origin"] == "'*'"
+
+
+def test_resources_and_what_lambda_keeps_of_them_stay_far_below_the_limits(of_type: OfType) -> None:
+    assert len(of_type("ApiGateway::Resource")) < 40  # of 300
+    statements: Counter[str] = Counter()
+    for permission in of_type("Lambda::Permission").values():
+        statements[json.dumps(permission["FunctionName"])] += len(json.dumps(permission))
+    assert max(statements.values()) < 2_000  # of 20 KB, with names filled in

@@ -1,64 +1,405 @@
-"""What a team's own decisions change; each test synthesises, so there are few."""
+"""What a team's own decisions change: two syntheses, each of many decisions."""
 
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crewline.errors import BadManifest
+from crewline.errors import BadDeployment, BadManifest
+from crewline.settings import VARIABLES
 
 pytestmark = pytest.mark.usefixtures("node")
 
+NAMES = ("Api", "Crew", "Tail", "Worker", "Sweeper")
+IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/crews:1.0"
+GRAPHS = {"graphs": {"chat": "./chat.py:graph"}}
+MANIFEST = {
+    **GRAPHS,
+    "env": ".env",
+    "http": {"cors": {"allow_origins": ["https://app.example.com"], "allow_credentials": True}},
+    "webhooks": {"headers": {"authorization": "${{ env.LG_WEBHOOK_TOKEN }}"}},
+}
+VARIABLES_FILE = "MODEL=small\nLG_WEBHOOK_TOKEN=t\nAWS_PROFILE=mine\nLANGGRAPH_STRICT_MSGPACK=false\n"
+RETAINED = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::Logs::LogGroup"}
 
-def test_a_team_decides_on_project_sizes_and_what_outlives_the_stack(tmp_path: Path) -> None:
-    from aws_cdk import App, RemovalPolicy
-    from aws_cdk.assertions import Match, Template
 
-    from crewline_cdk.functions import FunctionSize
-    from crewline_cdk.service import CrewlineProps
+@dataclass(frozen=True)
+class Synthesised:
+    """One stack, and the one that owns what the team hands it."""
+
+    template: dict[str, Any]
+    shared: dict[str, Any]
+    warnings: list[str]
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        resources = self.template["Resources"].items()
+        return {name: item["Properties"] for name, item in resources if item["Type"] == f"AWS::{kind}"}
+
+    def function(self, name: str) -> dict[str, Any]:
+        return self.of_type("Lambda::Function")[f"{name}Function"]
+
+    def variables(self, name: str) -> dict[str, Any]:
+        variables: dict[str, Any] = self.function(name)["Environment"]["Variables"]
+        return variables
+
+    def statements(self, name: str) -> list[dict[str, Any]]:
+        """What the role of a function may do."""
+        policies = self.of_type("IAM::Policy").items()
+        (policy,) = (found for role, found in policies if role.startswith(f"Service{name}Role"))
+        statements: list[dict[str, Any]] = policy["PolicyDocument"]["Statement"]
+        return statements
+
+
+def _project(folder: Path, manifest: dict[str, Any]) -> Path:
+    (folder / "chat.py").write_text("")
+    (folder / ".env").write_text(VARIABLES_FILE)
+    path = folder / "crews.json"
+    path.write_text(json.dumps(manifest))
+    return path
+
+
+def _synthesise(folder: Path, decide: Callable[[Any], dict[str, Any]]) -> Synthesised:
+    """Make a stack of what `decide` decides, given a stack whose resources it may use."""
+    from aws_cdk import App, Stack
+
+    from crewline_cdk.props import CrewlineProps
     from crewline_cdk.stacks import CrewlineStack
 
-    manifest = tmp_path / "crews.json"
-    manifest.write_text("{}")
-    props = CrewlineProps(
-        manifest=manifest,
-        tenant="acme",
-        worker=FunctionSize(memory_mb=512, timeout_seconds=60),
-        max_concurrency=3,
-        max_followers=7,
-        removal_policy=RemovalPolicy.DESTROY,
+    context = {
+        "aws:cdk:bundling-stacks": [],
+        "@aws-cdk/core:defaultCrossStackReferences": "strong",
+    }
+    app = App(context=context, outdir=str(folder / "out"), analytics_reporting=False)
+    shared = Stack(app, "Shared")
+    CrewlineStack(app, "Ours", props=CrewlineProps(**decide(shared)))
+    assembly = app.synth()
+    ours = assembly.get_stack_by_name("Ours")
+    return Synthesised(
+        template=ours.template,
+        shared=assembly.get_stack_by_name("Shared").template,
+        warnings=[str(message.entry.data) for message in ours.messages],
     )
 
-    app = App(context={"aws:cdk:bundling-stacks": []}, outdir=str(tmp_path / "out"))
-    template = Template.from_stack(CrewlineStack(app, "Ours", props=props))
 
-    variables = {"CREWLINE_MANIFEST": "/opt/project/crews.json", "CREWLINE_TENANT": "acme"}
-    template.has_resource_properties(
-        "AWS::Lambda::Function",
-        {"MemorySize": 512, "Timeout": 60, "Environment": {"Variables": Match.object_like(variables)}},
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """A team that decides on nearly everything."""
+    from aws_cdk import RemovalPolicy
+    from aws_cdk import aws_kms as kms
+    from aws_cdk import aws_logs as logs
+    from aws_cdk import aws_sns as sns
+
+    from crewline_cdk.functions import FunctionSize
+
+    folder = tmp_path_factory.mktemp("ours")
+
+    def decide(shared: Any) -> dict[str, Any]:
+        return {
+            "manifest": _project(folder, MANIFEST),
+            "tenant": "acme",
+            "worker": FunctionSize(memory_mb=512, timeout_seconds=60),
+            "max_concurrency": 3,
+            "max_followers": 7,
+            "max_in_place": 9,
+            "environment": {"MODEL": "large", "API_KEY": "{{resolve:secretsmanager:key}}"},
+            "image": IMAGE,
+            "encryption_key": kms.Key(shared, "Key"),
+            "log_retention": logs.RetentionDays.ONE_WEEK,
+            "dead_letter_days": 7,
+            "removal_policy": RemovalPolicy.DESTROY,
+            "tags": {"team": "crews"},
+            "alarms_topic": sns.Topic(shared, "Topic"),
+        }
+
+    return _synthesise(folder, decide)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
+    """A team with a key of another program, other processors, and pages of several origins."""
+    from aws_cdk import aws_kms as kms
+
+    folder = tmp_path_factory.mktemp("theirs")
+    manifest = {**GRAPHS, "http": {"cors": {"allow_origins": ["https://a.example", "https://b.example"]}}}
+
+    def decide(shared: Any) -> dict[str, Any]:
+        arn = "arn:aws:kms:eu-central-1:123456789012:key/0000"
+        return {
+            "manifest": _project(folder, manifest),
+            "architecture": "x86_64",
+            "encryption_key": kms.Key.from_key_arn(shared, "Key", arn),
+        }
+
+    return _synthesise(folder, decide)
+
+
+def test_a_team_decides_on_sizes_and_on_how_many_may_be_at_work(ours: Synthesised) -> None:
+    worker = ours.function("Worker")
+
+    assert (worker["MemorySize"], worker["Timeout"]) == (512, 60)
+    assert ours.function("Tail")["ReservedConcurrentExecutions"] == 7
+    assert ours.function("Crew")["ReservedConcurrentExecutions"] == 9
+    scaling = [one.get("ScalingConfig") for one in ours.of_type("Lambda::EventSourceMapping").values()]
+    assert {"MaximumConcurrency": 3} in scaling
+    queues = ours.of_type("SQS::Queue").values()
+    assert 120 in [queue.get("VisibilityTimeout") for queue in queues]
+
+
+def test_what_is_kept_goes_with_the_stack_when_a_team_says_so(ours: Synthesised) -> None:
+    kept = [item for item in ours.template["Resources"].values() if item["Type"] in RETAINED]
+
+    assert {item["DeletionPolicy"] for item in kept} == {"Delete"}
+
+
+def test_logs_and_dead_letters_are_kept_for_as_long_as_a_team_says(ours: Synthesised) -> None:
+    assert {group["RetentionInDays"] for group in ours.of_type("Logs::LogGroup").values()} == {7}
+    dead = [
+        queue["MessageRetentionPeriod"]
+        for name, queue in ours.of_type("SQS::Queue").items()
+        if "DeadLetters" in name
+    ]
+    assert dead == [7 * 24 * 3600] * 2
+
+
+def test_crews_get_the_variables_of_their_project_and_the_sweeper_those_of_webhooks(
+    ours: Synthesised,
+) -> None:
+    for name in ("Crew", "Worker"):
+        variables = ours.variables(name)
+        assert variables["MODEL"] == "large"
+        assert variables["API_KEY"] == "{{resolve:secretsmanager:key}}"
+        assert variables["LG_WEBHOOK_TOKEN"] == "t"
+        assert variables["LANGGRAPH_STRICT_MSGPACK"] == "true"
+        assert "AWS_PROFILE" not in variables
+    assert not {"MODEL", "API_KEY", "LG_WEBHOOK_TOKEN"} & (
+        ours.variables("Api").keys() | ours.variables("Tail").keys()
     )
-    template.has_resource_properties(
-        "AWS::Lambda::Function",
-        {
-            "ReservedConcurrentExecutions": 7,
-            "Environment": {"Variables": Match.object_like({"POWERTOOLS_SERVICE_NAME": "tail"})},
-        },
+    assert ours.variables("Sweeper")["LG_WEBHOOK_TOKEN"] == "t"
+    assert "MODEL" not in ours.variables("Sweeper")
+    (warning,) = ours.warnings
+    assert "AWS_PROFILE, LANGGRAPH_STRICT_MSGPACK of the manifest's env are not deployed" in warning
+
+
+def test_the_manifest_and_tenant_are_those_of_the_team(ours: Synthesised) -> None:
+    for name in NAMES:
+        assert ours.variables(name)[VARIABLES["manifest"]] == "/opt/project/crews.json"
+        assert ours.variables(name)[VARIABLES["tenant"]] == "acme"
+
+
+# ------------------------------------------------------------------ images
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "handler"),
+    [
+        ("Crew", ["python3", "-u", "/opt/streaming"], "handler.answer"),
+        ("Worker", ["python3", "-m", "awslambdaric"], "handler.handler"),
+    ],
+)
+def test_one_image_serves_both_functions_that_load_crews(
+    ours: Synthesised, name: str, entry: list[str], handler: str
+) -> None:
+    function = ours.function(name)
+
+    assert function["PackageType"] == "Image"
+    assert "team/crews:1.0" in json.dumps(function["Code"]["ImageUri"])
+    assert function["ImageConfig"] == {
+        "EntryPoint": entry,
+        "Command": [handler],
+        "WorkingDirectory": f"/var/task/{name.lower()}",
+    }
+    assert not {"Layers", "Runtime", "Handler"} & function.keys()
+    assert "AWS_LAMBDA_EXEC_WRAPPER" not in ours.variables(name)
+
+
+def test_beside_an_image_there_is_no_layer_for_crews(ours: Synthesised) -> None:
+    assert set(ours.of_type("Lambda::LayerVersion")) == {
+        *("CoreLayer", "DepsLayer", "ProjectLayer", "StreamingLayer"),
+    }
+    for name in ("Api", "Tail", "Sweeper"):
+        assert ours.function(name)["Runtime"] == "python3.13"
+
+
+def test_an_image_of_another_region_is_refused(tmp_path: Path) -> None:
+    from aws_cdk import App, Environment, Stack
+
+    from crewline_cdk.images import image_code, parse_image
+
+    env = Environment(account="123456789012", region="us-east-1")
+    stack = Stack(App(outdir=str(tmp_path)), "Elsewhere", env=env)
+
+    with pytest.raises(BadDeployment, match="The image is in eu-central-1 and the stack in us-east-1"):
+        image_code(stack, "crew", parse_image(IMAGE))
+
+
+# ------------------------------------------------------------------ encryption
+
+
+def _key(stack: Synthesised) -> Any:
+    return stack.of_type("DynamoDB::Table").popitem()[1]["SSESpecification"]["KMSMasterKeyId"]
+
+
+def test_one_key_encrypts_all_that_is_kept(ours: Synthesised) -> None:
+    key = _key(ours)
+
+    (table,) = ours.of_type("DynamoDB::Table").values()
+    assert table["SSESpecification"] == {"KMSMasterKeyId": key, "SSEEnabled": True, "SSEType": "KMS"}
+    (bucket,) = ours.of_type("S3::Bucket").values()
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"KMSMasterKeyID": key, "SSEAlgorithm": "aws:kms"}
+    assert rule["BucketKeyEnabled"] is True
+    queues = ours.of_type("SQS::Queue").values()
+    assert [queue["KmsMasterKeyId"] for queue in queues] == [key] * 4
+    groups = ours.of_type("Logs::LogGroup").values()
+    assert [group["KmsKeyId"] for group in groups] == [key] * 6
+    functions = ours.of_type("Lambda::Function").values()
+    assert [function["KmsKeyArn"] for function in functions] == [key] * 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_function_may_use_the_key_and_no_other(ours: Synthesised, name: str) -> None:
+    allowed = {
+        action
+        for statement in ours.statements(name)
+        if statement["Resource"] == _key(ours)
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+
+    assert allowed >= {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*"}
+    for statement in ours.statements(name):
+        if "kms:" in json.dumps(statement["Action"]):
+            assert statement["Resource"] == _key(ours)
+
+
+def test_logs_may_use_the_key_for_groups_of_this_account_alone(ours: Synthesised) -> None:
+    (key,) = (
+        one["Properties"] for one in ours.shared["Resources"].values() if one["Type"] == "AWS::KMS::Key"
     )
-    template.has_resource_properties("AWS::SQS::Queue", {"VisibilityTimeout": 120})
-    template.has_resource_properties(
-        "AWS::Lambda::EventSourceMapping", {"ScalingConfig": {"MaximumConcurrency": 3}}
+    (statement,) = (one for one in key["KeyPolicy"]["Statement"] if "Service" in one["Principal"])
+
+    assert "logs." in json.dumps(statement["Principal"])
+    condition = json.dumps(statement["Condition"]["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
+    assert '"Ref": "AWS::AccountId"' in condition
+    assert ":log-group:*" in condition
+
+
+def test_a_key_of_another_program_must_allow_logs_itself_which_synthesis_says(theirs: Synthesised) -> None:
+    assert _key(theirs) == "arn:aws:kms:eu-central-1:123456789012:key/0000"
+    assert [warning for warning in theirs.warnings if "must allow the principal logs." in warning]
+
+
+# ------------------------------------------------------------------ pages
+
+
+def _origins(stack: Synthesised) -> Iterator[str | None]:
+    for response in stack.of_type("ApiGateway::GatewayResponse").values():
+        yield response.get("ResponseParameters", {}).get("gatewayresponse.header.access-control-allow-origin")
+
+
+def test_errors_of_the_gateway_can_be_read_by_the_one_origin_that_may_read_answers(ours: Synthesised) -> None:
+    assert set(_origins(ours)) == {"'https://app.example.com'"}
+    response, *_ = ours.of_type("ApiGateway::GatewayResponse").values()
+    assert response["ResponseParameters"]["gatewayresponse.header.vary"] == "'origin'"
+    assert (
+        response["ResponseParameters"]["gatewayresponse.header.access-control-allow-credentials"] == "'true'"
     )
-    tables: dict[str, Any] = dict(template.find_resources("AWS::DynamoDB::Table"))
-    assert [table["DeletionPolicy"] for table in tables.values()] == ["Delete"]
+
+
+def test_errors_of_the_gateway_are_read_by_nobody_where_origins_must_be_compared(theirs: Synthesised) -> None:
+    assert set(_origins(theirs)) == {None}
+
+
+def test_the_api_is_deployed_anew_when_what_it_answers_changes(
+    ours: Synthesised, theirs: Synthesised
+) -> None:
+    """The two differ in time limits and in the errors of the gateway, and in no path."""
+    (one,) = ours.of_type("ApiGateway::Deployment")
+    (other,) = theirs.of_type("ApiGateway::Deployment")
+
+    assert one != other
+
+
+# ------------------------------------------------------------------ alarms, tags, processors
+
+
+def test_a_night_shift_is_told_of_what_needs_a_person(ours: Synthesised) -> None:
+    alarms = ours.of_type("CloudWatch::Alarm")
+    functions = [f"{name}{kind}" for name in NAMES for kind in ("Errors", "Throttles")]
+    others = ("RunDeadLetters", "WebhookDeadLetters", "RunQueueAge", "TableThrottles", "TableErrors")
+    (topic,) = {json.dumps(alarm["AlarmActions"]) for alarm in alarms.values()}
+
+    assert len(alarms) == len(functions) + len(others) + 2
+    for name in (*functions, *others, "ApiFailures", "SweeperSilent"):
+        assert [found for found in alarms if found.startswith(f"Service{name}Alarm")]
+    assert "Topic" in topic
+    for alarm in alarms.values():
+        assert alarm["OKActions"] == alarm["AlarmActions"]
+        assert len(alarm["AlarmDescription"]) > 100, "it says what it means and what to do"
+
+
+def test_an_alarm_rings_when_no_sweep_begins_and_when_runs_wait_for_longer_than_one_may_take(
+    ours: Synthesised,
+) -> None:
+    alarms = ours.of_type("CloudWatch::Alarm").items()
+    (silent,) = (alarm for name, alarm in alarms if "SweeperSilent" in name)
+    (age,) = (alarm for name, alarm in alarms if "RunQueueAge" in name)
+
+    assert (silent["TreatMissingData"], silent["ComparisonOperator"]) == ("breaching", "LessThanThreshold")
+    assert silent["EvaluationPeriods"] * silent["Period"] == 300
+    assert age["Threshold"] > 60
+    (rule,) = ours.of_type("Events::Rule")
+    assert silent["Dimensions"] == [{"Name": "RuleName", "Value": {"Ref": rule}}]
+
+
+def test_nothing_is_charged_for_alarms_that_nobody_hears(theirs: Synthesised) -> None:
+    assert theirs.of_type("CloudWatch::Alarm") == {}
+
+
+def test_tags_are_on_everything_that_can_have_some(ours: Synthesised) -> None:
+    tagged = {
+        "DynamoDB::Table",
+        "S3::Bucket",
+        "SQS::Queue",
+        "Lambda::Function",
+        "Logs::LogGroup",
+        "IAM::Role",
+    }
+    for kind in (*tagged, "ApiGateway::RestApi", "ApiGateway::Stage", "CloudWatch::Alarm"):
+        for resource in ours.of_type(kind).values():
+            assert {"Key": "team", "Value": "crews"} in resource["Tags"]
+
+
+def test_functions_and_layers_are_made_for_the_processor_that_a_team_chose(theirs: Synthesised) -> None:
+    for function in theirs.of_type("Lambda::Function").values():
+        assert function["Architectures"] == ["x86_64"]
+    for layer in theirs.of_type("Lambda::LayerVersion").values():
+        assert layer["CompatibleArchitectures"] == ["x86_64"]
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def _refused(manifest: Path) -> Any:
+    from aws_cdk import App
+
+    from crewline_cdk.props import CrewlineProps
+    from crewline_cdk.stacks import CrewlineStack
+
+    return CrewlineStack(App(outdir=str(manifest.parent)), "Ours", props=CrewlineProps(manifest=manifest))
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    from aws_cdk import App
+    with pytest.raises(BadManifest, match=r"There is no langgraph\.json in "):
+        _refused(tmp_path / "langgraph.json")
 
-    from crewline_cdk.service import CrewlineProps
-    from crewline_cdk.stacks import CrewlineStack
 
-    manifest = tmp_path / "langgraph.json"
+def test_variables_that_lambda_cannot_take_are_refused_before_anything_is_deployed(tmp_path: Path) -> None:
+    manifest = _project(tmp_path, {**GRAPHS, "env": {"A-B": "x"}})
 
-    with pytest.raises(BadManifest, match=r"There is no manifest at .*langgraph\.json"):
-        CrewlineStack(App(outdir=str(tmp_path)), "Ours", props=CrewlineProps(manifest=manifest))
+    with pytest.raises(BadDeployment, match="'A-B': a name begins with a letter"):
+        _refused(manifest)

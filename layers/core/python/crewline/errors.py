@@ -125,6 +125,12 @@ class BadManifest(CrewlineError):
     code = "bad_manifest"
 
 
+class BadDeployment(CrewlineError):
+    """What a team wants deployed contradicts itself, or is over a limit of AWS."""
+
+    code = "bad_deployment"
+
+
 class CrewFailedToLoad(CrewlineError):
     """The code of a crew raised while it was imported, or is not a graph."""
 
