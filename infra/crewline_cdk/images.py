@@ -59,6 +59,16 @@ def parse_image(uri: str) -> Image:
     )
 
 
+def entry_point(function: str) -> tuple[str, ...]:
+    """Give the command that serves a function from an image, in the function's folder under `/var/task`.
+
+    Args:
+        function: `crew` or `worker`.
+    """
+    runtime, handler = _ENTRIES[function]
+    return (*runtime, handler)
+
+
 def image_code(scope: Construct, name: str, image: Image) -> lambda_.Code:
     """Give a function its code from an image.
 
@@ -79,7 +89,7 @@ def image_code(scope: Construct, name: str, image: Image) -> lambda_.Code:
             f"The image is in {image.region} and the stack in {stack.region}; Lambda takes images of its own "
             "region alone. Push it to a repository there."
         )
-    entry_point, handler = _ENTRIES[name]
+    *runtime, handler = entry_point(name)
     repository = ecr.Repository.from_repository_attributes(
         scope,
         f"{name.capitalize()}Image",
@@ -95,7 +105,7 @@ def image_code(scope: Construct, name: str, image: Image) -> lambda_.Code:
     return lambda_.Code.from_ecr_image(
         repository,
         tag_or_digest=image.version,
-        entrypoint=list(entry_point),
+        entrypoint=runtime,
         cmd=[handler],
         working_directory=f"/var/task/{name}",
     )

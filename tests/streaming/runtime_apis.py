@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
@@ -104,7 +104,8 @@ class RuntimeApi:
         """Hand out an event; bytes go as they are. Gives the request id."""
         payload = event if isinstance(event, bytes) else json.dumps(event).encode()
         request_id = str(uuid4())
-        self.events.put((payload, {"Lambda-Runtime-Aws-Request-Id": request_id, **headers}))
+        given = {"Content-Type": "application/json", "Lambda-Runtime-Aws-Request-Id": request_id, **headers}
+        self.events.put((payload, given))
         return request_id
 
     def post(self) -> Post:
@@ -209,8 +210,13 @@ def sandbox(
     *,
     function: Path = FUNCTION,
     handler: str = "handler.stream",
+    command: Sequence[str] = (
+        str(locations.STREAMING / "start"),
+        sys.executable,
+        "/var/runtime/bootstrap.py",
+    ),
 ) -> Iterator[Sandbox]:
-    """Start a function as Lambda does: the wrapper, with what it would have run itself."""
+    """Start a function as Lambda does: the wrapper, with what it would have run itself; or a command of an image."""
     variables = {
         "PATH": "/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -220,11 +226,10 @@ def sandbox(
         "_HANDLER": handler,
         **(environ or {}),
     }
-    wrapper = locations.STREAMING / "start"
     with runtime_api() as api, log.open("wb") as output:
         variables["AWS_LAMBDA_RUNTIME_API"] = api.address
         process = subprocess.Popen(
-            [wrapper, sys.executable, "/var/runtime/bootstrap.py"],
+            command,
             env=variables,
             cwd=function,
             stdout=output,

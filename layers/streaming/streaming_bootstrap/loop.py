@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 from streaming_bootstrap.answers import Answer
@@ -20,26 +21,35 @@ from streaming_bootstrap.runtime_api import Invocation, Response, RuntimeApi, Ru
 _TRACE: Final = "_X_AMZN_TRACE_ID"
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Serve the function's invocations.
+
+    Args:
+        arguments: None in the managed runtime, which says by its environment what the handler is. In a
+            container image the handler's name, to be found in the current folder and wherever the image's
+            Python looks, as with `python -m awslambdaric`.
 
     Returns:
         The status to exit with, never 0: whoever gets here needs a new sandbox.
     """
-    set_search_path()
+    if arguments:
+        handler, sys.path[0] = arguments[0], ""  # the current folder
+    else:
+        handler = os.environ["_HANDLER"]
+        set_search_path()
     # Lambda's own client has a root handler too, so that functions need only choose a level.
     logging.basicConfig(stream=sys.stdout, format="[%(levelname)s]\t%(name)s\t%(message)s")
     api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
     try:
-        return _serve(api)
+        return _serve(api, handler)
     except RuntimeApiBroken as exc:
         failure_of(exc).log()
         return 1
 
 
-def _serve(api: RuntimeApi) -> int:
+def _serve(api: RuntimeApi, name: str) -> int:
     try:
-        module, handler = load(os.environ["_HANDLER"])
+        module, handler = load(name)
     except Exception as exc:  # noqa: BLE001 (whatever a function raises while it is imported)
         failure = failure_of(exc, kind=exc.kind if isinstance(exc, HandlerNotLoaded) else None)
         failure.log()
