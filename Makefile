@@ -65,9 +65,9 @@ openapi: install ## write the OpenAPI document that the API serves
 lock: install ## resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group develop --extra cdk --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/develop.txt
-	@$(BIN)/uv pip compile -q --upgrade layers/deps/crew.in --universal --python-version 3.13 \
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/crew.in --universal --python $(BIN)/python --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/crew.txt
-	@$(BIN)/uv pip compile -q --upgrade layers/deps/control.in --constraints layers/deps/crew.txt --universal --python-version 3.13 \
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/control.in --constraints layers/deps/crew.txt --universal --python $(BIN)/python --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/control.txt
 
 wheel: install ## build dist/crewline-*.whl

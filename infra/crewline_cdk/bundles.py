@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Literal
 
 from crewline import locations
+from crewline.errors import BadDeployment
 
 Architecture = Literal["arm64", "x86_64"]
 """The processors of Lambda, by Lambda's names."""
@@ -32,9 +34,9 @@ class Target:
     architecture: Architecture = "arm64"
 
     @property
-    def platform(self) -> str:
-        """The platform, by uv's name."""
-        return _PLATFORMS[self.architecture]
+    def options(self) -> tuple[str, ...]:
+        """What tells uv of it."""
+        return ("--python-version", self.python, "--python-platform", _PLATFORMS[self.architecture])
 
 
 STREAMING_FOLDER: Final = "streaming"
@@ -46,22 +48,28 @@ STREAMING_START: Final = "start"
 PROJECT_FOLDER: Final = "project"
 """Where the crews' project lies under `/opt`."""
 
-CORE_EXCLUDES: Final = ("__pycache__", "/local", "/cli", "/_bundle")
+LOCK: Final = "crewline.lock"
+"""The lock of a project's requirements, beside its manifest."""
+
+UV: Final = (sys.executable, "-m", "uv")
+"""The installer, which comes with the constructs."""
+
+_MACHINE_FILES: Final = ("__pycache__", "*.pyc", ".DS_Store")
+"""What machines leave in folders: no two copies of a source would be the same with them."""
+
+_CORE_EXCLUDES: Final = (*_MACHINE_FILES, "/local", "/cli", "/_bundle")
 """Parts of the package that only a laptop uses; `/` roots a name at the package, as gitignore does."""
 
-STREAMING_EXCLUDES: Final = ("__pycache__",)
-"""What machines made of the runtime of functions that stream."""
-
-PROJECT_EXCLUDES: Final = (
-    ".git",
-    ".venv",
-    "__pycache__",
-    ".crewline",
-    "node_modules",
-    "cdk.out",
-    ".env",
+_PROJECT_EXCLUDES: Final = (
+    *_MACHINE_FILES,
+    *(".git", ".venv", "venv", "node_modules", "*.egg-info", ".*_cache"),
+    *(".crewline", f"/{LOCK}", "cdk.out"),
+    *(".env", ".env.*"),
 )
 """Parts of a project that never belong into a deployment: history, machines' own files, secrets."""
+
+_UNUSED: Final = ("python/zstandard/_cffi.*.so", "python/bin")
+"""What nothing on Lambda loads: zstandard's second backend is 11 MB, and CPython takes the first."""
 
 _INSTALL: Final = (
     *("--target", "python"),
@@ -72,19 +80,20 @@ _INSTALL: Final = (
 
 
 def copy_tree(source: Path, target: Path, excludes: Sequence[str]) -> None:
-    """Copy a folder without the named parts.
+    """Copy a folder without the named parts; a link becomes what it points at.
 
     Args:
         source: The folder to copy.
         target: Where its content goes; made if missing.
-        excludes: Names to leave out at any depth, or with a leading `/` at the top alone.
+        excludes: Patterns of names to leave out at any depth, or with a leading `/` at the top alone.
     """
 
     def ignored(folder: str, names: list[str]) -> set[str]:
-        top = Path(folder) == source
-        return {name for name in names if name in excludes or (top and f"/{name}" in excludes)}
+        rooted = [pattern[1:] for pattern in excludes if pattern.startswith("/")]
+        patterns = [*excludes, *(rooted if Path(folder) == source else ())]
+        return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
-    shutil.copytree(source, target, ignore=ignored, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(source, target, ignore=ignored, ignore_dangling_symlinks=True, dirs_exist_ok=True)
 
 
 def bundle_core(output: Path) -> None:
@@ -93,7 +102,7 @@ def bundle_core(output: Path) -> None:
     Args:
         output: The empty folder to fill.
     """
-    copy_tree(locations.IMPORT_ROOT / "crewline", output / "python" / "crewline", CORE_EXCLUDES)
+    copy_tree(locations.IMPORT_ROOT / "crewline", output / "python" / "crewline", _CORE_EXCLUDES)
 
 
 def bundle_streaming(output: Path) -> None:
@@ -103,7 +112,7 @@ def bundle_streaming(output: Path) -> None:
         output: The empty folder to fill.
     """
     folder = output / STREAMING_FOLDER
-    copy_tree(locations.STREAMING, folder, STREAMING_EXCLUDES)
+    copy_tree(locations.STREAMING, folder, _MACHINE_FILES)
     (folder / STREAMING_START).chmod(0o755)  # Lambda insists, and not every installer keeps the mode
 
 
@@ -114,7 +123,7 @@ def bundle_project(project: Path, output: Path) -> None:
         project: The folder of the manifest.
         output: The empty folder to fill.
     """
-    copy_tree(project, output / PROJECT_FOLDER, PROJECT_EXCLUDES)
+    copy_tree(project, output / PROJECT_FOLDER, _PROJECT_EXCLUDES)
 
 
 def install_command(lock: Path, target: Target) -> list[str]:
@@ -130,8 +139,7 @@ def install_command(lock: Path, target: Target) -> list[str]:
     Returns:
         The command, to run in the folder that gets `python`.
     """
-    platform = ("--python-version", target.python, "--python-platform", target.platform)
-    return [sys.executable, "-m", "uv", "pip", "install", *_INSTALL, *platform, "-r", str(lock)]
+    return [*UV, "pip", "install", *_INSTALL, *target.options, "-r", str(lock)]
 
 
 def bundle_dependencies(lock: Path, target: Target, output: Path) -> None:
@@ -143,18 +151,33 @@ def bundle_dependencies(lock: Path, target: Target, output: Path) -> None:
         output: The empty folder to fill.
 
     Raises:
-        CalledProcessError: The installer failed; it has said why on standard error.
+        BadDeployment: The installer failed; the message says why.
     """
-    # `cdk synth` prints the template on standard output: the installer keeps away from it.
-    subprocess.run(install_command(lock, target), cwd=output, check=True, stdout=sys.stderr)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        install_command(lock, target), cwd=output, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise BadDeployment(cannot_install(lock.name, target, done.stderr))
+    for pattern in _UNUSED:
+        for path in output.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def dependencies_hash(lock: Path, target: Target) -> str:
-    """Fingerprint a layer of dependencies by what decides its content: the lock and the target.
+def dependencies_source(lock: Path, target: Target) -> str:
+    """Fingerprint a layer of dependencies by what decides its content: the lock and how it is installed.
 
     Returns:
         A hash that is the same on every machine.
     """
-    digest = hashlib.sha256(lock.read_bytes())
-    digest.update(f"python{target.python} {target.architecture}".encode())
-    return digest.hexdigest()
+    pins = "".join(line for line in lock.read_text().splitlines(keepends=True) if not line.startswith("#"))
+    return hashlib.sha256(repr((pins, _INSTALL, target.options, _UNUSED)).encode()).hexdigest()
+
+
+def cannot_install(what: str, target: Target, reason: str) -> str:
+    """Say why requirements cannot be installed, and what to do about a package without a wheel."""
+    other = "x86_64" if target.architecture == "arm64" else "arm64"
+    return (
+        f"{what} cannot be installed for Python {target.python} on {target.architecture}:\n{reason.strip()}\n"
+        "Layers hold wheels, and nothing is built for them. For a package that has no wheel for "
+        f"{target.architecture}, deploy with architecture {other}, or give the crews a container image (image)."
+    )

@@ -110,7 +110,7 @@ def make_function(
         architecture=ARCHITECTURES[defaults.target.architecture],
         handler=lambda_.Handler.FROM_IMAGE if image else f"handler.{'answer' if streams else 'handler'}",
         code=image_code(scope, name, image) if image else _zip(name),
-        layers=None if image else defaults.layers.of(crews=executes, streams=streams),
+        layers=None if image else defaults.layers.of(name, crews=executes, streams=streams),
         environment=environment,
         environment_encryption=defaults.encryption_key,
         memory_size=size.memory_mb,
@@ -124,4 +124,4 @@ def make_function(
 
 def _zip(name: str) -> lambda_.Code:
     folder = str(locations.FUNCTIONS / name)
-    return lambda_.Code.from_asset(folder, exclude=["__pycache__"], ignore_mode=IgnoreMode.GIT)
+    return lambda_.Code.from_asset(folder, exclude=["__pycache__", ".DS_Store"], ignore_mode=IgnoreMode.GIT)

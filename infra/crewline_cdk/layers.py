@@ -2,65 +2,115 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import jsii
-from aws_cdk import AssetHashType, BundlingOptions, DockerImage, IgnoreMode, ILocalBundling
+from aws_cdk import Annotations, AssetHashType, Stack, Stage
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from crewline import locations
+from crewline.errors import BadDeployment
+from crewline.models.manifests import Manifest
+from crewline_cdk.archives import Archive, make_archive
 from crewline_cdk.bundles import (
-    CORE_EXCLUDES,
-    PROJECT_EXCLUDES,
-    STREAMING_EXCLUDES,
     Target,
     bundle_core,
     bundle_dependencies,
     bundle_project,
     bundle_streaming,
-    dependencies_hash,
+    dependencies_source,
 )
+from crewline_cdk.interpreters import Interpreter, find_interpreter
+from crewline_cdk.requirements import lock_requirements
 
 ARCHITECTURES: Final = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 """Architecture of a `Target` → CDK's."""
+
+_LARGEST: Final = 262_144_000
+"""What a function and its layers may be together, unpacked, in bytes: a limit of Lambda."""
+
+_NAMED: Final = 5
+"""How many packages an error about size names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer and what it was made from."""
+
+    version: lambda_.LayerVersion
+    archive: Archive | None
+    """None where the stack is synthesised without its code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """Every layer of a deployment."""
 
-    core: lambda_.LayerVersion
+    core: Layer
     """The library."""
-    dependencies: lambda_.LayerVersion
+    dependencies: Layer
     """What the functions import that load no crew."""
-    crew_dependencies: lambda_.LayerVersion | None
+    crew_dependencies: Layer | None
     """What the functions import that load crews: theirs, and what the project requires; None when they are
     in an image."""
-    project: lambda_.LayerVersion
+    project: Layer
     """The project's source and manifest."""
-    streaming: lambda_.LayerVersion
+    streaming: Layer
     """The runtime of functions that stream, which `AWS_LAMBDA_EXEC_WRAPPER` starts."""
 
     @property
     def all(self) -> tuple[lambda_.LayerVersion, ...]:
         """All of them."""
-        crew_dependencies = [self.crew_dependencies] if self.crew_dependencies else []
-        return (self.core, self.dependencies, *crew_dependencies, self.project, self.streaming)
+        layers = (self.core, self.dependencies, self.crew_dependencies, self.project, self.streaming)
+        return tuple(layer.version for layer in layers if layer)
 
-    def of(self, *, crews: bool, streams: bool) -> list[lambda_.LayerVersion]:
-        """Choose the layers of a function.
+    def of(self, name: str, *, crews: bool, streams: bool) -> list[lambda_.LayerVersion]:
+        """Choose the layers of a function, and see that Lambda takes them.
 
         Args:
+            name: The function's.
             crews: Whether it loads the crews.
             streams: Whether it streams its answers.
+
+        Raises:
+            BadDeployment: They are larger than Lambda takes, unpacked.
         """
         dependencies = self.crew_dependencies if crews and self.crew_dependencies else self.dependencies
-        return [self.core, dependencies, self.project, *([self.streaming] if streams else [])]
+        layers = [self.core, dependencies, self.project, *([self.streaming] if streams else [])]
+        check_size(name, [layer.archive for layer in layers if layer.archive])
+        return [layer.version for layer in layers]
+
+
+def check_size(name: str, archives: Sequence[Archive], *, largest: int = _LARGEST) -> None:
+    """See that a function and its layers are not larger than Lambda takes.
+
+    Args:
+        name: The function's.
+        archives: Its layers.
+        largest: The limit, in bytes, unpacked.
+
+    Raises:
+        BadDeployment: They are larger; the message names the largest packages.
+    """
+    sizes = sum((archive.packages() for archive in archives), Counter[str]())
+    code = sum(path.stat().st_size for path in (locations.FUNCTIONS / name).glob("*.py"))
+    if (total := sizes.total() + code) > largest:
+        packages = ", ".join(f"{package} {_mb(size)}" for package, size in sizes.most_common(_NAMED))
+        raise BadDeployment(
+            f"The function {name} and its layers are {_mb(total)} unpacked, and Lambda takes {_mb(largest)}. "
+            f"The largest packages are {packages}. Require less, or give the crews a container image "
+            "(image, or crewline deploy --image URI)."
+        )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1_048_576:.1f} MB"
 
 
 def runtime(target: Target) -> lambda_.Runtime:
@@ -68,87 +118,83 @@ def runtime(target: Target) -> lambda_.Runtime:
     return lambda_.Runtime(f"python{target.python}", lambda_.RuntimeFamily.PYTHON)
 
 
-@jsii.implements(ILocalBundling)
-class _Local:
-    """Fills a layer's folder on this machine; CDK falls back to Docker only if this says False."""
-
-    def __init__(self, fill: Callable[[Path], None]) -> None:
-        self._fill = fill
-
-    def try_bundle(self, output_dir: str, *_options: Any, **_named: Any) -> bool:
-        # jsii hands the options over by position, whatever the interface says.
-        self._fill(Path(output_dir))
-        return True
-
-
-def _make_layer(
-    scope: Construct,
-    construct_id: str,
-    source: Path,
-    fill: Callable[[Path], None],
-    *,
-    target: Target,
-    excludes: tuple[str, ...] = (),
-    asset_hash: str | None = None,
-) -> lambda_.LayerVersion:
-    """Make one layer; its version changes with the source's content, or with `asset_hash` if given."""
-    bundling = BundlingOptions(image=DockerImage.from_registry("none"), local=_Local(fill))
-    code = lambda_.Code.from_asset(
-        str(source),
-        bundling=bundling,
-        exclude=list(excludes),
-        ignore_mode=IgnoreMode.GIT,
-        asset_hash=asset_hash,
-        asset_hash_type=AssetHashType.CUSTOM if asset_hash else AssetHashType.SOURCE,
-    )
-    return lambda_.LayerVersion(
-        scope,
-        construct_id,
-        code=code,
-        compatible_runtimes=[runtime(target)],
-        compatible_architectures=[ARCHITECTURES[target.architecture]],
-    )
-
-
-def make_layers(scope: Construct, *, project: Path, target: Target, crews: bool = True) -> Layers:
+def make_layers(scope: Construct, *, manifest: Manifest, target: Target, crews: bool = True) -> Layers:
     """Make the layers of a deployment.
+
+    Their zips are made here and not by CDK: what goes wrong is one sentence, and their versions
+    depend on their sources alone, so that a checkout and an installed wheel deploy the same.
 
     Args:
         scope: The construct that owns them.
-        project: The folder of the manifest; `PROJECT_EXCLUDES` stays out.
+        manifest: The project's manifest; its folder is deployed.
         target: What they are made for.
         crews: Whether functions that load crews need layers; in an image they do not.
+
+    Raises:
+        BadManifest: A dependency lies outside of the project.
+        BadDeployment: What the project requires has no version or no wheel for the target.
     """
-    library = locations.IMPORT_ROOT / "crewline"
-
-    def dependencies(construct_id: str, lock: Path) -> lambda_.LayerVersion:
-        return _make_layer(
-            scope,
-            construct_id,
-            lock.parent,
-            partial(bundle_dependencies, lock, target),
-            target=target,
-            asset_hash=dependencies_hash(lock, target),
-        )
-
+    bundling = Stack.of(scope).bundling_required
+    press = _Press(scope, target, find_interpreter(target.python) if bundling else None)
+    crew_lock = lock_requirements(manifest, target) if bundling and crews else locations.CREW_LOCK
     return Layers(
-        core=_make_layer(scope, "CoreLayer", library, bundle_core, target=target, excludes=CORE_EXCLUDES),
-        dependencies=dependencies("DepsLayer", locations.CONTROL_LOCK),
-        crew_dependencies=dependencies("CrewDepsLayer", locations.CREW_LOCK) if crews else None,
-        project=_make_layer(
-            scope,
-            "ProjectLayer",
-            project,
-            partial(bundle_project, project),
-            target=target,
-            excludes=PROJECT_EXCLUDES,
-        ),
-        streaming=_make_layer(
-            scope,
-            "StreamingLayer",
-            locations.STREAMING,
-            bundle_streaming,
-            target=target,
-            excludes=STREAMING_EXCLUDES,
-        ),
+        core=press.make("CoreLayer", bundle_core),
+        dependencies=press.install("DepsLayer", locations.CONTROL_LOCK),
+        crew_dependencies=press.install("CrewDepsLayer", crew_lock) if crews else None,
+        project=press.make("ProjectLayer", partial(bundle_project, manifest.folder)),
+        streaming=press.make("StreamingLayer", bundle_streaming),
     )
+
+
+class _Press:
+    """Makes layers, all for one target and with one interpreter.
+
+    Args:
+        scope: The construct that owns them.
+        target: What they are made for.
+        interpreter: What compiles them; None leaves that to Lambda.
+    """
+
+    def __init__(self, scope: Construct, target: Target, interpreter: Interpreter | None) -> None:
+        self._scope = scope
+        self._target = target
+        self._interpreter = interpreter
+        self._bundling = Stack.of(scope).bundling_required
+        stage = Stage.of(scope)
+        if stage is None:
+            raise AssertionError(f"{scope.node.path} lies in no app.")
+        self._cache = Path(stage.asset_outdir) / "layers"
+        if self._bundling and not interpreter:
+            Annotations.of(scope).add_warning_v2(
+                "crewline:notCompiled",
+                f"There is no Python {target.python} on this machine, so the layers are not compiled and every cold "
+                f"start takes two to three times as long; install it (uv python install {target.python}) and "
+                "deploy again.",
+            )
+
+    def install(self, construct_id: str, lock: Path) -> Layer:
+        """Make a layer of locked dependencies."""
+        fill = partial(bundle_dependencies, lock, self._target)
+        return self.make(construct_id, fill, made_from=dependencies_source(lock, self._target))
+
+    def make(self, construct_id: str, fill: Callable[[Path], None], *, made_from: str | None = None) -> Layer:
+        """Make a layer; see `make_archive`."""
+        if self._bundling:
+            archive = make_archive(
+                construct_id, self._cache, fill, interpreter=self._interpreter, made_from=made_from
+            )
+            return Layer(self._version(construct_id, archive.path, archive.digest), archive)
+        empty = self._cache / "empty.zip"
+        self._cache.mkdir(parents=True, exist_ok=True)
+        zipfile.ZipFile(empty, "w").close()
+        return Layer(self._version(construct_id, empty, f"{construct_id} without its code"), None)
+
+    def _version(self, construct_id: str, path: Path, digest: str) -> lambda_.LayerVersion:
+        code = lambda_.Code.from_asset(str(path), asset_hash=digest, asset_hash_type=AssetHashType.CUSTOM)
+        return lambda_.LayerVersion(
+            self._scope,
+            construct_id,
+            code=code,
+            compatible_runtimes=[runtime(self._target)],
+            compatible_architectures=[ARCHITECTURES[self._target.architecture]],
+        )

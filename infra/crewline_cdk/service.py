@@ -68,7 +68,7 @@ class CrewlineService(Construct):
         )
         self.webhook_queue = make_webhook_queue(self, defaults=queues)
         target = Target(architecture=props.architecture)
-        layers = make_layers(self, project=manifest.folder, target=target, crews=props.image is None)
+        layers = make_layers(self, manifest=manifest, target=target, crews=props.image is None)
         self.layers = layers.all
         self.functions = self._make_functions(props, manifest, of_project, layers, target)
         schedule = self._sweep_every_minute(self.functions["sweeper"])

@@ -12,7 +12,7 @@ from crewline_cdk.bundles import (
     bundle_core,
     bundle_project,
     bundle_streaming,
-    dependencies_hash,
+    dependencies_source,
     install_command,
 )
 
@@ -49,16 +49,35 @@ def test_the_streaming_layer_starts_where_the_functions_say(
 
 def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_path: Path) -> None:
     project = tmp_path / "ours"
-    unwanted = (".git/HEAD", ".venv/bin/python", ".env", ".crewline/state", "node_modules/x", "cdk.out/x")
-    wanted = ("langgraph.json", "crews/chat.py", "crews/local/prompt.txt")
-    for name in (*unwanted, *wanted, "crews/__pycache__/chat.pyc", "crews/.env"):
+    unwanted = (
+        *(
+            ".git/HEAD",
+            ".venv/bin/python",
+            ".env",
+            ".env.local",
+            ".crewline/state",
+            "node_modules/x",
+            "cdk.out/x",
+        ),
+        *("crewline.lock", ".mypy_cache/x", ".DS_Store", "crews/__pycache__/chat.pyc", "crews/.env"),
+    )
+    wanted = ("langgraph.json", "crews/chat.py", "crews/local/prompt.txt", "crews/crewline.lock")
+    for name in (*unwanted, *wanted):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(name)
+
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "plan.txt").write_text("Plan.")
+    (project / "prompts").symlink_to(tmp_path / "prompts")
+    (project / "gone").symlink_to(tmp_path / "nowhere")
 
     bundle_project(project, tmp_path / "layer")
 
     copied = [path for path in (tmp_path / "layer").rglob("*") if path.is_file()]
-    assert {str(path.relative_to(tmp_path / "layer" / "project")) for path in copied} == set(wanted)
+    assert {str(path.relative_to(tmp_path / "layer" / "project")) for path in copied} == {
+        *wanted,
+        "prompts/plan.txt",
+    }
 
 
 @pytest.mark.parametrize(("architecture", "processor"), [("arm64", "aarch64"), ("x86_64", "x86_64")])
@@ -73,11 +92,13 @@ def test_dependencies_come_as_wheels_for_lambda_with_their_hashes_checked(
 
 
 def test_a_layer_of_dependencies_changes_with_its_lock_and_target_alone(tmp_path: Path) -> None:
-    before = dependencies_hash(locations.CONTROL_LOCK, Target())
+    before = dependencies_source(locations.CONTROL_LOCK, Target())
     lock = tmp_path / "elsewhere.txt"
     lock.write_bytes(locations.CONTROL_LOCK.read_bytes())
 
-    assert dependencies_hash(lock, Target()) == before
-    assert dependencies_hash(lock, Target(architecture="x86_64")) != before
+    assert dependencies_source(lock, Target()) == before
+    lock.write_text(f"# said by somebody\n{lock.read_text()}")
+    assert dependencies_source(lock, Target()) == before
+    assert dependencies_source(lock, Target(architecture="x86_64")) != before
     lock.write_text("langgraph==0.0.1")
-    assert dependencies_hash(lock, Target()) != before
+    assert dependencies_source(lock, Target()) != before

@@ -65,6 +65,34 @@ def test_local_dependencies_are_import_folders_in_their_order(tmp_path: Path) ->
     assert manifest.import_folders == (tmp_path.resolve() / "lib", tmp_path.resolve())
 
 
+def test_the_other_dependencies_are_requirements(tmp_path: Path) -> None:
+    manifest = read(tmp_path, dependencies=[".", "langchain_openai", "requests==2"])
+    assert manifest.requirements == ("langchain_openai", "requests==2")
+    assert manifest.local_folders == (tmp_path.resolve(),)
+
+
+def test_a_package_without_a_distribution_is_imported_by_its_name(tmp_path: Path) -> None:
+    for folder in ("agent", "."):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "__init__.py").touch()
+
+    assert read(tmp_path, dependencies=["./agent"]).import_folders == (tmp_path.resolve(),)
+    assert read(tmp_path, dependencies=["."]).import_folders == (tmp_path.resolve(),)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "setup.py"])
+def test_a_distribution_may_have_its_packages_in_src(tmp_path: Path, name: str) -> None:
+    (tmp_path / "src").mkdir()
+    assert read(tmp_path, dependencies=["."]).import_folders == (tmp_path.resolve(),)
+
+    (tmp_path / name).touch()
+
+    assert read(tmp_path, dependencies=["."]).import_folders == (
+        tmp_path.resolve() / "src",
+        tmp_path.resolve(),
+    )
+
+
 def test_a_local_dependency_that_is_a_file_is_no_import_folder(tmp_path: Path) -> None:
     (tmp_path / "lib.whl").touch()
     assert read(tmp_path, dependencies=["./lib.whl"]).import_folders == ()

@@ -75,8 +75,12 @@ class Manifest:
 
     path: Path
     crews: Mapping[str, CrewEntry]
+    local_folders: tuple[Path, ...] = ()
+    """Local folders among the dependencies: they may name requirements of their own."""
+    requirements: tuple[str, ...] = ()
+    """The other dependencies, as pip spells requirements; only a deploy installs them."""
     import_folders: tuple[Path, ...] = ()
-    """Local folders among the dependencies: on `sys.path` before a crew is imported."""
+    """Where the local folders' modules lie: on `sys.path` before a crew is imported."""
     env: Mapping[str, str] | Path = field(default_factory=dict)
     """Variables for the crews' process, or the file that lists them; see `project_environment`."""
     allowed_types: tuple[tuple[str, ...], ...] = ()
@@ -120,11 +124,16 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as exc:
         raise BadManifest(f"{path}: {describe(exc)}.") from exc
     ttl = parsed.checkpointer.ttl
+    local_folders = _local_folders(path.parent, parsed.dependencies)
     crews = {name: _entry(path, name, graph) for name, graph in parsed.graphs.items()}
     return Manifest(
         path=path,
         crews=crews,
-        import_folders=tuple(_import_folders(path.parent, parsed.dependencies)),
+        local_folders=tuple(local_folders),
+        requirements=tuple(item for item in parsed.dependencies if not item.startswith(".")),
+        import_folders=tuple(
+            folder for local in local_folders for folder in _import_folders(local, path.parent)
+        ),
         env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
         allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
         expiry=Ttl(ttl=ttl.default_ttl, strategy=ttl.strategy).expiry if ttl.default_ttl else None,
@@ -176,10 +185,23 @@ def _entry(manifest: Path, name: str, graph: str | GraphEntry) -> CrewEntry:
     return CrewEntry(graph_id=name, path=path, attribute=attribute, description=description)
 
 
-def _import_folders(project: Path, dependencies: list[str]) -> list[Path]:
+def _local_folders(project: Path, dependencies: list[str]) -> list[Path]:
     local = [project / item for item in dependencies if item.startswith(".")]
     if missing := [str(folder) for folder in local if not folder.exists()]:
         raise BadManifest(
             f"{project / FILENAME}: the dependencies name {', '.join(missing)}, which does not exist."
         )
     return [folder.resolve() for folder in local if folder.is_dir()]
+
+
+def _import_folders(folder: Path, project: Path) -> list[Path]:
+    """Find where the modules of a local dependency lie, as if it were installed to be edited.
+
+    A folder that is a distribution has its packages in itself or in `src`; another folder either is
+    a package, under its own name, or holds modules.
+    """
+    if any((folder / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        return [folder / "src", folder] if (folder / "src").is_dir() else [folder]
+    # The project's own folder has another name where it is deployed.
+    is_package = (folder / "__init__.py").is_file() and folder != project
+    return [folder.parent] if is_package else [folder]
