@@ -24,6 +24,7 @@ from moto import mock_aws
 from crewline.http.replies import Reply
 from crewline.http.resources import resource_for
 from crewline.local.proxy_events import lambda_context
+from crewline.models.api_keys import SCOPES
 from crewline.models.manifests import read_manifest
 from crewline.settings import environment
 from crewline.store import clients
@@ -73,6 +74,8 @@ class Deployment:
     """One table, bucket and queue, and the functions over them."""
 
     world: World
+    key: str
+    """An API key of the tenant, which allows everything; every request comes with it, unless it has another."""
     functions: dict[str, ModuleType] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     """The operations that have changed table, bucket or queue; refused ones are not among them."""
@@ -85,6 +88,7 @@ class Deployment:
         """Hand an event to the function behind its path."""
         _, function = resource_for(event["path"])
         context = lambda_context(function, request_id or str(uuid4()))
+        event = {**event, "headers": {"x-api-key": self.key, **event["headers"]}}
         reply: Reply = self.functions[function].answer(event, context)
         return Answer(reply.status, dict(reply.headers), asyncio.run(whole(reply)).decode())
 
@@ -193,8 +197,9 @@ def deployment() -> Iterator[Deployment]:
             manifest=read_manifest(manifest),
             webhook_url=webhook_url,
         )
+        _, key = world.api_keys.create(TENANT, SCOPES)
         functions = {one: load(one) for one in ("api", "crew", "tail", "worker", "sweeper")}
-        yield Deployment(world, functions, writes)
+        yield Deployment(world, key, functions, writes)
         for one in functions:
             del sys.modules[f"tested_function_{one}"]
         clients._session.cache_clear()

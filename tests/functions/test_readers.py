@@ -17,7 +17,8 @@ UNKNOWN = "0199c7a0-0000-4000-8000-00000000dead"
 @pytest.fixture
 def cold(deployment: Deployment) -> Deployment:
     """The functions that read in new processes, which remember nothing, over the same table and bucket."""
-    return Deployment(deployment.world, {name: load(name) for name in ("api", "crew", "tail")})
+    functions = {name: load(name) for name in ("api", "crew", "tail")}
+    return Deployment(deployment.world, deployment.key, functions)
 
 
 def send(deployment: Deployment, method: str, path: str, body: Any = None, **more: Any) -> Any:

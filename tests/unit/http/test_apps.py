@@ -13,13 +13,15 @@ from typing import Annotated, Any
 import orjson
 import pytest
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import NotFound
 from crewline.http import waits
 from crewline.http.apps import App, empty_response, json_response
+from crewline.http.authentication import Authentication
 from crewline.http.replies import Reply
+from crewline.http.resolvers import Router
 from crewline.http.resources import PROXY, RESOURCES, resource_for
 from crewline.http.waits import OutOfTime, keep_alive, last_moment
 from crewline.local.proxy_events import lambda_context
@@ -50,7 +52,7 @@ def event(method: str, path: str, body: str | None = None, **query: str) -> dict
 
 
 def make_app(**options: Any) -> App:
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
     barrier = threading.Barrier(8, timeout=10)
 
     @router.get("/things/<name>")
@@ -81,6 +83,7 @@ def make_app(**options: Any) -> App:
     return App(
         router,
         **{
+            "authentication": Authentication(None, "acme"),
             "cors": CorsPolicy(),
             "max_body_bytes": 100,
             "logger": Logger(service="apps", level="CRITICAL"),

@@ -62,7 +62,7 @@ def test_a_manifest_may_name_everything() -> None:
     policy = CorsPolicy(
         allow_origins=(PAGE,),
         allow_methods=("GET",),
-        allow_headers=("x-api-key",),
+        allow_headers=("X-Trace",),
         allow_credentials=True,
         expose_headers=("X-Trace", "Location"),
         max_age=5,
@@ -71,7 +71,7 @@ def test_a_manifest_may_name_everything() -> None:
         "access-control-allow-origin": PAGE,
         "access-control-allow-credentials": "true",
         "access-control-allow-methods": "GET",
-        "access-control-allow-headers": "x-api-key",
+        "access-control-allow-headers": "x-trace, x-api-key, authorization",
         "access-control-max-age": "5",
         "vary": "origin",
     }

@@ -31,7 +31,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "assistant_version": ("a", 1),
     "cron": ("k",),
     "store_item": (("a", "b"), "key"),
-    "api_key": ("digest",),
+    "api_key": ("k",),
     "webhook_token": ("digest",),
     "webhook_secret": (),
     "deployed_version": (1,),

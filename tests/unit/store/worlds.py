@@ -26,6 +26,7 @@ from crewline.models.leases import Claim
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import check_url
 from crewline.runtime import Stores, compose
+from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
@@ -154,6 +155,7 @@ class World:
     manifest: Manifest
     webhook_url: str = ""
     leaving_seen: bool = True
+    api_keys: ApiKeys = field(init=False)
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)
     queue: RunQueue = field(init=False)

@@ -28,7 +28,9 @@ from crewline.http import streams as stream_routes
 from crewline.http import system as system_routes
 from crewline.http import threads as thread_routes
 from crewline.http.apps import App
+from crewline.http.authentication import Authentication
 from crewline.http.handovers import HandOver
+from crewline.http.resolvers import Router
 from crewline.http.v2 import commands as command_routes
 from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import Clock, reseed, system_clock
@@ -37,6 +39,7 @@ from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
 from crewline.observability import make_logger
 from crewline.services import jobs
+from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
@@ -57,7 +60,7 @@ from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
 from crewline.services.webhooks import Webhooks
-from crewline.settings import VARIABLES, Settings, read_settings
+from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
 from crewline.store.functions import Functions
@@ -88,6 +91,7 @@ class Core:
     manifest: Manifest
     clock: Clock
     logger: Logger
+    api_keys: ApiKeys
     table: Table
     blobs: Blobs
     queue: RunQueue
@@ -166,6 +170,7 @@ def compose(
         manifest=manifest,
         clock=clock,
         logger=logger,
+        api_keys=ApiKeys(table, clock),
         table=table,
         blobs=blobs,
         queue=queue,
@@ -261,17 +266,15 @@ def make_api(environ: Mapping[str, str]) -> App:
     """
     core, settings = _begin(environ, service="api")
     crew = HandOver(Functions(client("lambda")), settings.crew_function)
-    tenant = settings.tenant
-    return App(
+    return _make_app(
+        core,
+        settings,
         system_routes.routes(),
-        assistant_routes.routes(core.assistants, tenant),
-        thread_routes.routes(core.threads, core.copies, core.prunings, crew, tenant=tenant),
-        search_routes.routes(core.searches, tenant=tenant),
-        run_routes.routes(core.runs, core.cancellations, tenant, core.logger),
-        command_routes.routes(core.runs, core.threads, tenant=tenant),
-        cors=_cors(core.manifest, environ),
-        max_body_bytes=settings.max_body_bytes,
-        logger=core.logger,
+        assistant_routes.routes(core.assistants),
+        thread_routes.routes(core.threads, core.copies, core.prunings, crew),
+        search_routes.routes(core.searches),
+        run_routes.routes(core.runs, core.cancellations, core.logger),
+        command_routes.routes(core.runs, core.threads),
     )
 
 
@@ -283,17 +286,16 @@ def make_crew(environ: Mapping[str, str]) -> App:
         CrewFailedToLoad: The code of a crew raised.
     """
     core, settings = _begin(environ, service="crew")
-    engine, tenant = _load_engine(core, settings), settings.tenant
-    return App(
+    engine = _load_engine(core, settings)
+    return _make_app(
+        core,
+        settings,
         execution_routes.routes(
-            core.runs, core.cancellations, core.events, engine.executor, tenant=tenant, logger=core.logger
+            core.runs, core.cancellations, core.events, engine.executor, logger=core.logger
         ),
-        state_routes.routes(core.threads, engine.executor, engine.edits, tenant=tenant),
-        drawing_routes.routes(core.assistants, engine.executor, tenant=tenant),
-        creation_routes.routes(engine.creations, tenant=tenant),
-        cors=_cors(core.manifest, environ),
-        max_body_bytes=settings.max_body_bytes,
-        logger=core.logger,
+        state_routes.routes(core.threads, engine.executor, engine.edits),
+        drawing_routes.routes(core.assistants, engine.executor),
+        creation_routes.routes(engine.creations),
     )
 
 
@@ -304,20 +306,12 @@ def make_tail(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     core, settings = _begin(environ, service="tail")
-    tenant = settings.tenant
-    return App(
-        stream_routes.routes(
-            core.runs,
-            core.threads,
-            core.events,
-            core.cancellations if settings.leaving_seen else None,
-            tenant=tenant,
-            logger=core.logger,
-        ),
-        event_routes.routes(core.runs, core.threads, core.events, tenant=tenant, logger=core.logger),
-        cors=_cors(core.manifest, environ),
-        max_body_bytes=settings.max_body_bytes,
-        logger=core.logger,
+    seen = core.cancellations if settings.leaving_seen else None
+    return _make_app(
+        core,
+        settings,
+        stream_routes.routes(core.runs, core.threads, core.events, seen, logger=core.logger),
+        event_routes.routes(core.runs, core.threads, core.events, logger=core.logger),
     )
 
 
@@ -378,6 +372,18 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
     return core, settings
 
 
+def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
+    """Make what answers requests; where nobody is asked for a key, not every page of the world may send them."""
+    is_open = settings.authentication == "open"
+    return App(
+        *routers,
+        authentication=Authentication(None if is_open else core.api_keys, settings.tenant),
+        cors=core.manifest.cors or (LOOPBACK if is_open else CorsPolicy()),
+        max_body_bytes=settings.max_body_bytes,
+        logger=core.logger,
+    )
+
+
 def _load_engine(core: Core, settings: Settings) -> Engine:
     from crewline.engine.crews import load_crews
     from crewline.engine.loops import CrewLoop
@@ -396,9 +402,4 @@ def _reseed_after_restore() -> None:
 
 def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:
     """Give where webhooks may go; only beside a local cloud may that be this machine."""
-    return manifest.webhooks if "AWS_ENDPOINT_URL" in environ else manifest.webhooks.deployed()
-
-
-def _cors(manifest: Manifest, environ: Mapping[str, str]) -> CorsPolicy:
-    """Give which web pages may call; on a laptop, where no key is asked for, not any page of the world."""
-    return manifest.cors or (LOOPBACK if "AWS_ENDPOINT_URL" in environ else CorsPolicy())
+    return manifest.webhooks if ENDPOINT in environ else manifest.webhooks.deployed()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Final
+from ipaddress import ip_address
+from typing import Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from crewline.errors import BadManifest
 
@@ -25,9 +27,14 @@ VARIABLES: Final[Mapping[str, str]] = {
     "max_body_bytes": "CREWLINE_MAX_BODY_BYTES",
     "longest_run_s": "CREWLINE_LONGEST_RUN_SECONDS",
     "leaving_seen": "CREWLINE_LEAVING_SEEN",
+    "authentication": "CREWLINE_AUTHENTICATION",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
+ENDPOINT: Final = "AWS_ENDPOINT_URL"
+"""The variable by which AWS's SDKs are told that AWS is a local cloud."""
 _TRUTHS: Final = {"true": True, "false": False}
+
+Authentication = Literal["keys", "open"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ class Settings:
     crew_function: str = ""
     """Name of the function that has the crews; only the control plane hands requests over to it."""
     tenant: str = "default"
-    """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
+    """The tenant of all callers where nobody is asked for a key; `[a-z0-9-]{1,36}`."""
     log_level: str = "INFO"
     """Level of the structured logs."""
     max_body_bytes: int = 6_000_000
@@ -58,6 +65,8 @@ class Settings:
     """A run that takes longer, from its first claim on, ends with status `timeout`."""
     leaving_seen: bool = True
     """Whether a client that leaves is seen; behind API Gateway it is not."""
+    authentication: Authentication = "keys"
+    """Whether every request needs an API key, or, beside a local cloud alone, none does (`open`)."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -70,7 +79,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         The settings, with defaults for what is optional.
 
     Raises:
-        BadManifest: A variable without a default is missing, or one that must be a number or a truth is not.
+        BadManifest: A variable without a default is missing, one has a value that it cannot have, or nobody
+            would be asked for a key elsewhere than beside a local cloud.
     """
     values: dict[str, str | int | bool] = {}
     for field in fields(Settings):
@@ -92,7 +102,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         raise BadManifest(
             f"The environment lacks {', '.join(missing)}; the stack and `crewline dev` set these for every function."
         )
-    return Settings(**values)  # type: ignore[arg-type]
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _check_authentication(settings.authentication, environ)
+    return settings
 
 
 def environment(**values: str | int) -> dict[str, str]:
@@ -111,3 +123,22 @@ def environment(**values: str | int) -> dict[str, str]:
         VARIABLES[name]: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in values.items()
     }
+
+
+def _check_authentication(chosen: str, environ: Mapping[str, str]) -> None:
+    name = VARIABLES["authentication"]
+    if chosen not in get_args(Authentication):
+        raise BadManifest(f"The environment variable {name} must be keys or open, not {chosen!r}.")
+    if chosen == "open" and not _is_loopback(environ.get(ENDPOINT, "")):
+        raise BadManifest(
+            f"{name}=open lets anybody do everything, so it needs {ENDPOINT} to be a local cloud on this machine; "
+            "leave the variable out, and make keys with `crewline keys create`."
+        )
+
+
+def _is_loopback(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -8,14 +8,16 @@ from uuid import uuid4
 
 import orjson
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 
+from crewline.http.authentication import NEEDED, Authentication
 from crewline.http.bodies import read_body
 from crewline.http.cors import Cors
 from crewline.http.errors import error_reply
 from crewline.http.replies import Reply
-from crewline.http.resolvers import Resolver
+from crewline.http.resolvers import Resolver, Router
 from crewline.models.cors import CorsPolicy
+from crewline.services.api_keys import Verified
 
 JSON: Final = "application/json"
 
@@ -25,16 +27,25 @@ class App:
 
     Args:
         routers: Its routes, grouped by noun.
+        authentication: Tells who sends a request.
         cors: Which web pages may call them.
         max_body_bytes: A larger request body is refused with 413.
         logger: Where failures are logged.
     """
 
-    def __init__(self, *routers: Router, cors: CorsPolicy, max_body_bytes: int, logger: Logger) -> None:
+    def __init__(
+        self,
+        *routers: Router,
+        authentication: Authentication,
+        cors: CorsPolicy,
+        max_body_bytes: int,
+        logger: Logger,
+    ) -> None:
         self._resolver = Resolver()
         for router in routers:
             self._resolver.include_router(router)
         self._resolver.prepare()
+        self._authentication = authentication
         self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes
         self._logger = logger
@@ -52,23 +63,38 @@ class App:
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         if event.get("httpMethod") == "OPTIONS":
             return self._cors.preflight(headers)
-        return self._cors.mark(self._answer(event, context), headers.get("origin"))
+        return self._cors.mark(self._answer(event, headers, context), headers.get("origin"))
 
-    def _answer(self, event: Mapping[str, Any], context: Any) -> Reply:
+    def _answer(self, event: Mapping[str, Any], headers: Mapping[str, str], context: Any) -> Reply:
         try:
+            verified = self._admit(event, headers)  # before the body is looked at
             body_read = read_body(event, most=self._max_body_bytes)
-            response = self._resolver.respond(event, body_read, context)
+            caller = verified.caller if verified else None
+            response = self._resolver.respond(event, body_read, context, caller=caller)
         except Exception as exc:  # noqa: BLE001 (the edge: every error becomes a reply here, and is logged here)
             request_id = str(getattr(context, "aws_request_id", None) or uuid4())
             return error_reply(exc, request_id=request_id, logger=self._logger)
         body: bytes | AsyncIterator[bytes]
         if response.body is None:
             body = b""
+        elif isinstance(response.body, AsyncIterator) and verified:
+            body = self._authentication.watched(response.body, verified, headers)
         elif isinstance(response.body, bytes | AsyncIterator):
             body = response.body
         else:
             body = str(response.body).encode()
         return Reply(response.status_code, _lower(response.headers), body)
+
+    def _admit(self, event: Mapping[str, Any], headers: Mapping[str, str]) -> Verified | None:
+        """Let a request pass whose sender may do what it asks for; None when nobody has to say who they are."""
+        place = self._resolver.place(event)
+        needed = NEEDED.get(place, "admin") if place else None
+        if place and needed is None:
+            return None
+        verified = self._authentication.verify(headers)
+        if needed:
+            verified.caller.require(needed)
+        return verified
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[Any]:

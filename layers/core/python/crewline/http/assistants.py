@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import empty_response, json_response
 from crewline.http.pages import page_response
 from crewline.http.preferences import once
+from crewline.http.resolvers import Router
 from crewline.models.assistants import (
     AssistantCount,
     AssistantCreate,
@@ -24,45 +25,45 @@ _ALL: Final = VersionSearch()
 """What a request without a body asks for."""
 
 
-def routes(assistants: Assistants, tenant: str) -> Router:
+def routes(assistants: Assistants) -> Router:
     """Make the routes of assistants that need no crew's code."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post("/assistants")
     def create(body: Annotated[AssistantCreate, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /assistants", body.model_dump(exclude_unset=True))
-        return json_response(assistants.create(tenant, body, once=key).wire())
+        return json_response(assistants.create(router.caller.tenant, body, once=key).wire())
 
     @router.post("/assistants/search")
     def search(body: Annotated[AssistantSearch, Body()]) -> Response[Any]:
-        found, more = assistants.search(tenant, body)
+        found, more = assistants.search(router.caller.tenant, body)
         rows = [assistant.wire() for assistant in found]
         return page_response(rows, offset=body.offset, more=more, select=body.select)
 
     @router.post("/assistants/count")
     def count(body: Annotated[AssistantCount, Body()]) -> Response[Any]:
-        return json_response(assistants.count(tenant, body))
+        return json_response(assistants.count(router.caller.tenant, body))
 
     @router.get("/assistants/<assistant_id>")
     def get(assistant_id: str) -> Response[Any]:
-        return json_response(assistants.get(tenant, assistant_id).wire())
+        return json_response(assistants.get(router.caller.tenant, assistant_id).wire())
 
     @router.patch("/assistants/<assistant_id>")
     def patch(assistant_id: str, body: Annotated[AssistantPatch, Body()]) -> Response[Any]:
-        return json_response(assistants.patch(tenant, assistant_id, body).wire())
+        return json_response(assistants.patch(router.caller.tenant, assistant_id, body).wire())
 
     @router.delete("/assistants/<assistant_id>")
     def delete(assistant_id: str, delete_threads: Annotated[bool, Query()] = False) -> Response[Any]:
-        assistants.delete(tenant, assistant_id, with_threads=delete_threads)
+        assistants.delete(router.caller.tenant, assistant_id, with_threads=delete_threads)
         return empty_response()
 
     @router.post("/assistants/<assistant_id>/versions")
     def versions(assistant_id: str, body: Annotated[VersionSearch, Body()] = _ALL) -> Response[Any]:
-        found = assistants.versions(tenant, assistant_id, body)
+        found = assistants.versions(router.caller.tenant, assistant_id, body)
         return json_response([version.wire_version() for version in found])
 
     @router.post("/assistants/<assistant_id>/latest")
     def set_latest(assistant_id: str, body: Annotated[LatestVersion, Body()]) -> Response[Any]:
-        return json_response(assistants.set_latest(tenant, assistant_id, body.version).wire())
+        return json_response(assistants.set_latest(router.caller.tenant, assistant_id, body.version).wire())
 
     return router

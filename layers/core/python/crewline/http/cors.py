@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from crewline.http import authentication
 from crewline.http.replies import Reply
 from crewline.models.cors import CorsPolicy
 
@@ -34,7 +35,8 @@ class Cors:
             return Reply(204, self._varying({}))
         policy = self._policy
         asked = headers.get("access-control-request-headers", "")
-        named = asked if "*" in policy.allow_headers else ", ".join(policy.allow_headers)
+        ours = dict.fromkeys((*map(str.lower, policy.allow_headers), *authentication.HEADERS))
+        named = asked if "*" in policy.allow_headers else ", ".join(ours)
         answer = {
             **allowed,
             "access-control-allow-methods": ", ".join(policy.allow_methods),

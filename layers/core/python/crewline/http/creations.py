@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import json_response
 from crewline.http.preferences import once
+from crewline.http.resolvers import Router
 from crewline.models.states import ThreadBegin
 from crewline.models.threads import ThreadWire
 from crewline.store.idempotency import Once
@@ -21,13 +22,13 @@ class Creations(Protocol):
         """Make a thread."""
 
 
-def routes(creations: Creations, *, tenant: str) -> Router:
+def routes(creations: Creations) -> Router:
     """Make the route of the crew function that makes threads."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post("/threads")
     def create(body: Annotated[ThreadBegin, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
-        return json_response(creations.create(tenant, body, once=key))
+        return json_response(creations.create(router.caller.tenant, body, once=key))
 
     return router

@@ -6,11 +6,12 @@ import re
 from typing import Annotated, Any, Final, Protocol
 from urllib.parse import unquote
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import InvalidRequest
 from crewline.http.apps import json_response
+from crewline.http.resolvers import Router
 from crewline.models.assistants import Assistant
 from crewline.services.assistants import Assistants
 
@@ -30,31 +31,33 @@ class Drawer(Protocol):
         """Give the schemas of its subgraphs."""
 
 
-def routes(assistants: Assistants, drawer: Drawer, *, tenant: str) -> Router:
+def routes(assistants: Assistants, drawer: Drawer) -> Router:
     """Make the routes that show what an assistant's graph looks like; a crew's name will do for its id."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.get("/assistants/<assistant_id>/graph")
     def graph(
         assistant_id: str, xray: Annotated[str, Query(json_schema_extra={"pattern": f"^{_XRAY}$"})] = "false"
     ) -> Response[Any]:
         levels = _levels(xray)
-        return json_response(drawer.graph(assistants.resolve(tenant, assistant_id), xray=levels))
+        return json_response(
+            drawer.graph(assistants.resolve(router.caller.tenant, assistant_id), xray=levels)
+        )
 
     @router.get("/assistants/<assistant_id>/schemas")
     def schemas(assistant_id: str) -> Response[Any]:
-        return json_response(drawer.schemas(assistants.resolve(tenant, assistant_id)))
+        return json_response(drawer.schemas(assistants.resolve(router.caller.tenant, assistant_id)))
 
     @router.get("/assistants/<assistant_id>/subgraphs")
     def subgraphs(assistant_id: str, recurse: Annotated[bool, Query()] = False) -> Response[Any]:
-        assistant = assistants.resolve(tenant, assistant_id)
+        assistant = assistants.resolve(router.caller.tenant, assistant_id)
         return json_response(drawer.subgraphs(assistant, namespace=None, recurse=recurse))
 
     @router.get("/assistants/<assistant_id>/subgraphs/<namespace>")
     def subgraph(
         assistant_id: str, namespace: str, recurse: Annotated[bool, Query()] = False
     ) -> Response[Any]:
-        assistant = assistants.resolve(tenant, assistant_id)
+        assistant = assistants.resolve(router.caller.tenant, assistant_id)
         return json_response(drawer.subgraphs(assistant, namespace=unquote(namespace), recurse=recurse))
 
     return router

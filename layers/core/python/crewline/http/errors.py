@@ -65,6 +65,8 @@ def error_reply(error: Exception, *, request_id: str, logger: Logger) -> Reply:
     headers = {"retry-after": str(retry_after)} if retry_after else {}
     if isinstance(error, MethodNotAllowed):
         headers["allow"] = error.allowed
+    if isinstance(error, errors.Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
     return _reply(status, error.message, error.code, headers)
 
 

@@ -8,12 +8,13 @@ from concurrent.futures import Future
 from typing import Annotated, Any, Protocol
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import JSON, to_json
 from crewline.http.followers import Live
 from crewline.http.preferences import once
+from crewline.http.resolvers import Router
 from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.streams import followed_stream, guarded, live_stream, sse_response, stream_headers
 from crewline.http.waits import keep_alive, last_moment
@@ -41,11 +42,10 @@ def routes(
     events: Events,
     executor: Executor,
     *,
-    tenant: str,
     logger: Logger,
 ) -> Router:
     """Make the routes that need the crews themselves."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post("/threads/<thread_id>/runs/wait")
     def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
@@ -54,19 +54,19 @@ def routes(
             f"POST /threads/{thread_id}/runs/wait",
             body.model_dump(exclude_unset=True),
         )
-        return _answered(runs.start(tenant, thread_id, body, once=key))
+        return _answered(runs.start(router.caller.tenant, thread_id, body, once=key))
 
     @router.post("/runs/wait")
     def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /runs/wait", body.model_dump(exclude_unset=True))
-        return _answered(runs.start_stateless(tenant, body, once=key))
+        return _answered(runs.start_stateless(router.caller.tenant, body, once=key))
 
     def _answered(admitted: Admitted) -> Response[Any]:
         run = admitted.run
         if admitted.claim:
             work = _executed(executor.execute(run, admitted.claim, _telling(run, admitted.claim)))
         else:
-            work = followed(runs, tenant, run, runs.outcome)
+            work = followed(runs, router.caller.tenant, run, runs.outcome)
         until = last_moment(router.lambda_context)
         chunks = keep_alive(work, logger, until=until, left=_leaving(run))
         return Response(200, JSON, chunks, waiting_headers(run))
@@ -78,12 +78,12 @@ def routes(
             f"POST /threads/{thread_id}/runs/stream",
             body.model_dump(exclude_unset=True),
         )
-        return _streamed(runs.start(tenant, thread_id, body, once=key))
+        return _streamed(runs.start(router.caller.tenant, thread_id, body, once=key))
 
     @router.post("/runs/stream")
     def stream_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /runs/stream", body.model_dump(exclude_unset=True))
-        admitted = runs.start_stateless(tenant, body, once=key, readable=body.stream_resumable)
+        admitted = runs.start_stateless(router.caller.tenant, body, once=key, readable=body.stream_resumable)
         return _streamed(admitted, stateless=True)
 
     def _streamed(admitted: Admitted, *, stateless: bool = False) -> Response[Any]:
@@ -92,9 +92,9 @@ def routes(
             live = Live()
             telling = _telling(run, admitted.claim, live.put)
             executor.execute(run, admitted.claim, telling).add_done_callback(lambda _: live.close())
-            chunks = live_stream(live, events, runs, tenant, run)
+            chunks = live_stream(live, events, runs, router.caller.tenant, run)
         else:
-            chunks = followed_stream(events, runs, tenant, run, after=(START, 0))
+            chunks = followed_stream(events, runs, router.caller.tenant, run, after=(START, 0))
         until = last_moment(router.lambda_context)
         chunks = guarded(chunks, logger, until=until, left=_leaving(run))
         return sse_response(chunks, stream_headers(run, stateless=stateless))
@@ -103,7 +103,7 @@ def routes(
         """Make what stops a run whose client leaves, at once if it executes here."""
         if run.kwargs.get("on_disconnect") != "cancel":
             return None
-        cancel = canceller(cancellations, tenant, run, logger)
+        cancel = canceller(cancellations, router.caller.tenant, run, logger)
 
         def leave() -> None:
             cancel()

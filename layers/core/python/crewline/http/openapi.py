@@ -13,13 +13,13 @@ from types import GenericAlias
 from typing import Any, Final, Literal, cast, get_type_hints
 
 import orjson
-from aws_lambda_powertools.event_handler.api_gateway import Router
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
+from crewline.http.authentication import API_KEY, NEEDED
 from crewline.http.preferences import LONGEST_KEY
-from crewline.http.resolvers import Resolver
+from crewline.http.resolvers import Resolver, Router
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
 from crewline.models.answers import (
@@ -43,6 +43,8 @@ _SSE: Final = "text/event-stream"
 _REF: Final = "#/components/schemas/{model}"
 _ERRORS: Final = {
     400: "The request contradicts itself.",
+    401: "The request comes without an API key, or with one that is not good.",
+    403: "The API key lacks the scope that this needs.",
     404: "What the request names does not exist.",
     409: "The state of what the request names does not allow it now.",
     413: "The body is too large.",
@@ -54,6 +56,16 @@ _DESCRIPTION: Final = (
     "Threads are durable conversations, runs are executions on them. "
     "The API is that of the LangGraph Server; its SDKs speak it unchanged."
 )
+_SECURITY: Final = {
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": API_KEY,
+        "description": "`crewline keys create` makes one. A service on a laptop (`crewline dev`) needs none.",
+    },
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key."},
+}
+"""The ways in which a key can be sent; one is enough."""
 _POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseValidationError")
 """Powertools' own spelling of errors, which is not ours."""
 _UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id"})
@@ -69,7 +81,7 @@ class Operation:
     Args:
         summary: A sentence for the caller.
         answers: Status → type of the body, None when that is empty; nothing when it answers with events.
-        errors: Statuses with which it refuses, beside 422 and 503.
+        errors: Statuses with which it refuses, beside 422 and 503, and those about keys.
         body: Type of its body, where the route reads that itself.
         headers: Those of the request that it minds.
     """
@@ -260,7 +272,7 @@ def document() -> dict[str, Any]:
         An OpenAPI 3.1 document.
 
     Raises:
-        KeyError: A route is not in `OPERATIONS`, or one there is no route.
+        KeyError: A route is not in `OPERATIONS`, or not in `NEEDED`, or one there is no route.
     """
     routes = Resolver()
     for router in _routers():
@@ -277,6 +289,8 @@ def document() -> dict[str, Any]:
             place = (method.upper(), path)
             operation = left.pop(place)
             _describe(described, path, operation)
+            scope = NEEDED[place]
+            described["security"] = [{name: [scope]} for name in _SECURITY] if scope else []
             described["responses"] = _responses(place, operation, schemas)
             if operation.body:
                 content = {_JSON: {"schema": schemas[place, "body"]}}
@@ -288,6 +302,7 @@ def document() -> dict[str, Any]:
         models.pop(name, None)
     made["paths"] = dict(sorted(made["paths"].items()))
     made["components"]["schemas"] = dict(sorted(models.items()))
+    made["components"]["securitySchemes"] = _SECURITY
     return made
 
 
@@ -305,16 +320,16 @@ def _routers() -> Iterator[Router]:
     """Make every route; nothing is called, so that nothing has to be there to be called."""
     nothing = cast("Any", None)
     yield system.routes()
-    yield assistants.routes(nothing, nothing)
-    yield drawings.routes(nothing, nothing, tenant=nothing)
-    yield threads.routes(nothing, nothing, nothing, nothing, tenant=nothing)
-    yield searches.routes(nothing, tenant=nothing)
-    yield runs.routes(nothing, nothing, nothing, nothing)
-    yield commands.routes(nothing, nothing, tenant=nothing)
-    yield executions.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
-    yield states.routes(nothing, nothing, nothing, tenant=nothing)
-    yield streams.routes(nothing, nothing, nothing, nothing, tenant=nothing, logger=nothing)
-    yield events.routes(nothing, nothing, nothing, tenant=nothing, logger=nothing)
+    yield assistants.routes(nothing)
+    yield drawings.routes(nothing, nothing)
+    yield threads.routes(nothing, nothing, nothing, nothing)
+    yield searches.routes(nothing)
+    yield runs.routes(nothing, nothing, nothing)
+    yield commands.routes(nothing, nothing)
+    yield executions.routes(nothing, nothing, nothing, nothing, logger=nothing)
+    yield states.routes(nothing, nothing, nothing)
+    yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
+    yield events.routes(nothing, nothing, nothing, logger=nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -356,7 +371,8 @@ def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[An
     if not operation.answers:
         content = {_SSE: {"schema": {"$ref": _REF.format(model="EventAnswer")}}}
         responses["200"] = {"description": "Events, each of this form.", "content": content}
-    for status in sorted({*operation.errors, 422, 503}):
+    keys = (401, 403) if NEEDED[place] else ()
+    for status in sorted({*operation.errors, *keys, 422, 503}):
         responses[str(status)] = _error(_ERRORS[status])
     for status, answer in operation.answers.items():
         body = {} if answer is None else {"content": {_JSON: {"schema": schemas[place, status]}}}

@@ -14,3 +14,10 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | AsyncIterator[bytes] = b""
     """Bytes, or an iterator for any event loop; `aclose()` says that the client has left."""
+
+
+async def close(chunks: AsyncIterator[bytes]) -> None:
+    """Tell a body's iterator that its client has left; one that has ended is told nothing."""
+    aclose = getattr(chunks, "aclose", None)
+    if aclose is not None:
+        await aclose()

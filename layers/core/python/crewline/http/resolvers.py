@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver
-from aws_lambda_powertools.event_handler.api_gateway import Response
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, api_gateway
+from aws_lambda_powertools.event_handler.api_gateway import Response, Route
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from crewline.errors import NotFound
 from crewline.http.errors import MethodNotAllowed
+from crewline.models.api_keys import Caller
 
 
 class _WithBody(APIGatewayProxyEvent):
@@ -67,11 +68,31 @@ def _texts(text: str) -> list[str]:
 class _Request:
     event: APIGatewayProxyEvent
     lambda_context: Any
+    caller: Caller | None
     context: dict[str, Any] = field(default_factory=dict)
     frames: list[str] = field(default_factory=list)
 
 
 _REQUEST: ContextVar[_Request] = ContextVar("request")
+
+
+class Router(api_gateway.Router):
+    """Routes of one noun; what they ask of the request is right while they answer, and not in a stream that goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @property
+    def caller(self) -> Caller:
+        """Who sends the request being served.
+
+        Raises:
+            LookupError: The route asks nobody for a key, so nobody knows.
+        """
+        caller = _REQUEST.get().caller
+        if caller is None:
+            raise LookupError(f"{_REQUEST.get().event.path} is answered whoever asks.")
+        return caller
 
 
 class Resolver(APIGatewayRestResolver):
@@ -96,13 +117,31 @@ class Resolver(APIGatewayRestResolver):
             if not route._middleware_stack_built:  # noqa: SLF001
                 route._build_middleware_stack(router_middlewares=self._router_middlewares, app=self)  # noqa: SLF001
 
-    def respond(self, event: Mapping[str, Any], body: Any, context: Any) -> Response[Any]:
+    def place(self, event: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Tell which route answers a request.
+
+        Args:
+            event: An API Gateway REST proxy event.
+
+        Returns:
+            Its method and path, as the OpenAPI document spells them; None when there is none.
+        """
+        method = event["httpMethod"]
+        # In the order in which Powertools looks for the one that it calls.
+        found = (route.openapi_path for route in self._matching(event["path"]) if route.method == method)
+        path = next(found, None)
+        return None if path is None else (method, path)
+
+    def respond(
+        self, event: Mapping[str, Any], body: Any, context: Any, *, caller: Caller | None
+    ) -> Response[Any]:
         """Answer one request.
 
         Args:
             event: An API Gateway REST proxy event.
             body: Its body, as it was read.
             context: The Lambda context.
+            caller: Who sends it; None when nobody has to say.
 
         Returns:
             What the route returned.
@@ -110,7 +149,7 @@ class Resolver(APIGatewayRestResolver):
         Raises:
             Exception: What the route, or the validation of the request, raised.
         """
-        request = _Request(_WithBody(event, body), context)
+        request = _Request(_WithBody(event, body), context, caller)
         self._check_method(request.event)
         token = _REQUEST.set(request)
         try:
@@ -120,12 +159,15 @@ class Resolver(APIGatewayRestResolver):
 
     def _check_method(self, event: APIGatewayProxyEvent) -> None:
         """Refuse a method that a path does not have, also when one with more parameters would take it."""
-        path = self._remove_prefix(event.path)
-        routes = [route for route in (*self._static_routes, *self._dynamic_routes) if route.rule.match(path)]
+        routes = self._matching(event.path)
         fewest = min((route.rule.groups for route in routes), default=0)
         allowed = {route.method for route in routes if route.rule.groups == fewest}
         if allowed and event.http_method not in allowed:
             raise MethodNotAllowed(event.http_method, allowed)
+
+    def _matching(self, path: str) -> list[Route]:
+        path = self._remove_prefix(path)
+        return [route for route in (*self._static_routes, *self._dynamic_routes) if route.rule.match(path)]
 
     @property
     def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]

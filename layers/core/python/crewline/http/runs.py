@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, empty_response, json_response, to_json
 from crewline.http.pages import select_fields
 from crewline.http.preferences import once, wait_s
+from crewline.http.resolvers import Router
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
 from crewline.models.runs import Run, RunBatch, RunCreate, RunField, RunsCancel, RunStatus
@@ -27,38 +28,40 @@ _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 1.0
 
 
-def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger) -> Router:
+def routes(runs: Runs, cancellations: Cancellations, logger: Logger) -> Router:
     """Make the routes of runs that the control plane serves."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post("/threads/<thread_id>/runs")
     def create(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
         key = once(headers, f"POST /threads/{thread_id}/runs", body.model_dump(exclude_unset=True))
-        run = runs.create(tenant, thread_id, body, once=key)
-        return _created(runs, tenant, run, wait_s(headers, router.lambda_context))
+        run = runs.create(router.caller.tenant, thread_id, body, once=key)
+        return _created(runs, router.caller.tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs")
     def create_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
         run = runs.create_stateless(
-            tenant, body, once=once(headers, "POST /runs", body.model_dump(exclude_unset=True))
+            router.caller.tenant, body, once=once(headers, "POST /runs", body.model_dump(exclude_unset=True))
         )
-        return _created(runs, tenant, run, wait_s(headers, router.lambda_context))
+        return _created(runs, router.caller.tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs/batch")
     def create_batch(body: Annotated[RunBatch, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /runs/batch", body.model_dump(exclude_unset=True))
-        return json_response([run.wire() for run in runs.create_batch(tenant, body.root, once=key)])
+        return json_response(
+            [run.wire() for run in runs.create_batch(router.caller.tenant, body.root, once=key)]
+        )
 
     @router.post("/runs/cancel")
     def cancel_many(
         body: Annotated[RunsCancel, Body()], action: Annotated[Cancel, Query()] = "interrupt"
     ) -> Response[Any]:
         if body.status:
-            cancellations.cancel_all(tenant, body.status, action)
+            cancellations.cancel_all(router.caller.tenant, body.status, action)
         else:
-            cancellations.cancel_many(tenant, body.thread_id or "", body.run_ids or [], action)
+            cancellations.cancel_many(router.caller.tenant, body.thread_id or "", body.run_ids or [], action)
         return empty_response()
 
     @router.get("/threads/<thread_id>/runs")
@@ -70,17 +73,18 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
         select: Annotated[list[RunField] | None, Query()] = None,
     ) -> Response[Any]:
         found = [
-            run.wire() for run in runs.list(tenant, thread_id, limit=limit, offset=offset, status=status)
+            run.wire()
+            for run in runs.list(router.caller.tenant, thread_id, limit=limit, offset=offset, status=status)
         ]
         return json_response([select_fields(row, select) for row in found])
 
     @router.get("/threads/<thread_id>/runs/<run_id>")
     def get(thread_id: str, run_id: str) -> Response[Any]:
-        return json_response(runs.get(tenant, thread_id, run_id).wire())
+        return json_response(runs.get(router.caller.tenant, thread_id, run_id).wire())
 
     @router.delete("/threads/<thread_id>/runs/<run_id>")
     def delete(thread_id: str, run_id: str) -> Response[Any]:
-        cancellations.delete(tenant, thread_id, run_id)
+        cancellations.delete(router.caller.tenant, thread_id, run_id)
         return empty_response()
 
     @router.post("/threads/<thread_id>/runs/<run_id>/cancel")
@@ -90,10 +94,10 @@ def routes(runs: Runs, cancellations: Cancellations, tenant: str, logger: Logger
         wait: Annotated[bool, Query()] = False,
         action: Annotated[Cancel, Query()] = "interrupt",
     ) -> Response[Any]:
-        cancellations.cancel(tenant, thread_id, run_id, action)
+        cancellations.cancel(router.caller.tenant, thread_id, run_id, action)
         if not wait:
             return empty_response(202)
-        work = _ended(runs, tenant, thread_id, run_id)
+        work = _ended(runs, router.caller.tenant, thread_id, run_id)
         return Response(200, JSON, keep_alive(work, logger, until=last_moment(router.lambda_context)))
 
     return router

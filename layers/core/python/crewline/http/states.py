@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Protocol
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import json_response
+from crewline.http.resolvers import Router
 from crewline.models.clocks import Id, parse_id
 from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
@@ -29,9 +30,9 @@ class Reader(Protocol):
         """Read states, the newest first."""
 
 
-def routes(threads: Threads, executor: Reader, edits: Edits, *, tenant: str) -> Router:
+def routes(threads: Threads, executor: Reader, edits: Edits) -> Router:
     """Make the routes that read and change state."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.get("/threads/<thread_id>/state")
     def state(
@@ -58,14 +59,14 @@ def routes(threads: Threads, executor: Reader, edits: Edits, *, tenant: str) -> 
     def _state(
         thread_id: str, at: CheckpointRef | None, *, subgraphs: bool, select: Select | None
     ) -> Response[Any]:
-        thread, lease = threads.read(tenant, thread_id)
+        thread, lease = threads.read(router.caller.tenant, thread_id)
         return json_response(
-            _selected(executor.state(tenant, thread, lease, at, subgraphs=subgraphs), select)
+            _selected(executor.state(router.caller.tenant, thread, lease, at, subgraphs=subgraphs), select)
         )
 
     @router.post("/threads/<thread_id>/state")
     def edit(thread_id: str, body: Annotated[StateEdit, Body()]) -> Response[Any]:
-        return json_response(edits.edit(tenant, thread_id, body))
+        return json_response(edits.edit(router.caller.tenant, thread_id, body))
 
     @router.get("/threads/<thread_id>/history")
     def history(
@@ -81,8 +82,8 @@ def routes(threads: Threads, executor: Reader, edits: Edits, *, tenant: str) -> 
         return _history(thread_id, body)
 
     def _history(thread_id: str, query: HistoryRequest) -> Response[Any]:
-        thread, lease = threads.read(tenant, thread_id)
-        found = executor.history(tenant, thread, lease, query)
+        thread, lease = threads.read(router.caller.tenant, thread_id)
+        found = executor.history(router.caller.tenant, thread, lease, query)
         return json_response([_selected(one, query.select) for one in found])
 
     return router

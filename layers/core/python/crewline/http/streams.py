@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import orjson
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, to_json
 from crewline.http.followers import Arrivals, FellBehind, Live, follow
+from crewline.http.replies import close
+from crewline.http.resolvers import Router
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
 from crewline.http.waits import OutOfTime, keep_alive, last_moment, patience
@@ -39,7 +41,6 @@ def routes(
     events: Events,
     cancellations: Cancellations | None,
     *,
-    tenant: str,
     logger: Logger,
 ) -> Router:
     """Make the routes that follow runs which execute elsewhere.
@@ -49,24 +50,24 @@ def routes(
         threads: The threads.
         events: The logs.
         cancellations: Stop a run whose follower leaves; None where no leaving is seen.
-        tenant: Whose they are.
         logger: Where failures are logged.
     """
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     def leaving(run: Run) -> Callable[[], None] | None:
-        return canceller(cancellations, tenant, run, logger) if cancellations else None
+        router.caller.require("run")  # leaving cancels, and who only reads must not
+        return canceller(cancellations, router.caller.tenant, run, logger) if cancellations else None
 
     @router.get("/threads/<thread_id>/runs/<run_id>/join")
     def join(
         thread_id: str, run_id: str, cancel_on_disconnect: Annotated[bool, Query()] = False
     ) -> Response[Any]:
         try:
-            run = runs.get(tenant, thread_id, run_id)
+            run = runs.get(router.caller.tenant, thread_id, run_id)
         except NotFound as exc:  # as the LangGraph API answers: the SDKs read it there
             return Response(200, JSON, to_json({"__error__": _error(exc)}))
         left = leaving(run) if cancel_on_disconnect else None
-        work = followed(runs, tenant, run, runs.result)
+        work = followed(runs, router.caller.tenant, run, runs.result)
         until = last_moment(router.lambda_context)
         return Response(200, JSON, keep_alive(work, logger, until=until, left=left), waiting_headers(run))
 
@@ -78,13 +79,15 @@ def routes(
         stream_mode: Annotated[list[str] | None, Query()] = None,
     ) -> Response[Any]:
         try:
-            run = runs.get(tenant, thread_id, run_id)
+            run = runs.get(router.caller.tenant, thread_id, run_id)
         except NotFound as exc:
             return sse_response(_once(spell("error", orjson.dumps(_error(exc)))), {})
         after = parse_id(router.current_event.headers.get("last-event-id"))
         left = leaving(run) if cancel_on_disconnect else None
-        runs.watch(tenant, run)
-        chunks = followed_stream(events, runs, tenant, run, stream_mode=stream_mode, after=after)
+        runs.watch(router.caller.tenant, run)
+        chunks = followed_stream(
+            events, runs, router.caller.tenant, run, stream_mode=stream_mode, after=after
+        )
         until = last_moment(router.lambda_context)
         return sse_response(guarded(chunks, logger, until=until, left=left), stream_headers(run))
 
@@ -94,11 +97,11 @@ def routes(
         stream_modes: Annotated[list[str] | None, Query()] = None,
         stream_mode: Annotated[list[str] | None, Query()] = None,
     ) -> Response[Any]:
-        threads.read(tenant, thread_id)
+        threads.read(router.caller.tenant, thread_id)
         after = parse_id(router.current_event.headers.get("last-event-id"))
         wanted = wanted_modes(stream_modes or stream_mode) or {"run_modes"}
-        arrivals = Arrivals(runs, threads, tenant, thread_id)
-        chunks = _followed_thread(arrivals, events, runs, tenant, wanted, after)
+        arrivals = Arrivals(runs, threads, router.caller.tenant, thread_id)
+        chunks = _followed_thread(arrivals, events, runs, router.caller.tenant, wanted, after)
         return sse_response(guarded(chunks, logger, until=last_moment(router.lambda_context)), {})
 
     return router
@@ -205,7 +208,7 @@ async def guarded(
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await following
-        await _close(chunks)
+        await close(chunks)
 
 
 def modes_of(run: Run) -> list[str]:
@@ -260,12 +263,6 @@ def _done(run: Run, end: Frame) -> bytes:
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:
     yield chunk
-
-
-async def _close(chunks: AsyncIterator[bytes]) -> None:
-    close = getattr(chunks, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _error(error: CrewlineError) -> dict[str, str]:

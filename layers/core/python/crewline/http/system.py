@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from crewline.http.apps import JSON, json_response
+from crewline.http.resolvers import Router
 
 DOCUMENT: Final = Path(__file__).with_name("openapi.json")
 """The OpenAPI document, as it is packaged."""
@@ -27,7 +28,7 @@ _PAGE: Final = """<!doctype html>
 
 def routes() -> Router:
     """Make the routes that tell whether and what the service is."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.get("/ok")
     def ok() -> Response[Any]:

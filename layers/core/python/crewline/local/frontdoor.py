@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from crewline.http.cors import Cors
-from crewline.http.replies import Reply
+from crewline.http.replies import Reply, close
 from crewline.http.resources import resource_for
 from crewline.local.proxy_events import LambdaContext, Scope, lambda_context, proxy_event, request_path
 from crewline.models.cors import CorsPolicy
@@ -152,7 +152,7 @@ async def _deliver(reply: Reply, request_id: str, send: Send, gone: asyncio.Futu
         sending.cancel()
         # However it ended: only when nobody waits for the next chunk may the iterator be closed.
         await asyncio.wait({sending})
-        await _close(reply.body)
+        await close(reply.body)
     if not sending.cancelled():
         sending.result()
 
@@ -168,12 +168,6 @@ async def _stream(reply: Reply, chunks: AsyncIterator[bytes], request_id: str, s
     async for chunk in chunks:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _close(chunks: AsyncIterator[bytes]) -> None:
-    close = getattr(chunks, "aclose", None)
-    if close is not None:
-        await close()
 
 
 def _start(reply: Reply, request_id: str, extra: Mapping[str, str]) -> Message:

@@ -149,6 +149,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         webhook_queue_url=outputs.webhook_queue_url,
         crew_function="crew",
         manifest=str(manifest.path),
+        authentication="open",
     )
 
 

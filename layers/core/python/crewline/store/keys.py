@@ -12,6 +12,7 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from crewline.errors import InvalidRequest
+from crewline.models.api_keys import TENANT
 
 PARTITION: Final = "PK"
 SORT: Final = "SK"
@@ -30,7 +31,7 @@ LATE_INFIX: Final = "#W#"
 SHARDS: Final = 8
 """Over how many partitions an index entry of one tenant spreads (1,000 WCU each)."""
 
-_TENANT: Final = re.compile(r"[a-z0-9-]{1,36}")
+_TENANT: Final = re.compile(TENANT)
 _LONGEST_NAMESPACE: Final = 800  # bytes; a sort key holds 1,024
 
 
@@ -66,7 +67,7 @@ INDEXES: Final = (
 
 def _partition(kind: str, tenant: str, rest: str | None = None) -> str:
     if not _TENANT.fullmatch(tenant):
-        raise InvalidRequest(f"Tenant {tenant!r} must match [a-z0-9-]{{1,36}}.")
+        raise InvalidRequest(f"Tenant {tenant!r} must match {TENANT}.")
     return f"{kind}#{tenant}" if rest is None else f"{kind}#{tenant}#{rest}"
 
 
@@ -220,9 +221,14 @@ def store_item(tenant: str, namespace: tuple[str, ...], key: str) -> Key:
     return Key(_partition("S", tenant, "\x1f".join(namespace)), key)
 
 
-def api_key(tenant: str, digest: str) -> Key:
-    """Locate an API key by its hash; a key names its tenant, so no lookup crosses tenants."""
-    return Key(_partition("H", tenant, digest), "!")
+def api_keys_partition(tenant: str) -> str:
+    """Name the partition that holds a tenant's API keys."""
+    return _partition("H", tenant)
+
+
+def api_key(tenant: str, key_id: str) -> Key:
+    """Locate an API key; its text names its tenant, so no lookup crosses tenants."""
+    return Key(api_keys_partition(tenant), key_id)
 
 
 def webhook_token(tenant: str, digest: str) -> Key:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Final, Literal
 
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
@@ -15,6 +15,7 @@ from crewline.errors import Conflict, CrewlineError, NotFound
 from crewline.http.apps import json_response
 from crewline.http.errors import describe_validation
 from crewline.http.preferences import once
+from crewline.http.resolvers import Router
 from crewline.http.v2.events import first_seq
 from crewline.models.clocks import parse_id
 from crewline.models.leases import Lease
@@ -90,9 +91,9 @@ class Command:
     """Names the request, so that a repetition starts no second run."""
 
 
-def routes(runs: Runs, threads: Threads, *, tenant: str) -> Router:
+def routes(runs: Runs, threads: Threads) -> Router:
     """Make the route that takes commands."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
     commands = Commands(runs, threads)
 
     @router.post("/threads/<thread_id>/commands")
@@ -101,7 +102,9 @@ def routes(runs: Runs, threads: Threads, *, tenant: str) -> Router:
         if problem := _malformed(body):
             return json_response(_refused(body, Refusal("invalid_argument", problem)), 400)
         key = once(router.current_event.headers, f"POST /threads/{thread_id}/commands", body)
-        given = Command(tenant=tenant, thread_id=thread_id, params=body.get("params") or {}, once=key)
+        given = Command(
+            tenant=router.caller.tenant, thread_id=thread_id, params=body.get("params") or {}, once=key
+        )
         try:
             answer = commands.carry_out(body["method"], given)
         except Refusal as exc:

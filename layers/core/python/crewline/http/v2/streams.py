@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler.api_gateway import Response, Router
+from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from crewline.errors import NotFound
 from crewline.http.followers import Arrivals, follow
+from crewline.http.resolvers import Router
 from crewline.http.sse import HEARTBEAT
 from crewline.http.streams import IDLE_S, guarded, sse_response
 from crewline.http.v2.events import Event, Subscription
@@ -27,14 +28,14 @@ POLL_S: Final = 0.5
 """How often a thread at rest is asked for its next run: a client keeps its connection between them."""
 
 
-def routes(runs: Runs, threads: Threads, events: Events, *, tenant: str, logger: Logger) -> Router:
+def routes(runs: Runs, threads: Threads, events: Events, *, logger: Logger) -> Router:
     """Make the route that streams a thread."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post("/threads/<thread_id>/stream/events")
     def stream(thread_id: str) -> Response[Any]:
         wanted = Subscription.read(router.current_event.json_body)
-        tape = Tape(runs, threads, events, tenant, parse_id(thread_id, "thread"))
+        tape = Tape(runs, threads, events, router.caller.tenant, parse_id(thread_id, "thread"))
         until = last_moment(router.lambda_context)
         return sse_response(guarded(_spelled(tape, wanted), logger, until=until), {})
 

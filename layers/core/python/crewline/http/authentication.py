@@ -1,0 +1,151 @@
+"""Who sends a request, and what it needs to be allowed: API keys in headers, a scope for every route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from crewline.errors import Unauthenticated
+from crewline.http.replies import close
+from crewline.models.api_keys import SCOPES, Caller, Scope
+from crewline.services.api_keys import ApiKeys, Verified
+
+API_KEY: Final = "x-api-key"
+AUTHORIZATION: Final = "authorization"
+HEADERS: Final = (API_KEY, AUTHORIZATION)
+"""Where a key is looked for, in lower case."""
+
+NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
+    ("GET", "/ok"): None,
+    ("GET", "/info"): None,
+    ("GET", "/openapi.json"): None,
+    ("GET", "/docs"): None,
+    # ---- assistants
+    ("POST", "/assistants"): "admin",
+    ("POST", "/assistants/search"): "read",
+    ("POST", "/assistants/count"): "read",
+    ("GET", "/assistants/{assistant_id}"): "read",
+    ("PATCH", "/assistants/{assistant_id}"): "admin",
+    ("DELETE", "/assistants/{assistant_id}"): "admin",
+    ("POST", "/assistants/{assistant_id}/versions"): "read",
+    ("POST", "/assistants/{assistant_id}/latest"): "admin",
+    ("GET", "/assistants/{assistant_id}/graph"): "read",
+    ("GET", "/assistants/{assistant_id}/schemas"): "read",
+    ("GET", "/assistants/{assistant_id}/subgraphs"): "read",
+    ("GET", "/assistants/{assistant_id}/subgraphs/{namespace}"): "read",
+    # ---- threads
+    ("POST", "/threads"): "run",
+    ("POST", "/threads/prune"): "admin",
+    ("POST", "/threads/search"): "read",
+    ("POST", "/threads/count"): "read",
+    ("GET", "/threads/{thread_id}"): "read",
+    ("PATCH", "/threads/{thread_id}"): "run",
+    ("DELETE", "/threads/{thread_id}"): "run",
+    ("GET", "/threads/{thread_id}/storage"): "read",
+    ("POST", "/threads/{thread_id}/copy"): "run",
+    # ---- state
+    ("GET", "/threads/{thread_id}/state"): "read",
+    ("GET", "/threads/{thread_id}/state/{checkpoint_id}"): "read",
+    ("POST", "/threads/{thread_id}/state/checkpoint"): "read",
+    ("POST", "/threads/{thread_id}/state"): "run",
+    ("GET", "/threads/{thread_id}/history"): "read",
+    ("POST", "/threads/{thread_id}/history"): "read",
+    # ---- runs
+    ("POST", "/threads/{thread_id}/runs"): "run",
+    ("GET", "/threads/{thread_id}/runs"): "read",
+    ("POST", "/threads/{thread_id}/runs/wait"): "run",
+    ("POST", "/threads/{thread_id}/runs/stream"): "run",
+    ("GET", "/threads/{thread_id}/runs/{run_id}"): "read",
+    ("DELETE", "/threads/{thread_id}/runs/{run_id}"): "run",
+    ("POST", "/threads/{thread_id}/runs/{run_id}/cancel"): "run",
+    ("GET", "/threads/{thread_id}/runs/{run_id}/join"): "read",
+    ("GET", "/threads/{thread_id}/runs/{run_id}/stream"): "read",
+    ("GET", "/threads/{thread_id}/stream"): "read",
+    ("POST", "/runs"): "run",
+    ("POST", "/runs/batch"): "run",
+    ("POST", "/runs/cancel"): "run",
+    ("POST", "/runs/wait"): "run",
+    ("POST", "/runs/stream"): "run",
+    # ---- protocol v2
+    ("POST", "/threads/{thread_id}/commands"): "run",
+    ("POST", "/threads/{thread_id}/stream/events"): "read",
+}
+"""Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
+
+_HOW: Final = (
+    "Send one as `x-api-key: crewline_…` or as `Authorization: Bearer crewline_…`; "
+    "`crewline keys create` makes one."
+)
+
+
+class Authentication:
+    """Tells who sends a request.
+
+    Args:
+        keys: The API keys; None where every caller may do everything.
+        tenant: Whose data it is then.
+    """
+
+    def __init__(self, keys: ApiKeys | None, tenant: str) -> None:
+        self._keys = keys
+        self._anybody = Verified(Caller(tenant=tenant, scopes=frozenset(SCOPES)), None)
+
+    def verify(self, headers: Mapping[str, str]) -> Verified:
+        """Tell who sends a request.
+
+        Args:
+            headers: Those of the request, by lower-case name.
+
+        Raises:
+            Unauthenticated: It comes without a key that is good.
+            Unavailable: DynamoDB did not answer.
+        """
+        if self._keys is None:
+            return self._anybody
+        try:
+            return self._keys.authenticate(_sent(headers))
+        except Unauthenticated as exc:
+            raise Unauthenticated(f"{exc.message} {_HOW}") from exc
+
+    def watched(
+        self, chunks: AsyncIterator[bytes], verified: Verified, headers: Mapping[str, str]
+    ) -> AsyncIterator[bytes]:
+        """Break a stream off when the key that it was asked for with is good no more.
+
+        Args:
+            chunks: The stream; it is closed as when its client leaves.
+            verified: Who asked for it.
+            headers: Those of the request.
+
+        Returns:
+            The chunks, each given within a minute of the key having been found good.
+
+        Raises:
+            Unauthenticated: The key was revoked; whoever sends what comes breaks the connection, so that
+                nobody takes what there is for the whole.
+            Unavailable: DynamoDB did not answer, likewise.
+        """
+        return chunks if self._keys is None else self._watched(self._keys, chunks, verified, headers)
+
+    async def _watched(
+        self, keys: ApiKeys, chunks: AsyncIterator[bytes], verified: Verified, headers: Mapping[str, str]
+    ) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in chunks:
+                if not keys.is_fresh(verified):
+                    verified = await asyncio.to_thread(self.verify, headers)
+                yield chunk
+        finally:
+            await close(chunks)
+
+
+def _sent(headers: Mapping[str, str]) -> str:
+    """Find the key among the headers."""
+    scheme, _, token = headers.get(AUTHORIZATION, "").strip().partition(" ")
+    given = {headers.get(API_KEY, "").strip(), token.strip() if scheme.lower() == "bearer" else ""} - {""}
+    if not given:
+        raise Unauthenticated("This needs an API key.")
+    if len(given) > 1:
+        raise Unauthenticated("The headers x-api-key and Authorization have different keys.")
+    return given.pop()

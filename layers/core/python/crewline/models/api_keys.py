@@ -1,0 +1,106 @@
+"""API keys: who sends a request, and what it may do."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+from dataclasses import dataclass, field
+from typing import Final, Literal, Self, get_args
+
+from crewline.errors import Forbidden
+
+TENANT: Final = "[a-z0-9-]{1,36}"
+"""How a tenant is spelled; it has no `#`, which divides the parts of a stored key, and no `_`, which divides these."""
+
+Scope = Literal["read", "run", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+"""What a key may be allowed: to read; to make and change threads and runs; to change assistants and to prune.
+
+None stands for another: a key that may only run cannot read.
+"""
+
+_PREFIX: Final = "crewline"
+_ID: Final = string.ascii_lowercase + string.digits
+_ID_LENGTH: Final = 12
+_SECRET_BYTES: Final = 32
+_SPELLED: Final = re.compile(f"{_PREFIX}_({TENANT})_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
+"""43 characters of base64 are 32 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who sends a request."""
+
+    tenant: str
+    """Whose data the request is about."""
+    scopes: frozenset[Scope]
+    """What it may do."""
+    key_id: str | None = None
+    """The API key that came with it; None where none is asked for."""
+
+    def require(self, scope: Scope) -> None:
+        """Let only a caller pass who may do something.
+
+        Raises:
+            Forbidden: It may not.
+        """
+        if scope not in self.scopes:
+            has = ", ".join(one for one in SCOPES if one in self.scopes)
+            raise Forbidden(
+                f"This needs a key with scope {scope}; key {self.key_id} has {has}. "
+                f"`crewline keys create --tenant {self.tenant} --scope {scope}` makes one."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What a client sends: the text of an API key, taken apart."""
+
+    tenant: str
+    key_id: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def draw(cls, tenant: str) -> Self:
+        """Make a new one, whose secret has 256 random bits."""
+        key_id = "".join(secrets.choice(_ID) for _ in range(_ID_LENGTH))
+        return cls(tenant=tenant, key_id=key_id, secret=secrets.token_urlsafe(_SECRET_BYTES))
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read the text of a key; None when it is none."""
+        found = _SPELLED.fullmatch(text)
+        return cls(tenant=found[1], key_id=found[2], secret=found[3]) if found else None
+
+    def spell(self) -> str:
+        """Give the text by which a client sends it."""
+        return "_".join((_PREFIX, self.tenant, self.key_id, self.secret))
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of the secret, which is what is stored.
+
+        Slow hashes make guessing dear where people choose; nobody guesses 256 random bits.
+        """
+        return hashlib.sha256(self.secret.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An API key as it is kept: all but its secret."""
+
+    tenant: str
+    key_id: str
+    scopes: frozenset[Scope]
+    label: str
+    """What its maker calls it."""
+    created_at: str
+    revoked_at: str | None = None
+    """Since when it opens nothing any more."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who a client is that sends it."""
+        return Caller(tenant=self.tenant, scopes=self.scopes, key_id=self.key_id)
