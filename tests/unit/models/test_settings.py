@@ -66,6 +66,47 @@ def test_a_truth_must_be_one(text: str) -> None:
         read_settings({**environment(**REQUIRED), "CREWLINE_LEAVING_SEEN": text})
 
 
+def test_every_request_needs_a_key_unless_told_otherwise() -> None:
+    assert read_settings(environment(**REQUIRED)).authentication == "keys"
+    assert read_settings(environment(**REQUIRED, authentication="keys")).authentication == "keys"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:4566", "http://localhost:1", "http://[::1]:1", "http://127.9.9.9"]
+)
+def test_nobody_is_asked_for_a_key_beside_a_cloud_on_this_machine(url: str) -> None:
+    variables = environment(**REQUIRED, authentication="open")
+    assert read_settings({**variables, "AWS_ENDPOINT_URL": url}).authentication == "open"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "",
+        "127.0.0.1",
+        "http://10.0.0.1:4566",
+        "http://localhost.example",
+        "http://127.0.0.1@cloud.example",
+        "http://127.0.0.1.nip.example:4566",
+        "http://[::1",
+        "https://dynamodb.eu-central-1.amazonaws.com",
+    ],
+)
+def test_anywhere_else_a_key_is_needed(url: str | None) -> None:
+    variables = environment(**REQUIRED, authentication="open")
+    with pytest.raises(BadManifest, match="CREWLINE_AUTHENTICATION=open lets anybody do everything"):
+        read_settings(variables if url is None else {**variables, "AWS_ENDPOINT_URL": url})
+
+
+@pytest.mark.parametrize("text", ["none", "Open", "key"])
+def test_an_authentication_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(BadManifest, match=f"CREWLINE_AUTHENTICATION must be keys or open, not '{text}'"):
+        read_settings(
+            {**environment(**REQUIRED, authentication=text), "AWS_ENDPOINT_URL": "http://localhost:1"}
+        )
+
+
 def test_a_misspelled_setting_fails_where_it_is_spelled() -> None:
     with pytest.raises(KeyError):
         environment(tabel="t")

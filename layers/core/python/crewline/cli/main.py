@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from crewline import locations
+from crewline.cli import keys
 from crewline.errors import CrewlineError
 from crewline.models.manifests import FILENAME
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ import string
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, get_args
 
-from crewline.errors import Forbidden
+from crewline.errors import Forbidden, InvalidRequest
 
 TENANT: Final = "[a-z0-9-]{1,36}"
 """How a tenant is spelled; it has no `#`, which divides the parts of a stored key, and no `_`, which divides these."""
@@ -27,6 +27,18 @@ _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
 _SPELLED: Final = re.compile(f"{_PREFIX}_({TENANT})_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
 """43 characters of base64 are 32 bytes."""
+
+
+def parse_scope(text: str) -> Scope:
+    """Read the name of a scope.
+
+    Raises:
+        InvalidRequest: There is none of this name.
+    """
+    for scope in SCOPES:
+        if text == scope:
+            return scope
+    raise InvalidRequest(f"There is no scope {text[:60]!r}; the scopes are {', '.join(SCOPES)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,7 @@ class ApiKeys:
             item = self._table.write(api_keys.revoke(tenant, key_id, iso(self._clock())))
         except Refused as exc:
             raise NotFound(
-                f"Tenant {tenant} has no API key {key_id[:60]!r}; "
+                f"Tenant {tenant} has no API key {key_id[:20]!r}; "
                 f"`crewline keys list --tenant {tenant}` shows those it has."
             ) from exc
         return api_keys.from_item(tenant, item)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, overload
 import boto3
 import boto3.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from crewline.errors import BadRequest, Unauthenticated
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -131,6 +134,28 @@ def client(
             # looks for them all the same, through every member of a transaction.
             model.operation_model(name).operation_context_parameters = []
         return made
+
+
+def check_access() -> None:
+    """Check that the environment says who calls AWS, and where; asks AWS nothing.
+
+    Raises:
+        Unauthenticated: There are no credentials, or they cannot be read.
+        BadRequest: No region is known.
+    """
+    try:
+        with _CREATION:
+            region, credentials = _session().region_name, _session().get_credentials()
+        if credentials:
+            credentials.get_frozen_credentials()  # those of a role or a sign-on are asked for here
+    except BotoCoreError as exc:
+        raise Unauthenticated(f"The AWS credentials of this environment cannot be used: {exc}") from exc
+    if not credentials:
+        raise Unauthenticated(
+            "There are no AWS credentials; sign in (`aws sso login`), or set AWS_PROFILE or AWS_ACCESS_KEY_ID."
+        )
+    if not region:
+        raise BadRequest("No AWS region is known; set AWS_DEFAULT_REGION, or one in the AWS profile.")
 
 
 @functools.cache

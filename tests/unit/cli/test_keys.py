@@ -1,0 +1,302 @@
+"""`crewline keys`: what it prints where, and what the user can repair in one line with exit 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from crewline.cli.main import main
+from crewline.errors import Unauthenticated
+from crewline.models.api_keys import Credential
+from crewline.models.clocks import system_clock
+from crewline.services.api_keys import ApiKeys
+from crewline.store import clients
+from crewline.store.table import Table
+from tests.tables import answer_here
+from tests.unit.store.worlds import CREDENTIALS, REGION, make_table
+
+Capture = pytest.CaptureFixture[str]
+
+
+class Stacks:
+    """CloudFormation in this process: stacks and their outputs, asked as AWS is."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, dict[str, str]] = {}
+
+    def answer(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        body: Any = request.body
+        name = parse_qs(body if isinstance(body, str) else body.decode())["StackName"][0]
+        if name in self.outputs:
+            members = "".join(
+                f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+                for key, value in self.outputs[name].items()
+            )
+            status, answered = (
+                200,
+                (
+                    "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
+                    f"<StackName>{name}</StackName><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>{members}</Outputs>"
+                    "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+                ),
+            )
+        else:
+            status, answered = (
+                400,
+                (
+                    "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>"
+                    f"<Message>Stack with id {name} does not exist</Message></Error></ErrorResponse>"
+                ),
+            )
+        headers: Any = {}
+        raw = SimpleNamespace(stream=lambda **_: [answered.encode()])
+        return AWSResponse(request.url, status, headers, raw)
+
+
+@pytest.fixture
+def stacks() -> Stacks:
+    return Stacks()
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch, stacks: Stacks) -> Iterator[Table]:
+    """The table of a stack called Crewline, in the account of the environment."""
+    for variable, value in {
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key,
+        "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_key,
+    }.items():
+        monkeypatch.setenv(variable, value)
+    clients._session.cache_clear()
+    answer_here(clients._session().events)
+    clients._session().events.register_first("before-send.cloudformation", stacks.answer)
+    name = f"keys-{uuid4().hex}"
+    dynamodb = clients.client("dynamodb")
+    make_table(dynamodb, name)
+    stacks.outputs["Crewline"] = {"TableName": name}
+    yield Table(dynamodb, name)
+    clients._session.cache_clear()
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["crewline", "keys", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def authenticate(table: Table, text: str) -> Any:
+    return ApiKeys(table, system_clock).authenticate(text).caller
+
+
+@pytest.mark.parametrize("command", ["create", "list", "revoke"])
+def test_every_command_shows_an_example(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, command: str
+) -> None:
+    assert run(monkeypatch, command, "--help") == 0
+    assert f"Example: crewline keys {command} " in capsys.readouterr().out
+
+
+def test_the_help_says_what_the_keys_rest_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "AWS credentials" in capsys.readouterr().out
+
+
+def test_a_key_is_printed_alone_and_works(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    assert run(monkeypatch, "create") == 0
+    printed = capsys.readouterr()
+    text = printed.out.removesuffix("\n")
+    caller = authenticate(table, text)
+    assert (caller.tenant, caller.scopes) == ("default", {"read", "run"})
+    assert printed.err == f"Key {caller.key_id} of tenant default: read, run. It is not shown again.\n"
+
+
+def test_a_key_has_the_tenant_scopes_and_label_that_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    assert (
+        run(
+            monkeypatch,
+            *[
+                "create",
+                "--tenant",
+                "acme",
+                "--scope",
+                "admin",
+                "--scope",
+                "read",
+                "--label",
+                "web",
+                "--json",
+            ],
+        )
+        == 0
+    )
+    made = json.loads(capsys.readouterr().out)
+    caller = authenticate(table, made.pop("key"))
+    assert (caller.tenant, caller.scopes) == ("acme", {"admin", "read"})
+    [kept] = ApiKeys(table, system_clock).list("acme")
+    assert made == {
+        "key_id": caller.key_id,
+        "tenant": "acme",
+        "scopes": ["read", "admin"],
+        "label": "web",
+        "created_at": kept.created_at,
+        "revoked_at": None,
+    }
+
+
+def test_keys_are_listed_without_their_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    keys = ApiKeys(table, system_clock)
+    old, text = keys.create("acme", ["run"], "old one")
+    good, _ = keys.create("acme", ["read", "admin"])
+    keys.create("globex", ["read"])
+    revoked = keys.revoke("acme", old.key_id)
+
+    assert run(monkeypatch, "list", "--tenant", "acme") == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"{good.key_id}  read, admin       made {good.created_at}  good",
+        f"{old.key_id}  run               made {old.created_at}  revoked {revoked.revoked_at}  old one",
+    ]
+    sent = Credential.parse(text)
+    assert sent is not None
+    assert sent.secret not in printed.out
+
+    assert run(monkeypatch, "list", "--tenant", "acme", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["key_id"], row["revoked_at"]) for row in rows] == [
+        (good.key_id, None),
+        (old.key_id, revoked.revoked_at),
+    ]
+
+
+def test_a_tenant_without_keys_is_told_how_to_make_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    assert run(monkeypatch, "list") == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "crewline keys create --tenant default" in printed.err
+    assert run(monkeypatch, "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_revoked_key_opens_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table) -> None:
+    made, text = ApiKeys(table, system_clock).create("acme", ["read"])
+    for options in ((), ("--json",)):
+        assert run(monkeypatch, "revoke", made.key_id, "--tenant", "acme", *options) == 0
+        assert "revoked" in capsys.readouterr().out
+    with pytest.raises(Unauthenticated, match="was revoked at"):
+        authenticate(table, text)
+
+
+def test_a_table_may_be_named_itself_or_by_another_stack(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, stacks: Stacks
+) -> None:
+    stacks.outputs["Second"] = {"TableName": table.name}
+    for named in (("--stack", "Second"), ("--table", table.name, "--stack", "Absent")):
+        assert run(monkeypatch, "create", *named) == 0
+        assert authenticate(table, capsys.readouterr().out.strip()).tenant == "default"
+
+
+def test_what_the_user_can_repair_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, stacks: Stacks
+) -> None:
+    stacks.outputs["Unfinished"] = {}
+    for arguments, message in (
+        ("list --stack Absent", "There is no stack Absent in this account and region; name it with --stack"),
+        ("list --stack Unfinished", "has no output TableName; name its table with --table."),
+        ("list --table absent", "There is no table absent in this account and region"),
+        ("list --tenant A_B", "Tenant 'A_B' must match"),
+        ("create --scope write", "There is no scope 'write'; the scopes are read, run, admin."),
+        ("revoke nothing", "Tenant default has no API key 'nothing'"),
+    ):
+        assert run(monkeypatch, *arguments.split()) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("Error: ")
+        assert message in printed.err
+        assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "ExpiredTokenException",
+            "AWS does not accept the credentials of this environment (ExpiredTokenException)",
+        ),
+        ("AccessDeniedException", "AWS does not allow Query with the credentials of this environment."),
+        (None, "DynamoDB did not answer query; try again in a moment."),
+    ],
+)
+def test_what_aws_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, code: str | None, message: str
+) -> None:
+    failure = (
+        ClientError({"Error": {"Code": code, "Message": "no"}}, "Query")
+        if code
+        else EndpointConnectionError(endpoint_url="http://table")
+    )
+
+    def refuse(**_: Any) -> None:
+        raise failure
+
+    clients._session().events.register_first("before-call.dynamodb.Query", refuse)
+    assert run(monkeypatch, "list") == 2
+    assert capsys.readouterr().err.startswith(f"Error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "There are no AWS credentials; sign in"),
+        (
+            {"AWS_PROFILE": "absent"},
+            "The AWS credentials of this environment cannot be used: The config profile (absent)",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+            "No AWS region is known; set AWS_DEFAULT_REGION",
+        ),
+    ],
+)
+def test_an_environment_that_says_not_who_or_where_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, variables: dict[str, str], message: str, tmp_path: Any
+) -> None:
+    for name in (
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_DEFAULT_REGION",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    nowhere = {"AWS_CONFIG_FILE": "config", "AWS_SHARED_CREDENTIALS_FILE": "credentials"}
+    for name, value in nowhere.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    clients._session.cache_clear()
+    try:
+        assert run(monkeypatch, "list") == 2
+    finally:
+        clients._session.cache_clear()
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"Error: {message}")
+    assert printed.err.count("\n") == 1
