@@ -1,14 +1,15 @@
-"""The CDK app of the example crews: `cdk deploy`, or `python infra/app.py --package`."""
+"""The CDK app of this repository: the example crews unless the context names another project.
+
+`python infra/app.py --package` writes the template that the wheel carries.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from aws_cdk import App
-
 from crewline import locations
-from crewline_cdk.packaging import STACK_NAME, packaged_template
-from crewline_cdk.stacks import CrewlineStack
+from crewline_cdk.__main__ import main as synthesise
+from crewline_cdk.packaging import packaged_template
 
 
 def main() -> None:
@@ -23,9 +24,7 @@ def main() -> None:
         locations.TEMPLATE.parent.mkdir(exist_ok=True)
         locations.TEMPLATE.write_text(packaged_template())
         return
-    app = App(analytics_reporting=False)
-    CrewlineStack(app, STACK_NAME)
-    app.synth()
+    synthesise(locations.EXAMPLES)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -81,6 +81,46 @@ def dev(
         typer.echo(f"There is no {FILENAME} here: serving the example crews.")
     state = state or (Path.cwd() if bundled else folder) / ".crewline"
     development.run(folder, port=port, state=state, stop_on_eof=stop_on_eof)
+
+
+@app.command(epilog="Example: crewline deploy --project ../my-crews --stack Crews")
+def deploy(
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            exists=True,
+            help="Folder with the project's langgraph.json.",
+            show_default="the current folder",
+        ),
+    ] = None,
+    stack: Annotated[
+        str, typer.Option(metavar="NAME", help="Name of the CloudFormation stack.")
+    ] = "Crewline",
+    architecture: Annotated[
+        Literal["arm64", "x86_64"], typer.Option(help="Processor of the functions.")
+    ] = "arm64",
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Container image in ECR for crews that are too large for layers."),
+    ] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Do not ask before permissions are widened, as the first deploy does."),
+    ] = False,
+) -> None:
+    """Deploy a project into the AWS account and region of this environment.
+
+    It needs Node, and the constructs: pip install 'crewline[cdk]'. What the project requires is
+    locked in crewline.lock beside its manifest; commit it. Deploying again updates the stack.
+    """
+    from crewline.cli import deployments
+
+    wanted = deployments.Deployment(
+        project=project or Path.cwd(), stack=stack, architecture=architecture, image=image, ask=not yes
+    )
+    raise typer.Exit(deployments.deploy(wanted))
 
 
 def _project_folder(named: Path | None) -> tuple[Path, bool]:

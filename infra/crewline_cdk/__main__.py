@@ -1,0 +1,66 @@
+"""The CDK app of one project: `cdk deploy --app "python -m crewline_cdk" -c project=DIR`.
+
+Context: `project` is the folder of the project's langgraph.json, `stack` the stack's name,
+`architecture` arm64 or x86_64, `image` the URI of a container image for the crews. A team that
+decides on more writes an app of its own around `CrewlineStack` or `CrewlineService`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from aws_cdk import App
+
+from crewline.errors import BadDeployment, CrewlineError
+from crewline.models.manifests import FILENAME
+from crewline_cdk.bundles import Architecture
+from crewline_cdk.packaging import STACK_NAME
+from crewline_cdk.props import CrewlineProps
+from crewline_cdk.stacks import CrewlineStack
+
+
+def main(project: Path | None = None) -> None:
+    """Synthesise the stack that the context asks for; what a person can repair is one line, exit 2.
+
+    Args:
+        project: The project if the context names none.
+    """
+    app = App(analytics_reporting=False)
+    try:
+        CrewlineStack(app, _read(app, "stack") or STACK_NAME, props=_props(app, project))
+    except CrewlineError as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201  the CDK shows it as it is
+        sys.exit(2)
+    app.synth()
+
+
+def _props(app: App, project: Path | None) -> CrewlineProps:
+    """Read what the context decides.
+
+    Raises:
+        BadDeployment: It names no project, or an architecture that there is none of.
+    """
+    named = _read(app, "project") or project
+    if named is None:
+        raise BadDeployment(
+            "The context names no project; add -c project=DIR, the folder of its langgraph.json."
+        )
+    chosen: dict[str, Any] = {}
+    if architecture := _read(app, "architecture"):
+        if architecture not in get_args(Architecture):
+            raise BadDeployment(f"There is no architecture {architecture!r}; choose arm64 or x86_64.")
+        chosen["architecture"] = architecture
+    if image := _read(app, "image"):
+        chosen["image"] = image
+    return CrewlineProps(manifest=Path(named) / FILENAME, **chosen)
+
+
+def _read(app: App, name: str) -> str | None:
+    value = app.node.try_get_context(name)
+    return str(value) if value else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""`crewline deploy`: a project into an AWS account, by the CDK's command line.
+
+The constructs are a program of their own, which the CDK starts: nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from crewline.errors import BadDeployment
+from crewline.models.manifests import FILENAME, read_manifest
+
+_CDK: Final = "aws-cdk@2"
+"""The command line's package on npm; 3 refuses what the library of version 2 makes."""
+
+_PLAIN: Final = ("--no-version-reporting", "--no-path-metadata", "--no-asset-metadata")
+"""What keeps a template the same on every machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What is to be deployed."""
+
+    project: Path
+    """The folder of the project's `langgraph.json`."""
+    stack: str
+    """Name of the CloudFormation stack."""
+    architecture: str
+    """`arm64` or `x86_64`."""
+    image: str | None = None
+    """URI of a container image for the crews."""
+    ask: bool = True
+    """Whether the CDK asks before it widens permissions."""
+
+
+def deploy(deployment: Deployment) -> int:
+    """Deploy a project and say where its API is.
+
+    Args:
+        deployment: What is to be deployed.
+
+    Returns:
+        0, or what the CDK ended with; it has said why.
+
+    Raises:
+        BadManifest: The manifest cannot be read, or names something that is not there.
+        BadDeployment: The constructs, Node or the CDK's command line are missing.
+    """
+    read_manifest(deployment.project / FILENAME)
+    cdk = _find_cdk()
+    # A folder of our own: where the project has a cdk.json, that is of another app.
+    folder = deployment.project.resolve() / ".crewline"
+    folder.mkdir(exist_ok=True)
+    outputs = folder / "outputs.json"
+    outputs.unlink(missing_ok=True)
+    console = Console(highlight=False, soft_wrap=True)
+    ended = subprocess.run(_command(cdk, deployment, outputs), cwd=folder, check=False)  # noqa: S603
+    if ended.returncode:
+        console.print(f"\nNothing was deployed by this, or not all; the CDK ended with {ended.returncode}.")
+        console.print(
+            f"If it says that the environment is not bootstrapped, which every account and region is once: "
+            f"{shlex.join(cdk)} bootstrap",
+            markup=False,
+        )
+        return ended.returncode
+    console.print(f"\nCrewline is deployed as {deployment.stack}: {_url(outputs, deployment.stack)}")
+    console.print("Its API takes keys alone. Make one:")
+    console.print(f"  crewline keys create --stack {deployment.stack}", markup=False)
+    return 0
+
+
+def _find_cdk() -> list[str]:
+    """Find the CDK's command line, and what it needs.
+
+    Raises:
+        BadDeployment: Something is missing; the message says how to get it.
+    """
+    if missing := [name for name in ("aws_cdk", "uv") if importlib.util.find_spec(name) is None]:
+        raise BadDeployment(
+            f"A deployment needs the constructs, and {' and '.join(missing)} cannot be imported; "
+            "pip install 'crewline[cdk]'."
+        )
+    if not shutil.which("node"):
+        raise BadDeployment("A deployment needs Node, which the CDK runs on; install it from nodejs.org.")
+    if (found := shutil.which("cdk")) and _is_version_2(found):
+        return [found]
+    if found := shutil.which("npx"):
+        return [found, "--yes", _CDK]
+    raise BadDeployment(
+        f"A deployment needs the CDK's command line, version 2, and there is neither cdk nor npx; npm install -g {_CDK}."
+    )
+
+
+def _is_version_2(cdk: str) -> bool:
+    asked = subprocess.run([cdk, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    return asked.returncode == 0 and asked.stdout.startswith("2.")
+
+
+def _command(cdk: list[str], deployment: Deployment, outputs: Path) -> list[str]:
+    context = {
+        "project": str(deployment.project.resolve()),
+        "stack": deployment.stack,
+        "architecture": deployment.architecture,
+        **({"image": deployment.image} if deployment.image else {}),
+    }
+    return [
+        *(*cdk, "deploy", deployment.stack),
+        *("--app", shlex.join([sys.executable, "-m", "crewline_cdk"])),
+        *("--output", str(outputs.parent / "cdk.out")),
+        *("--outputs-file", str(outputs)),
+        *("--require-approval", "broadening" if deployment.ask else "never"),
+        *_PLAIN,
+        *(part for name, value in context.items() for part in ("-c", f"{name}={value}")),
+    ]
+
+
+def _url(outputs: Path, stack: str) -> str:
+    written: dict[str, Any] = json.loads(outputs.read_text())
+    return str(written[stack]["ApiUrl"])
