@@ -60,10 +60,10 @@ _MACHINE_FILES: Final = ("__pycache__", "*.pyc", ".DS_Store")
 _CORE_EXCLUDES: Final = (*_MACHINE_FILES, "/local", "/cli", "/_bundle")
 """Parts of the package that only a laptop uses; `/` roots a name at the package, as gitignore does."""
 
-_PROJECT_EXCLUDES: Final = (
+PROJECT_EXCLUDES: Final = (
     *_MACHINE_FILES,
     *(".git", ".venv", "venv", "node_modules", "*.egg-info", ".*_cache"),
-    *(".crewline", f"/{LOCK}", "cdk.out"),
+    *(".crewline", LOCK, "cdk.out"),
     *(".env", ".env.*"),
 )
 """Parts of a project that never belong into a deployment: history, machines' own files, secrets."""
@@ -123,7 +123,7 @@ def bundle_project(project: Path, output: Path) -> None:
         project: The folder of the manifest.
         output: The empty folder to fill.
     """
-    copy_tree(project, output / PROJECT_FOLDER, _PROJECT_EXCLUDES)
+    copy_tree(project, output / PROJECT_FOLDER, PROJECT_EXCLUDES)
 
 
 def install_command(lock: Path, target: Target) -> list[str]:

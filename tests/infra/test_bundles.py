@@ -61,7 +61,7 @@ def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_
         ),
         *("crewline.lock", ".mypy_cache/x", ".DS_Store", "crews/__pycache__/chat.pyc", "crews/.env"),
     )
-    wanted = ("langgraph.json", "crews/chat.py", "crews/local/prompt.txt", "crews/crewline.lock")
+    wanted = ("langgraph.json", "crews/chat.py", "crews/local/prompt.txt")
     for name in (*unwanted, *wanted):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(name)
