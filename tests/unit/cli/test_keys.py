@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
@@ -202,6 +205,24 @@ def test_a_revoked_key_opens_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Ca
         assert "revoked" in capsys.readouterr().out
     with pytest.raises(Unauthenticated, match="was revoked at"):
         authenticate(table, text)
+
+
+def test_the_commands_of_the_guide_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "authentication.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)
+    commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
+    assert [command[:3] for command in commands] == [
+        ["crewline", "keys", name] for name in ("create", "list", "revoke")
+    ]
+    printed = ""
+    for _, _, *arguments in commands:
+        if arguments[0] == "revoke":
+            arguments[1] = printed.split(maxsplit=1)[0]  # the id that the list shows
+        assert run(monkeypatch, *arguments) == 0
+        printed = capsys.readouterr().out
+    assert "was revoked at" in printed
 
 
 def test_a_table_may_be_named_itself_or_by_another_stack(
