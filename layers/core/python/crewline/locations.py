@@ -23,6 +23,9 @@ EXAMPLES = ROOT / "layers" / "crews"
 STREAMING = ROOT / "layers" / "streaming"
 """The runtime of functions that stream, as it lies in its layer."""
 
+ADAPTER = ROOT / "layers" / "adapter"
+"""What starts functions that AWS Lambda Web Adapter serves, as it lies in its layer."""
+
 CONTROL_LOCK = ROOT / "layers" / "deps" / "control.txt"
 """What the functions import that load no crew, with hashes."""
 
