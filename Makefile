@@ -69,6 +69,8 @@ lock: install ## resolve the dependencies anew
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/crew.txt
 	@$(BIN)/uv pip compile -q --upgrade layers/deps/control.in --constraints layers/deps/crew.txt --universal --python $(BIN)/python --python-version 3.13 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/control.txt
+	@$(BIN)/uv pip compile -q --upgrade layers/deps/adapter.in --constraints layers/deps/crew.txt --universal --python $(BIN)/python --python-version 3.13 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o layers/deps/adapter.txt
 
 wheel: install ## build dist/crewline-*.whl
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .

@@ -42,8 +42,11 @@ class Target:
 STREAMING_FOLDER: Final = "streaming"
 """Where the runtime of functions that stream lies under `/opt`."""
 
-STREAMING_START: Final = "start"
-"""The script in it that starts it."""
+START: Final = "start"
+"""The script in it, and in the folder of the adapter, that starts what is there."""
+
+ADAPTER_FOLDER: Final = "adapter"
+"""Where what serves functions behind AWS Lambda Web Adapter lies under `/opt`."""
 
 PROJECT_FOLDER: Final = "project"
 """Where the crews' project lies under `/opt`."""
@@ -113,7 +116,32 @@ def bundle_streaming(output: Path) -> None:
     """
     folder = output / STREAMING_FOLDER
     copy_tree(locations.STREAMING, folder, _MACHINE_FILES)
-    (folder / STREAMING_START).chmod(0o755)  # Lambda insists, and not every installer keeps the mode
+    (folder / START).chmod(0o755)  # Lambda insists, and not every installer keeps the mode
+
+
+def bundle_adapter(target: Target, output: Path) -> None:
+    """Lay out what serves functions behind AWS Lambda Web Adapter as `adapter`.
+
+    Its packages are in a folder of their own: crews may bring other versions of them.
+
+    Args:
+        target: What it is made for.
+        output: The empty folder to fill.
+
+    Raises:
+        BadDeployment: The server cannot be installed; the message says why.
+    """
+    folder = output / ADAPTER_FOLDER
+    copy_tree(locations.ADAPTER, folder, _MACHINE_FILES)
+    (folder / START).chmod(0o755)
+    bundle_dependencies(locations.ADAPTER_LOCK, target, folder)
+
+
+def adapter_source(target: Target) -> str:
+    """Fingerprint the layer that `bundle_adapter` fills, by what decides its content."""
+    digest = hashlib.sha256((locations.ADAPTER / START).read_bytes())
+    digest.update(dependencies_source(locations.ADAPTER_LOCK, target).encode())
+    return digest.hexdigest()
 
 
 def bundle_project(project: Path, output: Path) -> None:

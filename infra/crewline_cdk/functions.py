@@ -14,7 +14,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from crewline import locations, settings
-from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START, Target
+from crewline_cdk.bundles import Target
 from crewline_cdk.environments import check_size
 from crewline_cdk.images import Image, image_code
 from crewline_cdk.layers import ARCHITECTURES, Layers, runtime
@@ -43,6 +43,8 @@ class FunctionDefaults:
     """What they run on."""
     layers: Layers
     """What `make_layers` made."""
+    streaming: Mapping[str, str]
+    """Variables with which functions that stream are served."""
     image: Image | None
     """What functions that load crews run, in place of layers."""
     encryption_key: kms.IKey | None
@@ -98,7 +100,7 @@ def make_function(
     image = defaults.image if executes else None
     environment = {**(of_project or {}), **defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
     if streams and not image:
-        environment["AWS_LAMBDA_EXEC_WRAPPER"] = f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
+        environment |= defaults.streaming
     if executes:
         longest = max(size.timeout_seconds - _ENDING_S, size.timeout_seconds // 2)
         environment |= settings.environment(longest_run_s=longest)

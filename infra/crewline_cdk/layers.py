@@ -20,6 +20,8 @@ from crewline.models.manifests import Manifest
 from crewline_cdk.archives import Archive, make_archive
 from crewline_cdk.bundles import (
     Target,
+    adapter_source,
+    bundle_adapter,
     bundle_core,
     bundle_dependencies,
     bundle_project,
@@ -62,7 +64,9 @@ class Layers:
     project: Layer
     """The project's source and manifest."""
     streaming: Layer
-    """The runtime of functions that stream, which `AWS_LAMBDA_EXEC_WRAPPER` starts."""
+    """What functions that stream are served by, and `AWS_LAMBDA_EXEC_WRAPPER` starts."""
+    adapter: lambda_.ILayerVersion | None
+    """AWS Lambda Web Adapter, where it sends the answers."""
 
     @property
     def all(self) -> tuple[lambda_.LayerVersion, ...]:
@@ -70,7 +74,7 @@ class Layers:
         layers = (self.core, self.dependencies, self.crew_dependencies, self.project, self.streaming)
         return tuple(layer.version for layer in layers if layer)
 
-    def of(self, name: str, *, crews: bool, streams: bool) -> list[lambda_.LayerVersion]:
+    def of(self, name: str, *, crews: bool, streams: bool) -> list[lambda_.ILayerVersion]:
         """Choose the layers of a function, and see that Lambda takes them.
 
         Args:
@@ -84,7 +88,8 @@ class Layers:
         dependencies = self.crew_dependencies if crews and self.crew_dependencies else self.dependencies
         layers = [self.core, dependencies, self.project, *([self.streaming] if streams else [])]
         check_size(name, [layer.archive for layer in layers if layer.archive])
-        return [layer.version for layer in layers]
+        adapter = [self.adapter] if self.adapter and streams else []
+        return [*(layer.version for layer in layers), *adapter]
 
 
 def check_size(name: str, archives: Sequence[Archive], *, largest: int = _LARGEST) -> None:
@@ -118,7 +123,14 @@ def runtime(target: Target) -> lambda_.Runtime:
     return lambda_.Runtime(f"python{target.python}", lambda_.RuntimeFamily.PYTHON)
 
 
-def make_layers(scope: Construct, *, manifest: Manifest, target: Target, crews: bool = True) -> Layers:
+def make_layers(
+    scope: Construct,
+    *,
+    manifest: Manifest,
+    target: Target,
+    crews: bool = True,
+    adapter: lambda_.ILayerVersion | None = None,
+) -> Layers:
     """Make the layers of a deployment.
 
     Their zips are made here and not by CDK: what goes wrong is one sentence, and their versions
@@ -129,6 +141,7 @@ def make_layers(scope: Construct, *, manifest: Manifest, target: Target, crews: 
         manifest: The project's manifest; its folder is deployed.
         target: What they are made for.
         crews: Whether functions that load crews need layers; in an image they do not.
+        adapter: AWS Lambda Web Adapter, if it sends the answers of functions that stream.
 
     Raises:
         BadManifest: A dependency lies outside of the project.
@@ -142,7 +155,12 @@ def make_layers(scope: Construct, *, manifest: Manifest, target: Target, crews: 
         dependencies=press.install("DepsLayer", locations.CONTROL_LOCK),
         crew_dependencies=press.install("CrewDepsLayer", crew_lock) if crews else None,
         project=press.make("ProjectLayer", partial(bundle_project, manifest.folder)),
-        streaming=press.make("StreamingLayer", bundle_streaming),
+        streaming=press.make(
+            "AdapterLayer", partial(bundle_adapter, target), made_from=adapter_source(target)
+        )
+        if adapter
+        else press.make("StreamingLayer", bundle_streaming),
+        adapter=adapter,
     )
 
 

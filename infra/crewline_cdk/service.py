@@ -15,9 +15,10 @@ from constructs import Construct
 from crewline.models.cors import CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.settings import environment
+from crewline_cdk import adapters
 from crewline_cdk.alarms import Watched, make_alarms
 from crewline_cdk.api import make_api
-from crewline_cdk.bundles import PROJECT_FOLDER, Target
+from crewline_cdk.bundles import PROJECT_FOLDER, START, STREAMING_FOLDER, Target
 from crewline_cdk.encryption import let_logs_use
 from crewline_cdk.environments import ProjectEnvironment, read_environment
 from crewline_cdk.functions import FunctionDefaults, make_function
@@ -26,6 +27,9 @@ from crewline_cdk.layers import Layers, make_layers
 from crewline_cdk.props import CrewlineProps
 from crewline_cdk.queues import QueueDefaults, dead_letters_of, make_run_queue, make_webhook_queue
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
+
+_BOOTSTRAP: Final = {"AWS_LAMBDA_EXEC_WRAPPER": f"/opt/{STREAMING_FOLDER}/{START}"}
+"""Starts the runtime of functions that stream."""
 
 _MAX_DELIVERIES: Final = 10
 """How many webhooks are delivered at once."""
@@ -68,7 +72,14 @@ class CrewlineService(Construct):
         )
         self.webhook_queue = make_webhook_queue(self, defaults=queues)
         target = Target(architecture=props.architecture)
-        layers = make_layers(self, manifest=manifest, target=target, crews=props.image is None)
+        adapted = props.streaming == "web-adapter"
+        layers = make_layers(
+            self,
+            manifest=manifest,
+            target=target,
+            crews=props.image is None,
+            adapter=adapters.adapter_layer(self, target, props.adapter_layer) if adapted else None,
+        )
         self.layers = layers.all
         self.functions = self._make_functions(props, manifest, of_project, layers, target)
         schedule = self._sweep_every_minute(self.functions["sweeper"])
@@ -126,6 +137,7 @@ class CrewlineService(Construct):
             },
             target=target,
             layers=layers,
+            streaming=adapters.VARIABLES if layers.adapter else _BOOTSTRAP,
             image=parse_image(props.image) if props.image else None,
             encryption_key=props.encryption_key,
             log_retention=props.log_retention,

@@ -9,6 +9,8 @@ from crewline import locations
 from crewline_cdk.bundles import (
     Architecture,
     Target,
+    adapter_source,
+    bundle_adapter,
     bundle_core,
     bundle_project,
     bundle_streaming,
@@ -102,3 +104,20 @@ def test_a_layer_of_dependencies_changes_with_its_lock_and_target_alone(tmp_path
     assert dependencies_source(lock, Target(architecture="x86_64")) != before
     lock.write_text("langgraph==0.0.1")
     assert dependencies_source(lock, Target()) != before
+
+
+def test_the_adapter_layer_starts_its_server_beside_the_packages_of_crews(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lock = tmp_path / "nothing.txt"
+    lock.write_text("")
+    monkeypatch.setattr(locations, "ADAPTER_LOCK", lock)
+    before = adapter_source(Target())
+
+    bundle_adapter(Target(), tmp_path / "opt")
+
+    assert (tmp_path / "opt" / "adapter" / "start").stat().st_mode & 0o777 == 0o755
+    assert not (tmp_path / "opt" / "python").exists()
+    lock.write_text("uvicorn==1")
+    assert adapter_source(Target()) != before
+    assert adapter_source(Target(architecture="x86_64")) != adapter_source(Target())

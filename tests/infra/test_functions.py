@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crewline.settings import VARIABLES, read_settings
-from crewline_cdk.bundles import STREAMING_FOLDER, STREAMING_START
+from crewline_cdk.bundles import START, STREAMING_FOLDER
 
 OfType = Callable[[str], dict[str, dict[str, Any]]]
 STREAMING = ("ApiFunction", "CrewFunction", "TailFunction")
@@ -40,7 +40,7 @@ def test_functions_that_answer_requests_stream_and_the_others_run_the_managed_cl
     if name in STREAMING:
         assert function["Handler"] == "handler.answer"
         assert function["Layers"][3:] == [{"Ref": "StreamingLayer"}]
-        assert wrapper == f"/opt/{STREAMING_FOLDER}/{STREAMING_START}"
+        assert wrapper == f"/opt/{STREAMING_FOLDER}/{START}"
     else:
         assert (function["Handler"], function["Layers"][3:], wrapper) == ("handler.handler", [], None)
 

@@ -132,6 +132,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
         return {
             "manifest": _project(folder, manifest),
             "architecture": "x86_64",
+            "streaming": "web-adapter",
             "encryption_key": kms.Key.from_key_arn(shared, "Key", arn),
         }
 
@@ -235,6 +236,39 @@ def test_an_image_of_another_region_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadDeployment, match="The image is in eu-central-1 and the stack in us-east-1"):
         image_code(stack, "crew", parse_image(IMAGE))
+
+
+# ------------------------------------------------------------------ AWS Lambda Web Adapter
+
+
+@pytest.mark.parametrize("name", ["Api", "Crew", "Tail"])
+def test_the_adapter_and_what_it_asks_come_as_layers(theirs: Synthesised, name: str) -> None:
+    function = theirs.function(name)
+    *ours, adapter = function["Layers"]
+
+    assert [layer["Ref"] for layer in ours][2:] == ["ProjectLayer", "AdapterLayer"]
+    assert len(function["Layers"]) == 5, "all that Lambda takes"
+    assert ":753240598075:layer:LambdaAdapterLayerX86:" in json.dumps(adapter)
+    assert function["Handler"] == "handler.answer"
+    assert theirs.variables(name)["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/adapter/start"
+    assert theirs.variables(name)["AWS_LWA_INVOKE_MODE"] == "response_stream"
+
+
+@pytest.mark.parametrize("name", ["Worker", "Sweeper"])
+def test_the_adapter_serves_no_function_that_answers_no_request(theirs: Synthesised, name: str) -> None:
+    assert len(theirs.function(name)["Layers"]) == 3
+    assert not [variable for variable in theirs.variables(name) if "LWA" in variable or "WRAPPER" in variable]
+
+
+def test_a_team_may_bring_another_version_of_the_adapter(tmp_path: Path) -> None:
+    from aws_cdk import App, Stack
+
+    from crewline_cdk.adapters import adapter_layer
+    from crewline_cdk.bundles import Target
+
+    arn = "arn:aws-cn:lambda:cn-north-1:041581134020:layer:LambdaAdapterLayerArm64:30"
+
+    assert adapter_layer(Stack(App(outdir=str(tmp_path)), "Theirs"), Target(), arn).layer_version_arn == arn
 
 
 # ------------------------------------------------------------------ encryption

@@ -32,6 +32,9 @@ CONTROL_LOCK = ROOT / "layers" / "deps" / "control.txt"
 CREW_REQUIREMENTS = ROOT / "layers" / "deps" / "crew.in"
 """What the functions import that load crews; a project's requirements are resolved together with it."""
 
+ADAPTER_LOCK = ROOT / "layers" / "deps" / "adapter.txt"
+"""What functions need besides that AWS Lambda Web Adapter serves, with hashes."""
+
 CREW_LOCK = ROOT / "layers" / "deps" / "crew.txt"
 """What a project without requirements of its own runs on, with hashes."""
 
