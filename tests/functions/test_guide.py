@@ -74,3 +74,22 @@ def test_a_page_may_send_a_key_in_either_header(url: str, deployment: Deployment
     refused = httpx.post(f"{url}/threads", headers={"origin": "https://page.example"}, json={})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_client_that_leaves_is_seen_also_where_it_had_to_send_a_key(
+    deployment: Deployment, url: str
+) -> None:
+    body = {
+        "assistant_id": "slow",
+        "input": {"delay": 0.5},
+        "stream_mode": "updates",
+        "on_disconnect": "cancel",
+    }
+    with httpx.Client(base_url=url, headers={"x-api-key": deployment.key}, timeout=20) as client:
+        thread = client.post("/threads", json={}).json()["thread_id"]
+        with client.stream("POST", f"/threads/{thread}/runs/stream", json=body) as stream:
+            assert next(stream.iter_bytes()).startswith(b"event: metadata")
+            run = stream.headers["content-location"]
+        joined = client.get(f"{run}/join")
+        assert joined.status_code == 200
+        assert client.get(run).json()["status"] == "interrupted"
