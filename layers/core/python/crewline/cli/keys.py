@@ -31,7 +31,8 @@ TableName = Annotated[
 Tenant = Annotated[str, typer.Option(metavar="NAME", help="Whose data the keys open: a-z, 0-9 and -.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_STACK: Final = "Crewline"
+STACK: Final = "Crewline"
+"""The name of a stack that was given no other."""
 _TENANT: Final = "default"
 
 
@@ -47,7 +48,7 @@ def create(
         ),
     ] = ["read", "run"],  # noqa: B006 (typer makes a list of its own)
     label: Annotated[str, typer.Option(help="What to call it in lists.")] = "",
-    stack: Stack = _STACK,
+    stack: Stack = STACK,
     table: TableName = None,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +61,7 @@ def create(
 
 @app.command("list", epilog="Example: crewline keys list --tenant acme --json")
 def list_(
-    tenant: Tenant = _TENANT, stack: Stack = _STACK, table: TableName = None, as_json: AsJson = False
+    tenant: Tenant = _TENANT, stack: Stack = STACK, table: TableName = None, as_json: AsJson = False
 ) -> None:
     """List the keys of a tenant, the newest first, revoked ones too."""
     with _api_keys(stack, table) as keys:
@@ -87,7 +88,7 @@ def revoke(
         str, typer.Argument(metavar="ID", help="The key's id: its third part, and in lists its first.")
     ],
     tenant: Tenant = _TENANT,
-    stack: Stack = _STACK,
+    stack: Stack = STACK,
     table: TableName = None,
     as_json: AsJson = False,
 ) -> None:

@@ -97,7 +97,7 @@ def deploy(
     ] = None,
     stack: Annotated[
         str, typer.Option(metavar="NAME", help="Name of the CloudFormation stack.")
-    ] = "Crewline",
+    ] = keys.STACK,
     architecture: Annotated[
         Literal["arm64", "x86_64"], typer.Option(help="Processor of the functions.")
     ] = "arm64",
