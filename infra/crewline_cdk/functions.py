@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from aws_cdk import Duration, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -13,14 +12,11 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from crewline import locations, settings
+from crewline import locations
 from crewline_cdk.bundles import Target
 from crewline_cdk.environments import check_size
 from crewline_cdk.images import Image, image_code
 from crewline_cdk.layers import ARCHITECTURES, Layers, runtime
-
-_ENDING_S: Final = 60
-"""What an invocation has for loading the crews before its run, and for ending it, if it has so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +75,7 @@ def make_function(
         concurrency: How many invocations may be under way at once, reserved for it; the account's
             limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
-        executes: Whether it loads the crews and executes runs: they end before its time is up.
+        executes: Whether it loads the crews and executes runs.
 
     Returns:
         The function, with a log group and a role of its own.
@@ -101,9 +97,6 @@ def make_function(
     environment = {**(of_project or {}), **defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
     if streams and not image:
         environment |= defaults.streaming
-    if executes:
-        longest = max(size.timeout_seconds - _ENDING_S, size.timeout_seconds // 2)
-        environment |= settings.environment(longest_run_s=longest)
     check_size(name, environment)
     return lambda_.Function(
         scope,

@@ -82,6 +82,8 @@ class CrewlineProps:
     """How many may follow at once, reserved for them, as `max_in_place`."""
     max_concurrency: int = 10
     """How many background runs execute at once; at least 2."""
+    longest_run_seconds: int = 21_600
+    """How long a run may take, over all its slices, before it ends with status `timeout`."""
     requests_per_second: int = 100
     """Steady rate that the API takes before it answers 429; twice as many in a burst."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class CrewlineProps:
         _check("max_in_place", self.max_in_place, 1)
         _check("max_followers", self.max_followers, 1)
         _check("max_concurrency", self.max_concurrency, 2, 1_000)  # what an SQS event source takes
+        _check("longest_run_seconds", self.longest_run_seconds, 1)
         _check("requests_per_second", self.requests_per_second, 1)
         _check("dead_letter_days", self.dead_letter_days, *_DEAD_LETTER_DAYS)
         thread_partition(self.tenant, "")  # refuses a name that no key can have

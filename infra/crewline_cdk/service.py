@@ -7,6 +7,7 @@ from typing import Final
 from aws_cdk import Annotations, Duration, Tags
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
@@ -27,6 +28,7 @@ from crewline_cdk.layers import Layers, make_layers
 from crewline_cdk.props import CrewlineProps
 from crewline_cdk.queues import QueueDefaults, dead_letters_of, make_run_queue, make_webhook_queue
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
+from crewline_cdk.workflow import make_workflow, workflow_arn
 
 _BOOTSTRAP: Final = {"AWS_LAMBDA_EXEC_WRAPPER": f"/opt/{STREAMING_FOLDER}/{START}"}
 """Starts the runtime of functions that stream."""
@@ -82,6 +84,7 @@ class CrewlineService(Construct):
         )
         self.layers = layers.all
         self.functions = self._make_functions(props, manifest, of_project, layers, target)
+        self.workflow = make_workflow(self, self.functions["worker"])
         schedule = self._sweep_every_minute(self.functions["sweeper"])
         self.api = make_api(
             self,
@@ -128,6 +131,8 @@ class CrewlineService(Construct):
                     run_queue_url=self.run_queue.queue_url,
                     dead_letter_url=dead_letters.queue_url,
                     webhook_queue_url=self.webhook_queue.queue_url,
+                    workflow_arn=workflow_arn(self),
+                    longest_run_s=props.longest_run_seconds,
                     manifest=f"/opt/{PROJECT_FOLDER}/{manifest.path.name}",
                     tenant=props.tenant,
                     leaving_seen=False,  # API Gateway does not tell a function that its client has left
@@ -202,6 +207,10 @@ class CrewlineService(Construct):
         for name, value in environment(crew_function=functions["crew"].function_name).items():
             functions["api"].add_environment(name, value)
         functions["crew"].grant_invoke_latest_version(functions["api"])
+        for name in ("crew", "worker", "sweeper"):
+            functions[name].add_to_role_policy(
+                iam.PolicyStatement(actions=["states:StartExecution"], resources=[workflow_arn(self)])
+            )
         grant_following(self.table, functions["tail"])
         self.bucket.grant_read(functions["tail"])
         for name, function in functions.items():

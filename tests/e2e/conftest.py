@@ -136,6 +136,7 @@ def template(tmp_path: Path) -> Path:
         "TableName": {"Value": {"Ref": "Table"}},
         "BucketName": {"Value": {"Ref": "Bucket"}},
         "RunQueueUrl": {"Value": {"Ref": "Queue"}},
+        "WorkflowArn": {"Value": "arn:aws:states:us-east-1:000000000000:stateMachine:none"},
         "WebhookQueueUrl": {"Value": {"Ref": "WebhookQueue"}},
     }
     path = tmp_path / "template.json"

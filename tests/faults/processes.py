@@ -21,12 +21,20 @@ from crewline.engine.loops import CrewLoop
 from crewline.local import clouds, states
 from crewline.models.manifests import CrewEntry, Manifest
 from crewline.observability import make_logger
-from crewline.runtime import Stores, compose, compose_engine, compose_jobs, compose_sweeper
+from crewline.runtime import (
+    Stores,
+    compose,
+    compose_dispatches,
+    compose_engine,
+    compose_jobs,
+    compose_sweeper,
+)
 from crewline.store import clients, keys
 from crewline.store.blobs import Blobs
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.table import Table
 from tests.tables import answer_here
+from tests.workflows import Executions
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -364,10 +372,11 @@ class Process:
         self.leases, self.threads, self.runs = core.leases, core.threads, core.runs
         self.cancellations, self.copies, self.prunings = core.cancellations, core.copies, core.prunings
         crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
-        engine = compose_engine(core, crews, cloud.loop, longest_s=900)
+        dispatches = compose_dispatches(core, Executions().workflow)
+        engine = compose_engine(core, dispatches, crews, cloud.loop, longest_s=900)
         self.edits, self.executor = engine.edits, engine.executor
-        self.jobs = compose_jobs(core, self.executor)
-        self.sweeper = compose_sweeper(core, DeadLetters(wire.over(queue), "dead letters"))
+        self.jobs = compose_jobs(core, dispatches, self.executor, most_slices=3_000)
+        self.sweeper = compose_sweeper(core, dispatches, DeadLetters(wire.over(queue), "dead letters"))
 
     def sweep(self) -> None:
         """Sweep once; nothing may fail."""

@@ -28,6 +28,7 @@ from crewline.models.api_keys import SCOPES
 from crewline.models.manifests import read_manifest
 from crewline.settings import environment
 from crewline.store import clients
+from tests import workflows
 from tests.tables import REST, answer_here
 from tests.unit.store.worlds import BASIC, REGION, Cloud, FakeClock, World, make_table
 
@@ -183,6 +184,7 @@ def deployment() -> Iterator[Deployment]:
             run_queue_url=url,
             dead_letter_url=dead_letter_url,
             webhook_queue_url=webhook_url,
+            workflow_arn=workflows.ARN,
             manifest=str(manifest),
             max_body_bytes=LIMIT,
             log_level="CRITICAL",

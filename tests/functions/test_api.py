@@ -13,6 +13,7 @@ from crewline.models.clocks import new_id, reseed
 from crewline.settings import environment
 from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
 from tests.unit.store.worlds import BASIC, ECHO
+from tests.workflows import ARN
 
 T = "0199c7a0-0000-7000-8000-00000000abcd"
 
@@ -181,6 +182,7 @@ def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> 
         bucket="b",
         run_queue_url="http://q",
         dead_letter_url="http://d",
+        workflow_arn=ARN,
         manifest=str(BASIC / "langgraph.json"),
         tenant=TENANT,
     )

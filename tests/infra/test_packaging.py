@@ -45,7 +45,7 @@ def test_the_template_asks_for_nothing_but_the_code(template: dict[str, Any]) ->
 
 
 def test_the_outputs_are_what_tools_look_for(template: dict[str, Any]) -> None:
-    outputs = {"ApiUrl", "TableName", "BucketName", "RunQueueUrl", "WebhookQueueUrl"}
+    outputs = {"ApiUrl", "TableName", "BucketName", "RunQueueUrl", "WebhookQueueUrl", "WorkflowArn"}
     assert set(template["Outputs"]) == outputs
 
 

@@ -81,7 +81,11 @@ def _started(name: str, image: Path, log: Path, settings: Mapping[str, str]) -> 
 
 def _settings(image: Path) -> dict[str, str]:
     values = environment(
-        table="t", bucket="b", run_queue_url="q", manifest=str(image / "opt" / "project" / "langgraph.json")
+        table="t",
+        bucket="b",
+        run_queue_url="q",
+        workflow_arn="arn",
+        manifest=str(image / "opt" / "project" / "langgraph.json"),
     )
     return {**values, "AWS_DEFAULT_REGION": "eu-central-1", "LANGGRAPH_STRICT_MSGPACK": "true"}
 

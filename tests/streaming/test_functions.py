@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from crewline import locations
+from crewline.engine.slices import ENDING_S
 from crewline.http.resources import resource_for
 from crewline.local import clouds, services, states
 from crewline.local.proxy_events import proxy_event
@@ -131,7 +132,8 @@ def test_an_answer_that_outlives_its_function_is_broken_off_and_goes_on_elsewher
     gate, thread = tmp_path / "gate", new_thread(functions)
     body = {"assistant_id": "gated", "input": {"gate": str(gate)}, "stream_mode": "updates"}
 
-    live = ask(functions, "POST", f"/threads/{thread}/runs/stream", body, seconds=SHORTLY)
+    # Its slice is over first: the worker goes on with the run, and this stream follows it until it is broken off.
+    live = ask(functions, "POST", f"/threads/{thread}/runs/stream", body, seconds=ENDING_S + 1.5)
     run = live.prelude()["headers"]["content-location"]
     received = broken(live)
     assert b"at once" in received

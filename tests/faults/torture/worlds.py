@@ -22,7 +22,14 @@ from crewline.models.leases import Claim
 from crewline.models.manifests import CrewEntry, Manifest
 from crewline.models.runs import Run
 from crewline.observability import make_logger
-from crewline.runtime import Stores, compose, compose_engine, compose_jobs, compose_sweeper
+from crewline.runtime import (
+    Stores,
+    compose,
+    compose_dispatches,
+    compose_engine,
+    compose_jobs,
+    compose_sweeper,
+)
 from crewline.services.cancellations import Cancellations
 from crewline.services.endings import Endings
 from crewline.services.jobs import Jobs
@@ -39,6 +46,7 @@ from tests.faults.torture import graphs
 from tests.faults.torture.faults import Faults
 from tests.faults.torture.journals import OWNER, Journal
 from tests.faults.torture.plans import CREW, SKEW_MS, SPEED, Place
+from tests.workflows import Executions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +77,7 @@ class Observed:
         self._executor = executor
         self._journal = journal
 
-    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+    def execute(self, run: Run, claim: Claim, *, ends: float | None = None) -> Future[Any]:
         lease = claim.lease
         self._journal.note(
             "executes",
@@ -84,7 +92,7 @@ class Observed:
             cancel=lease.cancel,
         )
         OWNER.set((claim.owner, lease.epoch))  # the crew loop copies this thread's context
-        future = self._executor.execute(run, claim)
+        future = self._executor.execute(run, claim, ends=ends)
         future.add_done_callback(lambda done: self._note_end(claim, done))
         return future
 
@@ -126,7 +134,8 @@ def make_world(place: Place, who: str) -> World:
     )
     core = compose(stores, _manifest(), clock, logger, check_webhook=str)
     crews = Crews({CREW: Crew(graph_id=CREW, target=graphs.make())})
-    engine = compose_engine(core, crews, CrewLoop(), longest_s=3_600)
+    dispatches = compose_dispatches(core, Executions().workflow)  # no slice ends here
+    engine = compose_engine(core, dispatches, crews, CrewLoop(), longest_s=3_600)
     executor = Observed(engine.executor, journal)
     return World(
         place=place,
@@ -141,8 +150,8 @@ def make_world(place: Place, who: str) -> World:
         runs=core.runs,
         cancellations=core.cancellations,
         executor=executor,
-        jobs=compose_jobs(core, executor),
-        sweeper=compose_sweeper(core, DeadLetters(sqs, place.dead_letter_url)),
+        jobs=compose_jobs(core, dispatches, executor, most_slices=3_000),
+        sweeper=compose_sweeper(core, dispatches, DeadLetters(sqs, place.dead_letter_url)),
     )
 
 

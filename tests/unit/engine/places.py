@@ -126,6 +126,7 @@ class Place:
             crews=Crews(self.crews),
             storage=self.storage,
             endings=self.world.endings,
+            dispatches=self.world.dispatches,
             recents=self.world.recents,
             heartbeats=self.heartbeats,
             events=Events(self.world.table, self.world.blobs, self.world.records, self.clock),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -12,13 +12,15 @@ import pytest
 from pydantic import ValidationError
 
 from crewline.errors import StaleOwner, Unavailable
-from crewline.models.leases import LEASE_MS, MOST_ATTEMPTS, Claim
-from crewline.models.runs import Run, RunCreate
+from crewline.models.leases import LEASE_MS, MOST_ATTEMPTS, Claim, Continues
+from crewline.models.runs import Run, RunCreate, RunError
 from crewline.models.threads import ThreadCreate
 from crewline.services.endings import Outcome
 from crewline.services.jobs import NO_PROGRESS, Jobs
+from crewline.store import leases
 from tests.unit.store.worlds import SILENT, TENANT, Calls, World, sealed
 
+MOST_SLICES = 3
 SUCCESS = Outcome(status="success", thread_status="idle")
 
 
@@ -29,10 +31,19 @@ class FakeExecutor:
     world: World
     act: Callable[[Run, Claim], object] | None = None
     executed: list[tuple[Run, Claim]] = field(default_factory=list)
+    parts: int = 0
+    """Slices that end before the run does."""
+    ends: float | None = None
 
-    def execute(self, run: Run, claim: Claim) -> Future[Any]:
+    def execute(self, run: Run, claim: Claim, *, ends: float | None) -> Future[Any]:
         self.executed.append((run, claim))
+        self.ends = ends
         future: Future[Any] = Future()
+        if self.parts:
+            self.parts -= 1
+            lease = self.world.leases.end_slice(claim, longest=0)
+            future.set_result(Continues(claim=replace(claim, lease=lease)))
+            return future
         try:
             if self.act:
                 self.act(run, claim)
@@ -59,9 +70,11 @@ def jobs(world: World, executor: FakeExecutor) -> Jobs:
         threads=world.threads,
         prunings=world.prunings,
         queue=world.queue,
+        dispatches=world.dispatches,
         executor=executor,
         clock=world.clock,
         logger=SILENT,
+        most_slices=MOST_SLICES,
     )
 
 
@@ -210,3 +223,117 @@ def test_a_purge_is_done(world: World, thread: str, jobs: Jobs) -> None:
     world.threads.delete(TENANT, thread)
     jobs.do(orjson.dumps({"kind": "purge", "tenant": TENANT, "thread_id": thread}).decode())
     assert world.lease(thread)["purged"] is True
+
+
+# ------------------------------------------------------------------ slices
+
+
+def slice_of(world: World, run: Run, *, execution: int = 1, number: int = 1) -> dict[str, Any]:
+    """What the workflow asks for."""
+    return {
+        "tenant": TENANT,
+        "thread_id": run.thread_id,
+        "run_id": run.run_id,
+        "execution": execution,
+        "slice": number,
+    }
+
+
+@pytest.fixture
+def parted(world: World, thread: str, jobs: Jobs, executor: FakeExecutor) -> Run:
+    """A run between two slices, which goes on in the workflow."""
+    run, message = create(world, thread)
+    executor.parts = 1
+    jobs.do(message, ends=0.0)
+    executor.executed.clear()
+    world.messages()  # the one that began it
+    return run
+
+
+def test_a_slice_that_ends_a_run_ends_its_execution(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    told = jobs.slice(slice_of(world, parted), ends=5.0)
+    assert told == {**slice_of(world, parted), "next": "done"}
+    assert row(world, parted).status == "success"
+    assert executor.ends == 5.0
+
+
+def test_a_run_that_is_not_over_asks_for_its_next_slice(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    executor.parts = 1
+    told = jobs.slice(slice_of(world, parted), ends=5.0)
+    assert told == {**slice_of(world, parted, number=2), "next": "continue"}
+    assert world.messages() == []
+
+
+def test_an_execution_hands_over_to_the_next_before_its_history_is_full(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    executor.parts = 1
+    assert jobs.slice(slice_of(world, parted, number=MOST_SLICES), ends=5.0)["next"] == "done"
+    assert world.executions.started[f"{parted.run_id}-2"] == slice_of(world, parted, execution=2)
+    assert jobs.slice(slice_of(world, parted, execution=2), ends=5.0)["next"] == "done"
+    assert row(world, parted).status == "success"
+
+
+def test_a_month_of_slices_uses_no_name_twice(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    """What the state machine does with the answers, over several executions."""
+    executor.parts = 20
+    asked, count = slice_of(world, parted), 0
+    while row(world, parted).status != "success":
+        told = jobs.slice(asked, ends=5.0)
+        count += 1
+        if told.pop("next") == "done" and row(world, parted).status != "success":
+            told = list(world.executions.started.values())[-1]
+        asked = told
+    assert count == 21
+    assert list(world.executions.started) == [
+        f"{parted.run_id}-{number}" for number in range(2, 2 + 20 // MOST_SLICES)
+    ]
+
+
+def test_an_execution_that_another_took_the_place_of_ends(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    lease = leases.from_item(world.lease(parted.thread_id))
+    assert world.dispatches.again(TENANT, parted.thread_id, lease)
+    assert jobs.slice(slice_of(world, parted), ends=5.0)["next"] == "done"
+    assert executor.executed == []
+    assert jobs.slice(slice_of(world, parted, execution=2), ends=5.0)["next"] == "done"
+    assert len(executor.executed) == 1
+
+
+def test_a_slice_of_a_run_that_somebody_executes_waits_until_its_lease_is_over(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    assert isinstance(world.leases.claim(TENANT, parted.thread_id, parted.run_id), Claim)
+    told = jobs.slice(slice_of(world, parted), ends=5.0)
+    assert (told["next"], told["seconds"]) == ("wait", LEASE_MS // 1000 + 1)
+    world.clock.pass_(told["seconds"] * 1000)
+    assert jobs.slice(slice_of(world, parted), ends=5.0)["next"] == "done"
+    assert row(world, parted).status == "success"
+
+
+def test_a_slice_of_a_run_that_ended_with_an_error_shows_it(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    error = RunError(error="ValueError", message="of a customer's")
+    outcome = Outcome(status="error", thread_status="error", error=error)
+    executor.act = lambda run, claim: world.endings.finish(claim, outcome, [])
+    told = jobs.slice(slice_of(world, parted), ends=5.0)
+    assert told == {**slice_of(world, parted), "next": "failed", "error": "ValueError"}
+
+
+def test_a_slice_of_a_run_that_is_gone_is_done(world: World, jobs: Jobs, parted: Run) -> None:
+    world.cancellations.cancel(TENANT, parted.thread_id, parted.run_id, "rollback")
+    jobs.slice(slice_of(world, parted), ends=5.0)
+    assert jobs.slice(slice_of(world, parted), ends=5.0)["next"] == "done"
+
+
+def test_what_is_no_slice_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(ValidationError):
+        jobs.slice({"tenant": TENANT}, ends=5.0)

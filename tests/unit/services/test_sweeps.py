@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import Unavailable
-from crewline.models.leases import GRACE_MS, LEASE_MS, Claim
+from crewline.models.leases import GRACE_MS, LEASE_MS, SLICE_GRACE_MS, Claim
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.expiries import Expiries
@@ -21,6 +21,7 @@ from crewline.store import keys
 from crewline.store.changes import Put, Update
 from crewline.store.keys import Key
 from crewline.store.queues import DeadLetters, PurgeJob, RunJob, RunQueue
+from crewline.store.workflows import SliceJob
 from tests.unit.store.worlds import TENANT, Calls, World, sealed
 
 MINUTE = 60_000
@@ -63,6 +64,7 @@ class Sweeps:
         self.sweeper = Sweeper(
             table=self.world.table,
             queue=self.world.queue,
+            dispatches=self.world.dispatches,
             dead_letters=DeadLetters(self.world.cloud.sqs, self.dead_letter_url),
             endings=self.recorder,
             outbox=self.recorder,
@@ -166,6 +168,39 @@ def test_a_run_whose_message_was_lost_is_sent_again_after_its_grace(sweeps: Swee
     sweeps.world.clock.pass_(1)
     assert sweeps.sweep() == Swept(redispatched=1)
     assert sweeps.world.messages() == [job.model_dump()]
+
+
+def parted(world: World) -> Claim:
+    """A run between two slices, whose next one nobody has begun."""
+    claim = claimed(world, started(world))
+    return replace(claim, lease=world.leases.end_slice(claim, longest=0))
+
+
+def test_a_run_between_two_slices_is_left_to_its_workflow_for_a_while(sweeps: Sweeps) -> None:
+    parted(sweeps.world)
+    sweeps.world.clock.pass_(SLICE_GRACE_MS)
+    assert sweeps.sweep() == Swept()
+
+
+def test_a_run_whose_workflow_stopped_goes_on_in_another_execution(sweeps: Sweeps) -> None:
+    world = sweeps.world
+    claim = parted(world)
+    world.clock.pass_(SLICE_GRACE_MS + 1)
+    assert sweeps.sweep() == Swept(redispatched=1)
+    assert world.messages() == []
+    job = SliceJob(tenant=TENANT, thread_id=claim.thread_id, run_id=claim.run_id, execution=2)
+    assert world.executions.started == {f"{claim.run_id}-2": job.model_dump()}
+
+
+def test_each_sweep_of_a_run_whose_slice_died_starts_an_execution_of_its_own(sweeps: Sweeps) -> None:
+    """The name of one that has ended cannot be used again."""
+    world = sweeps.world
+    claim = parted(world)
+    assert isinstance(world.leases.claim(TENANT, claim.thread_id, claim.run_id, execution=1), Claim)
+    world.clock.pass_(LEASE_MS + 1)
+    assert sweeps.sweep() == Swept(redispatched=1)
+    assert sweeps.sweep() == Swept(redispatched=1)
+    assert list(world.executions.started) == [f"{claim.run_id}-2", f"{claim.run_id}-3"]
 
 
 def test_a_run_that_is_executed_is_left_alone_however_long_it_takes(sweeps: Sweeps) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, Claim, Lease
+from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, SLICE_GRACE_MS, Claim, Lease
 from crewline.store import keys, leases, tombstones
 from crewline.store.changes import Put, Update
 from crewline.store.markers import Marker
@@ -509,25 +509,81 @@ def test_a_commit_keeps_what_the_run_has_used(world: World, w1: Claim) -> None:
 # ------------------------------------------------------------------ end of slice
 
 
-def test_the_end_of_a_slice_leaves_the_run_unclaimed_and_counts_as_progress(world: World, w1: Claim) -> None:
-    update, lease = leases.end_slice(w1, now=NOW + 5)
+def test_the_end_of_a_slice_leaves_the_run_to_the_workflow_and_counts_as_progress(
+    world: World, w1: Claim
+) -> None:
+    update, lease = leases.end_slice(w1, longest=1_200, now=NOW + 5)
     world.table.write(update)
     assert stored(world) == lease
-    assert lease == replace(w1.lease, owner=None, attempt=0, until=NOW + 5 + GRACE_MS)
-    assert claim(world, "w2").lease.attempt == 1
+    assert lease == replace(
+        w1.lease,
+        owner=None,
+        attempt=0,
+        until=NOW + 5 + SLICE_GRACE_MS,
+        channel="workflow",
+        execution=1,
+        parted=w1.lease.epoch,
+        longest=1_200,
+    )
+    assert not lease.orderly
+    following = claim(world, "w2").lease
+    assert (following.attempt, following.orderly) == (1, True)
 
 
-def test_the_end_of_a_slice_of_a_workflow_counts_its_executions(world: World, w1: Claim) -> None:
+def test_a_claim_after_one_that_died_does_not_go_on_in_order(world: World, w1: Claim) -> None:
+    world.table.write(leases.end_slice(w1, longest=0, now=NOW)[0])
+    claim(world, "w2")
+    change(world, until=NOW - 1)
+    assert not claim(world, "w3").lease.orderly
+
+
+def test_a_slice_of_a_workflow_stays_in_its_execution(world: World, w1: Claim) -> None:
     change(world, channel="workflow", execution=3)
-    update, lease = leases.end_slice(known(world, w1), now=NOW)
+    update, lease = leases.end_slice(known(world, w1), longest=0, now=NOW)
     world.table.write(update)
     assert stored(world) == lease
-    assert lease.execution == 4
+    assert lease.execution == 3
 
 
 def test_the_end_of_a_slice_is_refused_after_a_take_over(world: World, w1: Claim) -> None:
     change(world, owner="w2")
-    assert refused(world, leases.end_slice(w1, now=NOW)[0]).owner == "w2"
+    assert refused(world, leases.end_slice(w1, longest=0, now=NOW)[0]).owner == "w2"
+
+
+# ------------------------------------------------------------------ move
+
+
+@pytest.fixture
+def parted(world: World, w1: Claim) -> Lease:
+    """The lease between two slices."""
+    update, lease = leases.end_slice(w1, longest=0, now=NOW)
+    world.table.write(update)
+    return lease
+
+
+def test_a_run_that_nobody_executes_gets_another_execution(world: World, parted: Lease) -> None:
+    update, lease = leases.move(TENANT, T, parted)
+    world.table.write(update)
+    assert stored(world) == lease == replace(parted, execution=2)
+
+
+def test_only_one_of_two_sweepers_moves_a_run(world: World, parted: Lease) -> None:
+    update, _ = leases.move(TENANT, T, parted)
+    world.table.write(update)
+    assert refused(world, update).execution == 2
+
+
+def test_a_run_that_was_claimed_meanwhile_is_not_moved(world: World, parted: Lease) -> None:
+    claim(world, "w2")
+    assert refused(world, leases.move(TENANT, T, parted)[0]).owner == "w2"
+
+
+def test_an_execution_that_gave_way_claims_nothing(world: World, parted: Lease) -> None:
+    world.table.write(leases.move(TENANT, T, parted)[0])
+    first = leases.claim(TENANT, T, run_id="a", owner="w2", now=NOW, execution=1)
+    assert refused(world, first).execution == 2
+    world.table.write(leases.claim(TENANT, T, run_id="a", owner="w2", now=NOW, execution=2))
+    assert stored(world).owner == "w2"
 
 
 # ------------------------------------------------------------------ entomb, not in flight, edit

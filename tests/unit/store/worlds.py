@@ -31,6 +31,7 @@ from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
+from crewline.services.dispatches import Dispatches
 from crewline.services.drafts import Drafts
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
@@ -48,6 +49,7 @@ from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 from tests.tables import REST, answer_here
+from tests.workflows import Executions
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -173,6 +175,12 @@ class World:
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
     cancellations: Cancellations = field(init=False)
+    executions: Executions = field(default_factory=Executions)
+
+    @property
+    def dispatches(self) -> Dispatches:
+        """What sends runs to workers."""
+        return Dispatches(self.table, self.queue, self.executions.workflow, self.clock)
 
     def __post_init__(self) -> None:
         stores = Stores(
@@ -203,6 +211,7 @@ class World:
             manifest=self.manifest,
             webhook_url=self.webhook_url,
             leaving_seen=self.leaving_seen,
+            executions=self.executions,
         )
 
     def items(self) -> dict[tuple[str, str], Item]:

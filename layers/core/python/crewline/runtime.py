@@ -45,6 +45,8 @@ from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
 from crewline.services.creations import Creations
+from crewline.services.dispatches import Dispatches
+from crewline.services.dispatches import Workflow as WorkflowLike
 from crewline.services.drafts import Drafts
 from crewline.services.edits import Edits
 from crewline.services.endings import Endings
@@ -67,6 +69,7 @@ from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
+from crewline.store.workflows import Workflow
 
 if TYPE_CHECKING:
     from crewline.engine.crews import Crews
@@ -193,11 +196,19 @@ def compose(
     )
 
 
-def compose_engine(core: Core, crews: Crews, loop: CrewLoop, *, longest_s: int) -> Engine:
+def compose_dispatches(core: Core, workflow: WorkflowLike) -> Dispatches:
+    """Put together what sends runs to workers."""
+    return Dispatches(core.table, core.queue, workflow, core.clock)
+
+
+def compose_engine(
+    core: Core, dispatches: Dispatches, crews: Crews, loop: CrewLoop, *, longest_s: int
+) -> Engine:
     """Put together what executes crews.
 
     Args:
         core: The services.
+        dispatches: Sends runs on that outlive their invocation.
         crews: The crews of this process.
         loop: The loop on which they execute.
         longest_s: How long a run may take from its first claim on.
@@ -214,6 +225,7 @@ def compose_engine(core: Core, crews: Crews, loop: CrewLoop, *, longest_s: int) 
         crews=crews,
         storage=storage,
         endings=core.endings,
+        dispatches=dispatches,
         recents=core.recents,
         heartbeats=Heartbeats(core.leases, clock, core.logger),
         events=core.events,
@@ -229,8 +241,10 @@ def compose_engine(core: Core, crews: Crews, loop: CrewLoop, *, longest_s: int) 
     )
 
 
-def compose_jobs(core: Core, executor: jobs.Executor) -> jobs.Jobs:
-    """Put together what does the jobs of the run queue."""
+def compose_jobs(
+    core: Core, dispatches: Dispatches, executor: jobs.Executor, *, most_slices: int
+) -> jobs.Jobs:
+    """Put together what the worker does."""
     return jobs.Jobs(
         leases=core.leases,
         endings=core.endings,
@@ -238,17 +252,20 @@ def compose_jobs(core: Core, executor: jobs.Executor) -> jobs.Jobs:
         threads=core.threads,
         prunings=core.prunings,
         queue=core.queue,
+        dispatches=dispatches,
         executor=executor,
         clock=core.clock,
         logger=core.logger,
+        most_slices=most_slices,
     )
 
 
-def compose_sweeper(core: Core, dead_letters: DeadLetters) -> Sweeper:
+def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetters) -> Sweeper:
     """Put together what sweeps."""
     return Sweeper(
         table=core.table,
         queue=core.queue,
+        dispatches=dispatches,
         dead_letters=dead_letters,
         endings=core.endings,
         outbox=core.outbox,
@@ -286,7 +303,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
         CrewFailedToLoad: The code of a crew raised.
     """
     core, settings = _begin(environ, service="crew")
-    engine = _load_engine(core, settings)
+    engine = _load_engine(core, _dispatches(core, settings), settings)
     return _make_app(
         core,
         settings,
@@ -323,7 +340,10 @@ def make_worker(environ: Mapping[str, str]) -> tuple[jobs.Jobs, Logger]:
         CrewFailedToLoad: The code of a crew raised.
     """
     core, settings = _begin(environ, service="worker")
-    return compose_jobs(core, _load_engine(core, settings).executor), core.logger
+    dispatches = _dispatches(core, settings)
+    engine = _load_engine(core, dispatches, settings)
+    made = compose_jobs(core, dispatches, engine.executor, most_slices=settings.most_slices)
+    return made, core.logger
 
 
 def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logger]:
@@ -335,7 +355,9 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
     core, settings = _begin(environ, service="sweeper")
     if not settings.dead_letter_url:
         raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
-    sweeper = compose_sweeper(core, DeadLetters(client("sqs"), settings.dead_letter_url))
+    sweeper = compose_sweeper(
+        core, _dispatches(core, settings), DeadLetters(client("sqs"), settings.dead_letter_url)
+    )
     policy = _policy(core.manifest, environ)
     webhooks = Webhooks(
         core.table,
@@ -384,12 +406,20 @@ def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
     )
 
 
-def _load_engine(core: Core, settings: Settings) -> Engine:
+def _dispatches(core: Core, settings: Settings) -> Dispatches:
+    if not settings.workflow_arn:
+        raise BadManifest(
+            f"The environment lacks {VARIABLES['workflow_arn']}, which runs that outlive an invocation need."
+        )
+    return compose_dispatches(core, Workflow(client("stepfunctions"), settings.workflow_arn))
+
+
+def _load_engine(core: Core, dispatches: Dispatches, settings: Settings) -> Engine:
     from crewline.engine.crews import load_crews
     from crewline.engine.loops import CrewLoop
 
     loop = CrewLoop()
-    return compose_engine(core, load_crews(core.manifest), loop, longest_s=settings.longest_run_s)
+    return compose_engine(core, dispatches, load_crews(core.manifest), loop, longest_s=settings.longest_run_s)
 
 
 def _reseed_after_restore() -> None:

@@ -20,12 +20,14 @@ VARIABLES: Final[Mapping[str, str]] = {
     "run_queue_url": "CREWLINE_RUN_QUEUE_URL",
     "dead_letter_url": "CREWLINE_DEAD_LETTER_URL",
     "webhook_queue_url": "CREWLINE_WEBHOOK_QUEUE_URL",
+    "workflow_arn": "CREWLINE_WORKFLOW_ARN",
     "crew_function": "CREWLINE_CREW_FUNCTION",
     "manifest": "CREWLINE_MANIFEST",
     "tenant": "CREWLINE_TENANT",
     "log_level": "CREWLINE_LOG_LEVEL",
     "max_body_bytes": "CREWLINE_MAX_BODY_BYTES",
     "longest_run_s": "CREWLINE_LONGEST_RUN_SECONDS",
+    "most_slices": "CREWLINE_MOST_SLICES",
     "leaving_seen": "CREWLINE_LEAVING_SEEN",
     "authentication": "CREWLINE_AUTHENTICATION",
 }
@@ -53,6 +55,8 @@ class Settings:
     """URL of the SQS queue for messages that the worker could not handle; only the sweeper needs it."""
     webhook_queue_url: str = ""
     """URL of the SQS queue for webhooks to deliver; without it none is sent."""
+    workflow_arn: str = ""
+    """ARN of the state machine in which runs go on that outlive an invocation."""
     crew_function: str = ""
     """Name of the function that has the crews; only the control plane hands requests over to it."""
     tenant: str = "default"
@@ -61,8 +65,11 @@ class Settings:
     """Level of the structured logs."""
     max_body_bytes: int = 6_000_000
     """A larger request body is answered with 413; below what a Lambda invocation can carry."""
-    longest_run_s: int = 3_600
+    longest_run_s: int = 21_600
     """A run that takes longer, from its first claim on, ends with status `timeout`."""
+    most_slices: int = 3_000
+    """Slices of one execution of the workflow, after which the next one begins: each is about 7 events, of the
+    25,000 that the history of an execution may have."""
     leaving_seen: bool = True
     """Whether a client that leaves is seen; behind API Gateway it is not."""
     authentication: Authentication = "keys"

@@ -99,7 +99,8 @@ class Emitter:
             self.emit(METADATA, self._metadata())
             return
         before = await asyncio.to_thread(self._events.take_over, self._claim)
-        self._attempt = before.attempt + 1 if before else 1
+        # A slice that ended in order has said all that counts, and nothing comes twice.
+        self._attempt = before.attempt + (not lease.orderly) if before else 1
         frame = self._told(METADATA, self._metadata())
         upto = before.position if before else START
         batch = Batch(frames=(frame,), attempt=self._attempt, upto=upto)
@@ -200,6 +201,17 @@ class Emitter:
         last = self._last(frames)
         batch = self._batch([*map(self._settled, self._waiting), *last])
         return [self._prepare(batch)]
+
+    def write_rest(self) -> None:
+        """Write all that the log does not have yet: the run goes on in another slice. For any thread, once closed.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        claim = self._claim
+        if self._telling.logged and self._waiting:
+            batch = self._batch([*map(self._settled, self._waiting)])
+            self._events.write(claim.tenant, claim.thread_id, claim.run_id, batch)
 
     def tell(self, *frames: tuple[str, bytes]) -> None:
         """Tell the listener the last frames, once the run has ended."""

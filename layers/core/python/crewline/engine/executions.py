@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from aws_lambda_powertools import Logger
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
 from langgraph.types import Command
 
 from crewline.checkpoints.projection import INTERRUPT, project
@@ -22,13 +24,15 @@ from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.inputs import given_input, run_config, run_context, run_error, with_checkpointer
 from crewline.engine.journals import Journal
 from crewline.engine.recoveries import Recovery, place
+from crewline.engine.slices import Slice
 from crewline.engine.streams import GraphStream
 from crewline.engine.usages import TokenCounter
 from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
 from crewline.models.clocks import Clock, system_clock
 from crewline.models.events import END, ERROR, Telling
-from crewline.models.leases import Cancel, Claim
+from crewline.models.leases import Cancel, Claim, Continues
 from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.services.dispatches import Dispatches
 from crewline.services.endings import Ended, Endings, Outcome
 from crewline.services.events import Events, end_data
 from crewline.services.recents import Recents
@@ -51,6 +55,8 @@ class Surroundings:
     """The stores, and what commits under the claim."""
     endings: Endings
     """Finishes runs."""
+    dispatches: Dispatches
+    """Sends runs on that outlive their invocation."""
     recents: Recents
     """Threads that this process knows."""
     heartbeats: Heartbeats
@@ -61,6 +67,8 @@ class Surroundings:
     longest_s: int
     """How long a run may take from its first claim on."""
     clock: Clock = system_clock
+    monotonic: Callable[[], float] = time.monotonic
+    """Measures the slices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +91,18 @@ class Execution:
         claim: The claim on it.
         around: What it shares with the other executions of this process.
         telling: To whom it tells what it does.
+        ends: When the invocation ends, in seconds of the monotonic clock; without it, it has all the time.
     """
 
-    def __init__(self, run: Run, claim: Claim, around: Surroundings, telling: Telling = _LOGGED) -> None:
+    def __init__(
+        self,
+        run: Run,
+        claim: Claim,
+        around: Surroundings,
+        telling: Telling = _LOGGED,
+        *,
+        ends: float | None = None,
+    ) -> None:
         self.claim = claim
         self._run = run
         self._around = around
@@ -96,7 +113,12 @@ class Execution:
         self._tokens = TokenCounter(Usage(input_tokens=lease.input_tokens, output_tokens=lease.output_tokens))
         self._stream: GraphStream | None = None
         self._left_to_answer: Command[Any] | None = None
-        stored = not self._in_memory and run.kwargs["durability"] != "exit"
+        # Slices after the first keep every superstep: what a subgraph had done would be done again else.
+        self._durability = (
+            "async" if lease.parted and run.kwargs["durability"] == "exit" else run.kwargs["durability"]
+        )
+        stored = not self._in_memory and self._durability != "exit"
+        self._slice = None if ends is None else Slice(ends, longest_ms=lease.longest, clock=around.monotonic)
         self._emitter = Emitter(
             claim,
             replace(telling, logged=False) if self._in_memory else telling,
@@ -118,7 +140,8 @@ class Execution:
         """Execute the run, finish it in one transaction with its last entries, and answer.
 
         Returns:
-            The values the run left, with `__interrupt__` when it stopped at a question, or `__error__`.
+            The values the run left, with `__interrupt__` when it stopped at a question, or `__error__`;
+            or `Continues`, when the slice has ended before the run.
 
         Raises:
             StaleOwner: Another worker has taken the run over; this one wrote nothing more.
@@ -130,6 +153,12 @@ class Execution:
             stopped = await self._execute()
             entries = await self._last_entries()
             await self._emitter.close()
+            if stopped.status == "running":
+                try:
+                    return Continues(claim=await asyncio.to_thread(self._part, entries))
+                except RunCancelled as exc:
+                    stopped = replace(stopped, status="interrupted")
+                    self._know_cancel(exc.details["action"])
             outcome = self._outcome(stopped)
             ended = await asyncio.to_thread(
                 self._around.endings.finish, self.claim, outcome, entries, self._last_events
@@ -140,6 +169,31 @@ class Execution:
         self._emitter.tell(*self._last_words(replace(outcome, status=ended.status)))
         self._remember(ended, stopped.snapshot)
         return self._answer(ended, stopped)
+
+    def _part(self, entries: Sequence[Sealed]) -> Claim:
+        """End the slice: all that was done and said is in the table before the run is anybody's.
+
+        Raises:
+            StaleOwner: Another worker has taken the run over.
+            RunCancelled: Somebody asked the run to stop; the entries go into its finish.
+            Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
+        """
+        storage, longest_s = self._around.storage, self._slice.longest_s if self._slice else 0.0
+        if entries:
+            self._commit(entries)
+        self._emitter.write_rest()
+        lease = storage.leases.end_slice(self.claim, longest=round(longest_s * 1000))
+        self._around.recents.drop(self.claim.tenant, self.claim.thread_id)
+        if (
+            self.claim.lease.channel == "queue"
+        ):  # else the workflow that asked for this slice asks for the next
+            try:
+                self._around.dispatches.dispatch(self.claim.tenant, self.claim.thread_id, lease)
+            except Unavailable as exc:  # it is in flight, and found by the sweeper
+                self._around.logger.warning(
+                    "run not sent on, the sweeper will", run_id=self._run.run_id, reason=exc.message
+                )
+        return replace(self.claim, lease=lease)
 
     def watched(self) -> None:
         """Log everything from now on: somebody follows. For any thread."""
@@ -164,7 +218,7 @@ class Execution:
             return ()  # it cannot be stored, which is the error that the run ends with
 
     async def _execute(self) -> _Stopped:
-        config = run_config(self._run, self._tokens)
+        config = run_config(self._run, [self._tokens, *([self._slice.steps] if self._slice else ())])
         try:
             crew = self._around.crews.get(self._run.graph_id)
             async with crew.graph(config) as graph:
@@ -226,12 +280,14 @@ class Execution:
         options: dict[str, Any] = {
             name: kwargs[name] for name in ("interrupt_before", "interrupt_after") if kwargs.get(name)
         }
+        if self._slice and not self._in_memory:
+            options["control"] = self._slice
         # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
         # not moved the head yet has written nothing that a second feeding does not write again.
         given = self._left_to_answer if lease.fed and not self._forks else given_input(kwargs)
         if self._forks:
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
-        await stream.drive(given, config, durability=kwargs["durability"], context=context, **options)
+        await stream.drive(given, config, durability=self._durability, context=context, **options)
 
     @property
     def _forks(self) -> bool:
@@ -282,42 +338,70 @@ class Execution:
 
     async def _settle(self, task: asyncio.Task[None]) -> tuple[RunStatus, RunError | None]:
         """Wait for the graph; tell a failure of the crew from one of ours, and from a cancel."""
-        timed_out = not await self._in_time(task)
+        over = await self._in_time(task)
         try:
             await task
         except asyncio.CancelledError:
             if not task.cancelled():
                 task.cancel()  # this coroutine itself is being cancelled: the process shuts down
                 raise
-            if isinstance(self._stopped, BaseException):
-                raise self._stopped from None
-            self._raise_failure()
-            if timed_out:
-                return "timeout", self._timeout()
-            if self._stopped is None and self._journal.failure is None:  # the crew's code raised it
-                return "error", RunError(error="CancelledError", message="The crew cancelled itself.")
-            return "interrupted", None
+            stopped = self._cancelled()
+            return over or stopped
         except RunCancelled:
             return "interrupted", None
+        except GraphDrained as exc:
+            self._raise_failure()
+            return ("running", None) if self._slice else ("error", run_error(exc))
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
             self._raise_failure()
-            return ("timeout", self._timeout()) if timed_out else ("error", run_error(exc))
+            return over or ("error", run_error(exc))
         self._raise_failure()
         return ("interrupted" if isinstance(self._journal.failure, RunCancelled) else "success"), None
 
-    async def _in_time(self, task: asyncio.Task[None]) -> bool:
-        """Wait until the graph is done, or its time is over and it was told to stop."""
-        left_ms = self.claim.lease.started + self._around.longest_s * 1000 - self._around.clock()
+    def _cancelled(self) -> tuple[RunStatus, RunError | None]:
+        """Tell why the graph was cancelled."""
+        if isinstance(self._stopped, BaseException):
+            raise self._stopped from None
+        self._raise_failure()
+        if self._stopped is None and self._journal.failure is None:  # the crew's code raised it
+            return "error", RunError(error="CancelledError", message="The crew cancelled itself.")
+        return "interrupted", None
+
+    async def _in_time(self, task: asyncio.Task[None]) -> tuple[RunStatus, RunError | None] | None:
+        """Wait until the graph is done; or until a time is over, and it was told to stop: then what that means."""
+        left_s = (self.claim.lease.started + self._around.longest_s * 1000 - self._around.clock()) / 1000
+        # Whichever comes first: the last moment of the run, or that of this slice.
+        part = self._slice if self._slice and self._slice.left_s < left_s else None
         try:
-            done, _ = await asyncio.wait({task}, timeout=max(0, left_ms) / 1000)
+            done, _ = await asyncio.wait({task}, timeout=max(0, part.left_s if part else left_s))
         except asyncio.CancelledError:
             task.cancel()
             raise
-        if not done:
-            task.cancel()
-        return bool(done)
+        if done:
+            return None
+        over = self._given_up(part) if part else ("timeout", self._timeout())
+        task.cancel()
+        return over
+
+    def _given_up(self, part: Slice) -> tuple[RunStatus, RunError | None]:
+        """Tell what becomes of a run whose slice was over before its superstep was: it goes on, if there is a way."""
+        lasts = f"{part.lasted_s:.0f} seconds, the longest that a slice of a run lasts here"
+        if self._in_memory:
+            message = (
+                f"Run {self._run.run_id} was stopped after {lasts}; a stateless run that executes in its request "
+                "cannot go on in another: start it in the background, or on a thread."
+            )
+            return "timeout", RunError(error="RunTimeout", message=message)
+        if part.steps.done and not (outliving := part.steps.outliving()):
+            return "running", None
+        names = ", ".join(outliving if part.steps.done else part.steps.outliving()) or "its first superstep"
+        message = (
+            f"Node {names} of run {self._run.run_id} was stopped after {lasts}; split it into several nodes, or into "
+            "calls that each end sooner. What was done before it is kept, and a run with input null begins it anew."
+        )
+        return "error", RunError(error="NodeTimeout", message=message)
 
     def _timeout(self) -> RunError:
         return RunError(

@@ -32,8 +32,10 @@ class Executor:
         self._executing: dict[str, Execution] = {}
         """By run; on the crew loop only."""
 
-    def execute(self, run: Run, claim: Claim, telling: Telling = _LOGGED) -> Future[Any]:
-        """Execute a claimed run to its end.
+    def execute(
+        self, run: Run, claim: Claim, telling: Telling = _LOGGED, *, ends: float | None = None
+    ) -> Future[Any]:
+        """Execute a claimed run to its end, or to the end of its slice.
 
         A failure of the crew's own code is no exception here: it is recorded on the run, and the
         answer says it.
@@ -42,14 +44,17 @@ class Executor:
             run: The run row.
             claim: The claim on it.
             telling: To whom it tells what it does.
+            ends: When the invocation ends, in seconds of the monotonic clock; without it, the run
+                has all the time.
 
         Returns:
-            A future of what a caller who waits is answered: the values, or `{"__error__": …}`. It
+            A future of what a caller who waits is answered: the values, or `{"__error__": …}`; or of
+            `Continues`, for a run that goes on in another slice, which is to be dispatched. It
             fails with `StaleOwner` when another worker has taken the run over, and with
             `Unavailable` when DynamoDB or S3 could not be reached: then the lease expires and the
             run is resumed.
         """
-        return self._loop.submit(self._execute(run, claim, telling))
+        return self._loop.submit(self._execute(run, claim, telling, ends))
 
     def stop(self, run_id: str) -> None:
         """End a run that executes here and that was cancelled, without waiting for the next heartbeat.
@@ -138,8 +143,8 @@ class Executor:
                 recurse=recurse,
             )
 
-    async def _execute(self, run: Run, claim: Claim, telling: Telling) -> Any:
-        execution = Execution(run, claim, self._around, telling)
+    async def _execute(self, run: Run, claim: Claim, telling: Telling, ends: float | None) -> Any:
+        execution = Execution(run, claim, self._around, telling, ends=ends)
         self._executing[run.run_id] = execution
         try:
             return await execution.drive()

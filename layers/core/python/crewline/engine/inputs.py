@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -32,7 +32,7 @@ def with_checkpointer(graph: Graph, checkpointer: BaseCheckpointSaver[Any]) -> G
     return bound
 
 
-def run_config(run: Run, tokens: BaseCallbackHandler) -> RunnableConfig:
+def run_config(run: Run, handlers: Sequence[BaseCallbackHandler]) -> RunnableConfig:
     """Make the config of a run: what the caller sent, and what names the run and its place."""
     sent: Mapping[str, Any] = run.kwargs["config"]
     context = run.kwargs.get("context") or {}
@@ -51,7 +51,7 @@ def run_config(run: Run, tokens: BaseCallbackHandler) -> RunnableConfig:
         "metadata": {**sent.get("metadata", {}), **run.metadata, **names},
         "run_id": UUID(run.run_id),
         "tags": list(sent.get("tags", [])),
-        "callbacks": [tokens],
+        "callbacks": list(handlers),
     }
     if limit := sent.get("recursion_limit"):
         config["recursion_limit"] = limit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from aws_lambda_powertools import Logger
@@ -18,8 +19,9 @@ from crewline.http.resolvers import Router
 from crewline.http.runs import canceller, followed, waiting_headers
 from crewline.http.streams import followed_stream, guarded, live_stream, sse_response, stream_headers
 from crewline.http.waits import keep_alive, last_moment
+from crewline.models.clocks import ending
 from crewline.models.events import START, Listener, Telling
-from crewline.models.leases import Claim
+from crewline.models.leases import Claim, Continues
 from crewline.models.runs import Run, RunCreate
 from crewline.services.cancellations import Cancellations
 from crewline.services.events import Events
@@ -29,8 +31,8 @@ from crewline.services.runs import Admitted, Runs
 class Executor(Protocol):
     """The engine as these routes use it."""
 
-    def execute(self, run: Run, claim: Claim, telling: Telling) -> Future[Any]:
-        """Execute a claimed run; the future gives its answer."""
+    def execute(self, run: Run, claim: Claim, telling: Telling, *, ends: float | None) -> Future[Any]:
+        """Execute a claimed run; the future gives its answer, or how it continues."""
 
     def stop(self, run_id: str) -> None:
         """End a run that executes in this process, and that was cancelled."""
@@ -64,7 +66,9 @@ def routes(
     def _answered(admitted: Admitted) -> Response[Any]:
         run = admitted.run
         if admitted.claim:
-            work = _executed(executor.execute(run, admitted.claim, _telling(run, admitted.claim)))
+            ends = ending(router.lambda_context)
+            future = executor.execute(run, admitted.claim, _telling(run, admitted.claim), ends=ends)
+            work = _executed(future, partial(followed, runs, router.caller.tenant, run, runs.outcome))
         else:
             work = followed(runs, router.caller.tenant, run, runs.outcome)
         until = last_moment(router.lambda_context)
@@ -91,7 +95,8 @@ def routes(
         if admitted.claim:
             live = Live()
             telling = _telling(run, admitted.claim, live.put)
-            executor.execute(run, admitted.claim, telling).add_done_callback(lambda _: live.close())
+            future = executor.execute(run, admitted.claim, telling, ends=ending(router.lambda_context))
+            future.add_done_callback(lambda _: live.close())
             chunks = live_stream(live, events, runs, router.caller.tenant, run)
         else:
             chunks = followed_stream(events, runs, router.caller.tenant, run, after=(START, 0))
@@ -123,5 +128,7 @@ def _telling(run: Run, claim: Claim, listener: Listener | None = None) -> Tellin
     )
 
 
-async def _executed(future: Future[Any]) -> bytes:
-    return to_json(await asyncio.shield(asyncio.wrap_future(future)))
+async def _executed(future: Future[Any], elsewhere: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Wait for the answer of a run that executes here; and elsewhere, once it goes on there."""
+    answer = await asyncio.shield(asyncio.wrap_future(future))
+    return await elsewhere() if isinstance(answer, Continues) else to_json(answer)

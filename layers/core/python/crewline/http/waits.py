@@ -12,6 +12,7 @@ from aws_lambda_powertools import Logger
 
 from crewline.errors import CrewlineError
 from crewline.http.apps import to_json
+from crewline.models.clocks import ending
 
 KEEP_ALIVE_S: Final = 5.0
 _MARGIN_S: Final = 5.0
@@ -30,8 +31,7 @@ def last_moment(context: Any) -> float:
     Args:
         context: The Lambda context.
     """
-    left_ms: int = context.get_remaining_time_in_millis()
-    return time.monotonic() + left_ms / 1000 - _MARGIN_S
+    return ending(context) - _MARGIN_S
 
 
 def patience(longest: float, until: float) -> float:

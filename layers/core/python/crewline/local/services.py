@@ -147,6 +147,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         bucket=outputs.bucket,
         run_queue_url=outputs.run_queue_url,
         webhook_queue_url=outputs.webhook_queue_url,
+        workflow_arn=outputs.workflow_arn,
         crew_function="crew",
         manifest=str(manifest.path),
         authentication="open",

@@ -40,6 +40,7 @@ class Outputs:
     bucket: str
     run_queue_url: str
     webhook_queue_url: str
+    workflow_arn: str
 
 
 def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bundle]) -> Outputs:
@@ -130,6 +131,7 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
             bucket=values["BucketName"],
             run_queue_url=values["RunQueueUrl"],
             webhook_queue_url=values["WebhookQueueUrl"],
+            workflow_arn=values["WorkflowArn"],
         )
     except KeyError as exc:
         raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc

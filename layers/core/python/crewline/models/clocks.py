@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -21,6 +21,16 @@ Clock = Callable[[], int]
 def system_clock() -> int:
     """Tell the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def ending(context: Any) -> float:
+    """Tell when an invocation ends, in seconds of the monotonic clock.
+
+    Args:
+        context: The Lambda context.
+    """
+    left_ms: int = context.get_remaining_time_in_millis()
+    return time.monotonic() + left_ms / 1000
 
 
 def iso(milliseconds: int) -> str:

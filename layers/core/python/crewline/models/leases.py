@@ -11,6 +11,8 @@ HEARTBEAT_MS: Final = 5_000
 """How old the last write of a lease may be before a heartbeat renews it."""
 GRACE_MS: Final = 15_000
 """How long a run that was started or handed over may stay unclaimed."""
+SLICE_GRACE_MS: Final = 60_000
+"""How long a run may stay unclaimed between two slices."""
 MOST_WAITING: Final = 32
 """Runs that may wait on one thread."""
 DRAFT_MS: Final = 960_000
@@ -80,9 +82,13 @@ class Lease:
     keep_s: int = 0
     """How long the rows of such a run stay readable after its end."""
     execution: int = 0
-    """Counts the Step Functions executions of the run."""
+    """Counts the Step Functions executions of the run; an earlier one gives way."""
     channel: Channel = "queue"
     """Where the run is dispatched."""
+    parted: int = 0
+    """The epoch whose slice ended in order, if the run has gone on from one: the next repeats nothing."""
+    longest: int = 0
+    """Milliseconds that the longest node of its slices has taken."""
     head: str | None = None
     """The newest checkpoint of the root namespace: what `latest` means."""
     chain: str | None = None
@@ -103,6 +109,11 @@ class Lease:
         """Whether no run is in flight."""
         return self.run is None
 
+    @property
+    def orderly(self) -> bool:
+        """Whether this claim goes on where a slice ended in order, and nobody was in between."""
+        return self.parted > 0 and self.epoch == self.parted + 1
+
     def unclaimed(self, now: int) -> bool:
         """Whether nobody has the right to execute the run in flight."""
         return self.run is not None and (self.owner is None or self.until < now)
@@ -118,3 +129,11 @@ class Claim:
     owner: str
     lease: Lease
     """The lease as this claim left it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continues:
+    """What an execution gives whose run goes on in another slice, which is to be dispatched."""
+
+    claim: Claim
+    """The claim that has ended, with the lease as it left it."""

@@ -30,8 +30,16 @@ class Leases:
         self._records = records
         self._clock = clock
 
-    def claim(self, tenant: str, thread_id: str, run_id: str) -> Claim | Lease:
+    def claim(
+        self, tenant: str, thread_id: str, run_id: str, *, execution: int | None = None
+    ) -> Claim | Lease:
         """Take the right to execute a run.
+
+        Args:
+            tenant: Whose run.
+            thread_id: Its thread.
+            run_id: The run.
+            execution: The execution of the workflow that asks; a later one goes before.
 
         Returns:
             The claim; or the lease as it is, when the run is not in flight any more, is executed by
@@ -42,9 +50,10 @@ class Leases:
         """
         owner = uuid4().hex
         try:
-            item = self._table.write(
-                leases.claim(tenant, thread_id, run_id=run_id, owner=owner, now=self._clock())
+            change = leases.claim(
+                tenant, thread_id, run_id=run_id, owner=owner, now=self._clock(), execution=execution
             )
+            item = self._table.write(change)
         except Refused as exc:
             item = exc.items.get(0) or {}
             if item.get("owner") != owner:
@@ -128,8 +137,12 @@ class Leases:
         except Refused as exc:
             raise stale(claim) from exc
 
-    def end_slice(self, claim: Claim) -> Lease:
-        """Give a run back that is to go on in another invocation; whoever calls this then sends its message.
+    def end_slice(self, claim: Claim, *, longest: int) -> Lease:
+        """Give a run back that is to go on in another slice; whoever calls this then dispatches it.
+
+        Args:
+            claim: The claim.
+            longest: Milliseconds that the longest node of the run has taken so far.
 
         Returns:
             The lease as it is now.
@@ -138,7 +151,7 @@ class Leases:
             StaleOwner: Somebody else has claimed the run since.
             Unavailable: DynamoDB did not answer; the lease expires and the run is resumed.
         """
-        update, lease = leases.end_slice(claim, now=self._clock())
+        update, lease = leases.end_slice(claim, longest=longest, now=self._clock())
         try:
             self._table.write(update)
         except Refused as exc:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from crewline.errors import CrewlineError
 from crewline.models.clocks import Clock
 from crewline.models.leases import GRACE_MS, MOST_ATTEMPTS, Lease
+from crewline.services.dispatches import Dispatches
 from crewline.services.jobs import NO_PROGRESS
 from crewline.store import keys, leases
 from crewline.store.keys import Key
@@ -121,6 +122,7 @@ class Sweeper:
         *,
         table: Table,
         queue: RunQueue,
+        dispatches: Dispatches,
         dead_letters: DeadLetters,
         endings: Endings,
         outbox: Outbox,
@@ -130,6 +132,7 @@ class Sweeper:
     ) -> None:
         self._table = table
         self._queue = queue
+        self._dispatches = dispatches
         self._dead_letters = dead_letters
         self._endings = endings
         self._outbox = outbox
@@ -225,9 +228,16 @@ class Sweeper:
         if lease.attempt >= MOST_ATTEMPTS:
             given_up = self._endings.give_up(tenant, thread_id, lease.run, NO_PROGRESS)
             return "given_up" if given_up else "nothing"
-        job = RunJob(tenant=tenant, thread_id=thread_id, run_id=lease.run)
-        self._queue.send(job)
-        self._logger.info("run sent again", attempt=lease.attempt, **job.model_dump())
+        if not self._dispatches.again(tenant, thread_id, lease):
+            return "nothing"
+        self._logger.info(
+            "run sent again",
+            tenant=tenant,
+            thread_id=thread_id,
+            run_id=lease.run,
+            attempt=lease.attempt,
+            channel=lease.channel,
+        )
         return "redispatched"
 
     def _letters(self) -> Iterator[DeadLetter]:

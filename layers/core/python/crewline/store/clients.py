@@ -89,6 +89,14 @@ def client(
 ) -> Any: ...
 @overload
 def client(
+    service: Literal["stepfunctions"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> Any: ...
+@overload
+def client(
     service: Literal["cloudformation"],
     *,
     endpoint_url: str | None = ...,

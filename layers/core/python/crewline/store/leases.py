@@ -11,7 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, Cancel, Claim, Lease, Rest
+from crewline.models.leases import (
+    GRACE_MS,
+    LEASE_MS,
+    MOST_WAITING,
+    SLICE_GRACE_MS,
+    Cancel,
+    Claim,
+    Lease,
+    Rest,
+)
 from crewline.models.runs import MultitaskStrategy
 from crewline.store import keys
 from crewline.store.changes import Check, Update
@@ -201,7 +210,9 @@ def unqueue(tenant: str, thread_id: str) -> Update:
 # ------------------------------------------------------------------ what its owner does
 
 
-def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> Update:
+def claim(
+    tenant: str, thread_id: str, *, run_id: str, owner: str, now: int, execution: int | None = None
+) -> Update:
     """Take the right to execute a run that nobody executes.
 
     ```
@@ -210,6 +221,7 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
     W1: dies ············ until passes
     W2: ──────────────────────────── claim ──▶ owner w2, epoch+1; every later write of W1 is refused
     W3: (run is due at t+60) claim ──✗ not due      C: cancel ──▶ cancel set ── claim ──▶ to end it, due or not
+    X1: (workflow, execution 1) ── S: move ──▶ execution 2 ── X1: claim ──✗ X2 goes on with it
     ```
 
     Args:
@@ -218,10 +230,12 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
         run_id: The run that a message named.
         owner: A new random token.
         now: The time.
+        execution: The execution of the workflow that asks; without it, somebody else does.
 
     Returns:
         The write; its answer is the whole lease.
     """
+    counts = " AND (attribute_not_exists(#execution) OR #execution <= :execution)" if execution else ""
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"owner": owner, "until": now + LEASE_MS},
@@ -229,9 +243,9 @@ def claim(tenant: str, thread_id: str, *, run_id: str, owner: str, now: int) -> 
         add={"epoch": 1, "attempt": 1},
         condition=(
             "#run = :run AND (attribute_not_exists(#owner) OR #until < :now)"
-            " AND (attribute_not_exists(#due) OR #due <= :now OR attribute_exists(#cancel))"
+            f" AND (attribute_not_exists(#due) OR #due <= :now OR attribute_exists(#cancel)){counts}"
         ),
-        parameters={"run": run_id, "now": now},
+        parameters={"run": run_id, "now": now, **_given(execution=execution)},
     )
 
 
@@ -340,32 +354,78 @@ def held(claim_: Claim) -> Check:
     )
 
 
-def end_slice(claim_: Claim, *, now: int) -> tuple[Update, Lease]:
-    """Give a run back that is to go on elsewhere: an orderly end of a slice is progress.
+def end_slice(claim_: Claim, *, longest: int, now: int) -> tuple[Update, Lease]:
+    """Give a run back that is to go on in the workflow: an orderly end of a slice is progress.
 
     ```
-    W1: commit ── end slice ──▶ unclaimed, attempt 0 ── sends the message ── W2: claim, at head
-    W1: end slice ──▶ ── dies before the message ··· until passes ── sweeper sends it
+    W1: commit ── end slice ──▶ unclaimed, attempt 0 ── dispatch ── W2: claim, at head
+    W1: end slice ──▶ ── dies before the dispatch ··· until passes ── sweeper dispatches it
     W1: stalls ── W2: claim ── W1: end slice ──✗ owner is w2
+    C: cancel ──▶ W1: end slice ──▶ the cancel stays: W2 claims, and ends the run
     ```
+
+    Args:
+        claim_: The claim.
+        longest: Milliseconds that the longest node of the run has taken so far.
+        now: The time.
+
+    Returns:
+        The write, and the lease as it leaves it.
     """
-    workflow = claim_.lease.channel == "workflow"
     lease = replace(
         claim_.lease,
         owner=None,
-        until=now + GRACE_MS,
+        until=now + SLICE_GRACE_MS,
         attempt=0,
-        execution=claim_.lease.execution + workflow,
+        channel="workflow",
+        execution=max(1, claim_.lease.execution),
+        parted=claim_.lease.epoch,
+        longest=longest,
     )
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
-        set={"until": lease.until},
-        add={"execution": 1} if workflow else {},
+        set={
+            "until": lease.until,
+            "channel": lease.channel,
+            "execution": lease.execution,
+            "parted": lease.parted,
+            "longest": lease.longest,
+        },
         remove=("owner", "attempt"),
         condition=_MINE,
         parameters={"owner": claim_.owner},
     )
     return update, lease
+
+
+def move(tenant: str, thread_id: str, lease: Lease) -> tuple[Update, Lease]:
+    """Count another execution of the workflow for a run that nobody executes: the name of one is used once.
+
+    ```
+    S: reads lease (execution 1) ── move ──▶ execution 2 ── starts run-2 ··· run-1 finds 2, and ends
+    S: reads lease (execution 1) ── T: move ──▶ ── S: move ──✗ execution moved: T starts it
+    S: move ──▶ ── dies before the start ··· the next sweep counts on
+    S: reads lease ── W: claim ── S: move ──✗ epoch moved: somebody executes it
+    ```
+
+    Args:
+        tenant: Whose run.
+        thread_id: Its thread.
+        lease: The lease, as it was read.
+
+    Returns:
+        The write, and the lease as it leaves it.
+    """
+    moved = replace(lease, execution=lease.execution + 1)
+    update = Update(
+        key=keys.lease(tenant, thread_id),
+        set={"execution": moved.execution},
+        condition=" AND ".join(
+            ("#run = :run", "#epoch = :epoch", _as_read("execution", lease.execution or None))
+        ),
+        parameters=_given(run=lease.run, epoch=lease.epoch, execution=lease.execution or None),
+    )
+    return update, moved
 
 
 # ------------------------------------------------------------------ how it ends
