@@ -25,8 +25,14 @@ _ONE_MINUTE: Final = Duration.minutes(1)
 _FAILED_PERCENT: Final = 5
 """How many of a hundred requests may fail."""
 
+_BROKEN_PERCENT: Final = 20
+"""How many of a hundred answers may be broken off: who follows a long run is, at the limit of the function."""
+
 _FAILED_AT_LEAST: Final = 5
-"""How many requests fail before a share of them says anything."""
+"""How many fail before a share of them says anything."""
+
+_ANSWERING: Final = ("api", "crew", "tail")
+"""Functions that answer requests."""
 
 _WAITING_MARGIN_S: Final = 600
 """How much longer than one whole invocation a run may lie in the queue."""
@@ -167,12 +173,25 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
     )
 
 
+def _percent(failed: cloudwatch.IMetric, asked: cloudwatch.IMetric, label: str) -> cloudwatch.MathExpression:
+    return cloudwatch.MathExpression(
+        expression=f"IF(failed >= {_FAILED_AT_LEAST}, 100 * failed / asked, 0)",
+        using_metrics={"failed": failed, "asked": asked},
+        period=_FIVE_MINUTES,
+        label=label,
+    )
+
+
 def _of_functions(watched: Watched) -> Iterator[_Alarm]:
     for name, function in watched.functions.items():
+        errors = function.metric_errors(period=_FIVE_MINUTES)
+        share = _percent(
+            errors, function.metric_invocations(period=_FIVE_MINUTES), "Invocations that failed, in percent"
+        )
         yield _Alarm(
             name=f"{name.capitalize()}ErrorsAlarm",
-            metric=function.metric_errors(period=_FIVE_MINUTES),
-            above=0,
+            metric=share if name in _ANSWERING else errors,
+            above=_BROKEN_PERCENT if name in _ANSWERING else 0,
             says=(
                 f"Invocations of the function {name} fail: it cannot start, runs out of time or memory, or an error "
                 "was not expected. Its log says which; after a deployment, roll back."
@@ -230,14 +249,10 @@ def _of_api(watched: Watched) -> _Alarm:
     stage = watched.api.deployment_stage
     return _Alarm(
         name="ApiFailuresAlarm",
-        metric=cloudwatch.MathExpression(
-            expression=f"IF(failed >= {_FAILED_AT_LEAST}, 100 * failed / asked, 0)",
-            using_metrics={
-                "failed": stage.metric_server_error(period=_FIVE_MINUTES, statistic="Sum"),
-                "asked": stage.metric_count(period=_FIVE_MINUTES, statistic="Sum"),
-            },
-            period=_FIVE_MINUTES,
-            label="Requests that failed, in percent",
+        metric=_percent(
+            stage.metric_server_error(period=_FIVE_MINUTES, statistic="Sum"),
+            stage.metric_count(period=_FIVE_MINUTES, statistic="Sum"),
+            "Requests that failed, in percent",
         ),
         above=_FAILED_PERCENT,
         says=(

@@ -16,7 +16,6 @@ from aws_cdk import aws_sns as sns
 from crewline import locations
 from crewline.errors import BadDeployment
 from crewline.http.preferences import LONGEST_WAIT_S
-from crewline.store.keys import thread_partition
 from crewline_cdk.bundles import Architecture
 from crewline_cdk.environments import check_names
 from crewline_cdk.functions import FunctionSize
@@ -56,15 +55,12 @@ class CrewlineProps:
 
     Raises:
         BadDeployment: A value is outside of what AWS or Crewline allows, or two contradict each other.
-        InvalidRequest: The tenant's name is none.
     """
 
     manifest: Path = locations.EXAMPLES / "langgraph.json"
     """The project's langgraph.json; its folder is deployed with it."""
     architecture: Architecture = "arm64"
     """The processor of the functions; arm64 costs a fifth less."""
-    tenant: str = "default"
-    """The tenant of a caller who names none; `[a-z0-9-]{1,36}`."""
     api: FunctionSize = _CONTROL
     """The control plane; `Prefer: wait` holds a request for up to 60 seconds."""
     crew: FunctionSize = _EXECUTION
@@ -119,7 +115,6 @@ class CrewlineProps:
         _check("longest_run_seconds", self.longest_run_seconds, 1)
         _check("requests_per_second", self.requests_per_second, 1)
         _check("dead_letter_days", self.dead_letter_days, *_DEAD_LETTER_DAYS)
-        thread_partition(self.tenant, "")  # refuses a name that no key can have
         check_names(self.environment)
         self._check_tags()
         self._check_packaging()

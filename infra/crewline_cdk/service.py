@@ -134,7 +134,6 @@ class CrewlineService(Construct):
                     workflow_arn=workflow_arn(self),
                     longest_run_s=props.longest_run_seconds,
                     manifest=f"/opt/{PROJECT_FOLDER}/{manifest.path.name}",
-                    tenant=props.tenant,
                     leaving_seen=False,  # API Gateway does not tell a function that its client has left
                 ),
                 # Read when langgraph is imported; lax deserialisation has been remote code execution.

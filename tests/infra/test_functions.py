@@ -61,8 +61,19 @@ def test_the_settings_read_what_the_constructs_wrote(of_type: OfType, name: str)
 
     assert set(variables) - others <= set(VARIABLES.values())
     assert settings.manifest == "/opt/project/langgraph.json"
-    assert settings.tenant == "default"
     assert not settings.leaving_seen
+
+
+def test_every_setting_is_written_but_those_whose_default_is_meant(of_type: OfType) -> None:
+    written = {
+        variable
+        for function in of_type("Lambda::Function").values()
+        for variable in function["Environment"]["Variables"]
+    }
+    # Authentication above all: nothing that a construct sets opens a deployment, and keys name the tenant.
+    meant = {VARIABLES[name] for name in ("authentication", "tenant", "log_level", "max_body_bytes", "most_slices")}
+
+    assert set(VARIABLES.values()) - written == meant
 
 
 @pytest.mark.parametrize("name", NAMES)

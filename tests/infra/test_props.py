@@ -30,7 +30,6 @@ def _size(memory_mb: int = 512, timeout_seconds: int = 90) -> Any:
         ("requests_per_second", 0, r"requests_per_second must be at least 1, not 0\."),
         ("dead_letter_days", 15, r"dead_letter_days must be from 5 to 14, not 15\."),
         ("dead_letter_days", 4, r"dead_letter_days must be from 5 to 14, not 4\."),
-        ("tenant", "No Good", r"Tenant 'No Good' must match"),
         ("tags", {"aws:owner": "me"}, r"tags cannot have 'aws:owner'"),
         ("tags", {f"tag{number}": "" for number in range(46)}, r"There are 46 tags; at most 45"),
         (

@@ -101,7 +101,6 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     def decide(shared: Any) -> dict[str, Any]:
         return {
             "manifest": _project(folder, MANIFEST),
-            "tenant": "acme",
             "worker": FunctionSize(memory_mb=512, timeout_seconds=60),
             "max_concurrency": 3,
             "max_followers": 7,
@@ -186,10 +185,9 @@ def test_crews_get_the_variables_of_their_project_and_the_sweeper_those_of_webho
     assert "AWS_PROFILE, LANGGRAPH_STRICT_MSGPACK of the manifest's env are not deployed" in warning
 
 
-def test_the_manifest_and_tenant_are_those_of_the_team(ours: Synthesised) -> None:
+def test_the_manifest_is_that_of_the_team(ours: Synthesised) -> None:
     for name in NAMES:
         assert ours.variables(name)[VARIABLES["manifest"]] == "/opt/project/crews.json"
-        assert ours.variables(name)[VARIABLES["tenant"]] == "acme"
 
 
 # ------------------------------------------------------------------ images
@@ -388,6 +386,20 @@ def test_an_alarm_rings_when_no_sweep_begins_and_when_runs_wait_for_longer_than_
     assert age["Threshold"] > 60
     (rule,) = ours.of_type("Events::Rule")
     assert silent["Dimensions"] == [{"Name": "RuleName", "Value": {"Ref": rule}}]
+
+
+def test_followers_that_are_broken_off_at_the_limit_of_their_function_wake_nobody(ours: Synthesised) -> None:
+    alarms = ours.of_type("CloudWatch::Alarm").items()
+    counted = {}
+    for name in NAMES:
+        (alarm,) = (alarm for found, alarm in alarms if found.startswith(f"Service{name}ErrorsAlarm"))
+        (expression,) = [one["Expression"] for one in alarm.get("Metrics", []) if "Expression" in one] or [""]
+        counted[name] = (alarm["Threshold"], "100 * failed / asked" in expression)
+
+    assert counted == {
+        **dict.fromkeys(("Api", "Crew", "Tail"), (20, True)),
+        **dict.fromkeys(("Worker", "Sweeper"), (0, False)),
+    }
 
 
 def test_nothing_is_charged_for_alarms_that_nobody_hears(theirs: Synthesised) -> None:
