@@ -374,6 +374,17 @@ def test_a_night_shift_is_told_of_what_needs_a_person(ours: Synthesised) -> None
         assert len(alarm["AlarmDescription"]) > 100, "it says what it means and what to do"
 
 
+def test_alarms_cost_what_the_documentation_says(ours: Synthesised) -> None:
+    metrics = [
+        alarm.get("Metrics") or [{"MetricStat": alarm["MetricName"]}]
+        for alarm in ours.of_type("CloudWatch::Alarm").values()
+    ]
+    charged = sum("MetricStat" in metric for alarm in metrics for metric in alarm)
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text()
+
+    assert f"{len(metrics)} alarms of {charged} metrics" in page
+
+
 def test_an_alarm_rings_when_no_sweep_begins_and_when_runs_wait_for_longer_than_one_may_take(
     ours: Synthesised,
 ) -> None:
