@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search fuzz lint \
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search bench-cold fuzz lint \
 	format synth openapi lock wheel clean
 
 help: ## show this list
@@ -45,6 +45,9 @@ bench-stream: install ## print how fast and dear streams are, beside another ser
 
 bench-search: install ## print what thread searches read, at 1,000 and at 100,000 threads (minutes)
 	@$(BIN)/python -m benchmarks.searches
+
+bench-cold: install ## print what cold starts cost, from the zips that a deploy uploads (needs Node and Python 3.13)
+	@$(BIN)/python -m benchmarks.cold
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }

@@ -6,78 +6,29 @@ can be run: by an interpreter of the functions' version that sees the unpacked l
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from benchmarks.cold.layouts import Layout, Synthesised, synthesise
+from benchmarks.cold.starts import Start, install_client, start
+from crewline_cdk.bundles import Target
 from crewline_cdk.interpreters import find_interpreter
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "projects" / "foreign"
-ARCHITECTURE = "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64"
-CONTROL = ("ApiFunction", "TailFunction", "SweeperFunction")
-CREWS = ("CrewFunction", "WorkerFunction")
+PYTHON = find_interpreter(Target().python)
+CONTROL = ("api", "tail", "sweeper")
+CREWS = ("crew", "worker")
 ENGINE = {"langgraph", "langgraph_sdk", "langchain_core", "langsmith"}
-
-IMPORT = """
-import json, sys
-sys.path[:0] = [{task!r}, {packages!r}]
-import handler
-files = [getattr(module, "__file__", None) or "" for module in sys.modules.values()]
-caches = [module.__spec__.cached for module in sys.modules.values() if getattr(module, "__spec__", None)]
-print(json.dumps({{"modules": list(sys.modules), "files": files, "caches": caches}}))
-"""
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none here"),
-    pytest.mark.skipif(
-        find_interpreter("3.13") is None, reason="there is no Python 3.13 to run the functions"
-    ),
+    pytest.mark.skipif(PYTHON is None, reason="there is no Python of the functions' version here"),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Synthesised:
-    """A synthesised stack."""
-
-    folder: Path
-    template: dict[str, Any]
-    assets: set[str]
-
-    def function(self, name: str) -> dict[str, Any]:
-        properties: dict[str, Any] = self.template["Resources"][name]["Properties"]
-        return properties
-
-    def asset(self, content: dict[str, str]) -> Path:
-        stem = self.folder / f"asset.{content['S3Key'].removesuffix('.zip')}"
-        return stem if stem.is_dir() else stem.with_name(f"{stem.name}.zip")
-
-    def layer(self, name: str) -> Path:
-        return self.asset(self.template["Resources"][name]["Properties"]["Content"])
-
-
-def synthesise(python: Path | str, project: Path, folder: Path) -> Synthesised:
-    """Run the CDK app as the CDK's command line runs it."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    context = {"project": str(project), "architecture": ARCHITECTURE}
-    environ |= {"CDK_OUTDIR": str(folder), "CDK_CONTEXT_JSON": json.dumps(context)}
-    command = [str(python), "-m", "crewline_cdk"]
-    where = project.parent
-    ended = subprocess.run(command, cwd=where, env=environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assets = json.loads((folder / "Crewline.assets.json").read_text())
-    template = json.loads((folder / "Crewline.template.json").read_text())
-    # The template is an asset too, named after its content.
-    return Synthesised(folder, template, set(assets["files"]))
 
 
 @pytest.fixture(scope="module")
@@ -89,77 +40,58 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployed(installed: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
-    return synthesise(installed / "python", project, tmp_path_factory.mktemp("cdk.out"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("PYTHONPATH", raising=False)  # the wheel's library, and not the checkout's
+        return synthesise(installed / "python", project, tmp_path_factory.mktemp("cdk.out"))
 
 
 @pytest.fixture(scope="module")
-def opt(deployed: Synthesised, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What a function of the control plane has under `/opt`, and one that loads crews."""
-    folders = {}
-    for name in ("ApiFunction", "CrewFunction"):
-        folders[name] = tmp_path_factory.mktemp("opt")
-        for layer in deployed.function(name)["Layers"]:
-            zipfile.ZipFile(deployed.layer(layer["Ref"])).extractall(folders[name])
-    return folders
+def layouts(deployed: Synthesised, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Layout]:
+    folder = tmp_path_factory.mktemp("opt")
+    return {name: deployed.unpack(name, folder) for name in deployed.functions()}
 
 
-def start(deployed: Synthesised, name: str, opt: Path) -> dict[str, list[str]]:
-    """Import the function's file as a cold start does, and tell what was loaded from where."""
-    function = deployed.function(name)
-    variables = {
-        key: str(opt / value.removeprefix("/opt/"))
-        if str(value).startswith("/opt/")
-        else json.dumps(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in function["Environment"]["Variables"].items()
-    }
-    environ = {
-        **variables,
-        "AWS_REGION": "eu-west-1",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "none",
-        "AWS_SECRET_ACCESS_KEY": "none",
-        "LAMBDA_TASK_ROOT": str(deployed.asset(function["Code"])),
-    }
-    interpreter = find_interpreter("3.13")
-    assert interpreter is not None
-    script = IMPORT.format(task=environ["LAMBDA_TASK_ROOT"], packages=str(opt / "python"))
-    command = [str(interpreter.path), "-I", "-S", "-B", "-c", script]
-    ended = subprocess.run(command, env=environ, cwd=opt, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    found: dict[str, list[str]] = json.loads(ended.stdout)
-    return found
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_client(ROOT / "layers" / "deps" / "develop.txt", tmp_path_factory.mktemp("client"))
+
+
+def started(layout: Layout, client: Path) -> Start:
+    assert PYTHON is not None
+    return start(PYTHON.path, layout, client)
+
+
+def test_these_are_all_functions(deployed: Synthesised) -> None:
+    assert set(deployed.functions()) == {*CONTROL, *CREWS}
 
 
 @pytest.mark.parametrize("name", CONTROL)
 def test_the_control_plane_imports_from_its_layers_alone_and_no_langgraph(
-    deployed: Synthesised, opt: dict[str, Path], name: str
+    layouts: dict[str, Layout], client: Path, name: str
 ) -> None:
-    found = start(deployed, name, opt["ApiFunction"])
+    modules = {module.split(".")[0] for module in started(layouts[name], client).modules}
 
-    tops = {module.split(".")[0] for module in found["modules"]}
-    assert {"crewline", "boto3", "pydantic"} <= tops
-    assert not tops & ENGINE
+    assert {"crewline", "botocore", "pydantic"} <= modules
+    assert not modules & ENGINE
 
 
 @pytest.mark.parametrize("name", CREWS)
 def test_functions_that_load_crews_import_them_and_what_they_require(
-    deployed: Synthesised, opt: dict[str, Path], name: str
+    layouts: dict[str, Layout], client: Path, name: str
 ) -> None:
-    found = start(deployed, name, opt["CrewFunction"])
+    found = started(layouts[name], client)
 
-    assert {"langgraph", "humanize", "slugify", "inflection", "greetings"} <= set(found["modules"])
-    from_layers = [cache for cache in found["caches"] if cache and cache.startswith(str(opt["CrewFunction"]))]
+    assert {"langgraph", "humanize", "slugify", "inflection", "greetings"} <= set(found.modules)
+    from_layers = [cache for cache in found.caches if cache and cache.startswith(str(layouts[name].opt))]
     assert len(from_layers) > 500
     assert [cache for cache in from_layers if not Path(cache).is_file()] == []
     elsewhere = (str(ROOT), sys.prefix)
-    assert [file for file in found["files"] if file.startswith(elsewhere)] == []
+    assert [file for file in found.files if file.startswith(elsewhere)] == []
 
 
-def test_the_layers_of_the_control_plane_hold_no_langgraph(opt: dict[str, Path]) -> None:
-    assert not ENGINE & {path.name for path in (opt["ApiFunction"] / "python").iterdir()}
-    assert {path.name for path in (opt["CrewFunction"] / "python").iterdir()} >= ENGINE
+def test_the_layers_of_the_control_plane_hold_no_langgraph(layouts: dict[str, Layout]) -> None:
+    assert not ENGINE & {path.name for path in (layouts["api"].opt / "python").iterdir()}
+    assert {path.name for path in (layouts["crew"].opt / "python").iterdir()} >= ENGINE
 
 
 def test_a_checkout_deploys_the_same_assets(deployed: Synthesised, project: Path) -> None:
