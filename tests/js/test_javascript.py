@@ -4,13 +4,11 @@
 With SERVICE_URL=http://… and Node alone they run against any other service: `node hook.sdk-1.15.test.mjs`.
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,10 @@ from typing import Final
 
 import pytest
 
+from tests.node import NodeMissing, installed
+
 HERE: Final = Path(__file__).parent
 NODE: Final = shutil.which("node")
-NPM: Final = shutil.which("npm")
-OLDEST: Final = 20
-"""The oldest Node that the clients and what they need run on."""
 LIMIT: Final = 180.0
 """Seconds for one file of scenarios."""
 
@@ -67,35 +64,10 @@ class Running:
 @pytest.fixture(scope="session")
 def packages() -> Path:
     """The folder of the installed packages."""
-    if NODE is None or NPM is None:
-        pytest.skip("Node and npm are not on the PATH")
-    version = subprocess.run([NODE, "--version"], check=True, capture_output=True, text=True).stdout
-    if int(version.strip().lstrip("v").split(".")[0]) < OLDEST:
-        pytest.skip(f"Node {OLDEST} or newer is needed, this is {version.strip()}")
-    lock = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = Path(sys.prefix) / "javascript" / lock
-    if not folder.exists():
-        _install(NPM, folder)
-    return folder / "node_modules"
-
-
-def _install(npm: str, folder: Path) -> None:
-    # Into a folder of our own first: nobody finds half an installation, and two at once do no harm.
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-    unfinished.mkdir(parents=True)
-    for name in ("package.json", "package-lock.json", ".npmrc"):
-        shutil.copy(HERE / name, unfinished)
-    command = [npm, "ci", "--ignore-scripts", "--loglevel=error"]
-    ended = subprocess.run(command, cwd=unfinished, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        shutil.rmtree(unfinished)
-        pytest.fail(f"npm cannot install what package-lock.json names:\n{ended.stdout}{ended.stderr}")
     try:
-        unfinished.rename(folder)
-    except OSError:
-        shutil.rmtree(unfinished)
-        if not folder.exists():
-            raise
+        return installed(HERE)
+    except NodeMissing as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from crewline.local.failures import LocalServiceError
@@ -110,7 +111,7 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running(state: StateFolder) -> Iterator[LocalCloud]:
+def running(state: StateFolder, *, runtimes: Path | None = None) -> Iterator[LocalCloud]:
     """Run a local cloud on a free port of loopback.
 
     It answers from the first request on: the socket listens before the process is there, so that
@@ -118,6 +119,8 @@ def running(state: StateFolder) -> Iterator[LocalCloud]:
 
     Args:
         state: Where it keeps what it stores.
+        runtimes: What stands for `/var/runtime`, if functions that are really deployed shall run;
+            see `crewline.local.sandboxes`.
 
     Yields:
         The cloud; stopped and saved on leaving.
@@ -126,7 +129,7 @@ def running(state: StateFolder) -> Iterator[LocalCloud]:
         LocalServiceError: It did not come up; the message ends with the last lines of its log.
     """
     with socket.create_server((LOOPBACK, 0)) as listener:
-        cloud = _launch(listener, state)
+        cloud = _launch(listener, state, runtimes)
     try:
         _await_answer(cloud, state)
         yield cloud
@@ -136,7 +139,7 @@ def running(state: StateFolder) -> Iterator[LocalCloud]:
             cloud.process.stdin.close()
 
 
-def _launch(listener: socket.socket, state: StateFolder) -> LocalCloud:
+def _launch(listener: socket.socket, state: StateFolder, runtimes: Path | None) -> LocalCloud:
     url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     environment = {
         **inherited(os.environ),
@@ -152,10 +155,11 @@ def _launch(listener: socket.socket, state: StateFolder) -> LocalCloud:
         "S3_DATA_DIR": str(state.objects),
         "TMPDIR": str(state.temporary),
     }
-    command = (sys.executable, "-P", "-m", "crewline.local.emulator")
+    command = [sys.executable, "-P", "-m", "crewline.local.emulator"]
+    command += [str(listener.fileno()), str(state.function_log), *([str(runtimes)] if runtimes else [])]
     with state.cloud_log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603
-            [*command, str(listener.fileno()), str(state.function_log)],
+            command,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -1,7 +1,7 @@
 """The local cloud's process: ministack, checked, patched and served on a socket it is given.
 
-`python -m crewline.local.emulator FD LOG`: FD is a listening socket on loopback, LOG the file for
-what functions print. Standard input is the lifeline: the process ends when it closes.
+`python -m crewline.local.emulator FD LOG [RUNTIMES]`: FD is a listening socket on loopback, LOG the file for
+what functions print, RUNTIMES what stands for `/var/runtime` (see `crewline.local.sandboxes`). Standard input is the lifeline: the process ends when it closes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ _LONGEST_STOP: Final = 20.0
 def main() -> None:
     """Serve the local cloud until SIGTERM comes or the starting process has gone."""
     fd, function_log = int(sys.argv[1]), Path(sys.argv[2])
+    runtimes = Path(sys.argv[3]) if sys.argv[3:] else None
     try:
         patches.check_names()
     except LocalServiceError as error:
         sys.exit(f"Error: {error}")
-    patches.apply(function_log)
+    patches.apply(function_log, runtimes)
     # Every worker and client holds connections; the usual soft limit is 256 or 1,024.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from crewline.local import sandboxes, streamed
 from crewline.local.failures import LocalServiceError
 
 _PINNED: Final = "1.5.33"
@@ -45,6 +46,8 @@ _NAMES: Final = (
     "ministack.services.lambda_svc:_execute_function_warm",
     "ministack.services.dynamodb:_lock",
     *(f"ministack.services.dynamodb:{name}" for name in (*_ITEM_OPERATIONS, *_READERS)),
+    *sandboxes.NAMES,
+    *streamed.NAMES,
 )
 
 
@@ -65,17 +68,22 @@ def check_names(names: tuple[str, ...] = _NAMES) -> None:
         )
 
 
-def apply(function_log: Path) -> None:
+def apply(function_log: Path, runtimes: Path | None = None) -> None:
     """Change ministack in this process; call once, before it serves.
-
-    Layers need no change: the workers that we route to never unpack them, since a function's code
-    is its `bootstrap`, which points at a checkout.
 
     Args:
         function_log: File to which every line is appended that a function prints.
+        runtimes: What stands for `/var/runtime`, for functions that are really deployed; see
+            `crewline.local.sandboxes`. Without it a function's code must be a `bootstrap`.
     """
     runtime = importlib.import_module("ministack.core.lambda_runtime")
-    _route_python_to_bootstrap(runtime, importlib.import_module("ministack.services.lambda_svc"))
+    functions = importlib.import_module("ministack.services.lambda_svc")
+    _route_python_to_bootstrap(runtime, functions)
+    sandboxes.let_invocations_end(runtime, functions)
+    if runtimes:
+        sandboxes.run_as_deployed(functions, runtimes)
+    streamed.take_streams(runtime.ProvidedWorker)
+    streamed.answer_streaming_integrations(importlib.import_module("ministack.services.apigateway_v1"))
     _send_without_delay(runtime.ProvidedWorker)
     _wait_for_no_output(runtime.ProvidedWorker)
     _keep_function_output(runtime.ProvidedWorker, function_log)
