@@ -4,7 +4,8 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream bench-search bench-cold fuzz lint \
+.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
+	bench-search bench-cold fuzz e2e lint \
 	format synth openapi lock wheel clean
 
 help: ## show this list
@@ -33,6 +34,9 @@ crashes: install ## stop processes before and after every request, and lose its 
 
 fuzz: install ## try every operation of the API with generated data, by its own OpenAPI document (minutes)
 	@$(BIN)/python -m tests.fuzz
+
+e2e: install ## deploy the real stack to the local cloud with the CDK, use, update and destroy it (minutes; needs Node)
+	@$(BIN)/python -m tests.e2e.deployed $(if $(CONFORMANCE),--conformance $(CONFORMANCE))
 
 bench-checkpoints: install ## print what checkpoints cost, beside another saver and the floor (minutes)
 	@$(BIN)/python -m benchmarks.checkpoints

@@ -1,4 +1,9 @@
-"""What every test stands on: strict deserialisation, and one local service a test process."""
+"""What every test stands on: strict deserialisation, and one local service a test process.
+
+With SERVICE_URL=https://… (and LANGGRAPH_API_KEY, which the official client reads too) the tests of a service run
+against that one, as `make e2e` does; it must serve the graphs of tests/projects/basic. Those that look into the
+service are skipped.
+"""
 
 import gc
 import os
@@ -14,6 +19,8 @@ import pytest
 from crewline.local.children import ChildService, local_service
 
 BASIC = Path(__file__).parent / "projects" / "basic"
+SERVICE_URL = os.environ.get("SERVICE_URL", "")
+KEY = os.environ.get("LANGGRAPH_API_KEY", "")
 
 
 def pytest_collection_finish() -> None:
@@ -26,13 +33,18 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChildService]:
     """A `crewline dev` with the graphs of tests/projects/basic, for the whole test process."""
+    if SERVICE_URL:
+        pytest.skip("looks into the service, which is not of this machine")
     with local_service(project=BASIC, state=tmp_path_factory.mktemp("service")) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def service_url(service: ChildService) -> str:
+def service_url(request: pytest.FixtureRequest) -> str:
     """Where the service answers."""
+    if SERVICE_URL:
+        return SERVICE_URL
+    service: ChildService = request.getfixturevalue("service")
     return service.url
 
 
@@ -45,5 +57,6 @@ def worker_log(service: ChildService) -> Path:
 @pytest.fixture
 def http(service_url: str) -> Iterator[httpx.Client]:
     """A client of the service."""
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    headers = {"x-api-key": KEY} if KEY else {}
+    with httpx.Client(base_url=service_url, timeout=60, headers=headers) as client:
         yield client

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def make_runtimes(folder: Path) -> Path:
     )
     (target / "bootstrap.py").write_text(_MAIN)
     bootstrap = target / "bootstrap"
-    bootstrap.write_text(_BOOTSTRAP.format(python=python))
+    bootstrap.write_text(_BOOTSTRAP.format(python=shlex.quote(str(python))))
     bootstrap.chmod(0o755)
     return folder
 

@@ -63,7 +63,7 @@ def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bun
     )
     _create_or_update(formation, f"{cloud.url}/{ASSETS}/{_TEMPLATE}")
     outputs = _deployed(formation)
-    _expire_items(cloud, outputs.table)
+    expire_items(cloud, outputs.table)
     return outputs
 
 
@@ -137,8 +137,13 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
         raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc
 
 
-def _expire_items(cloud: LocalCloud, table: str) -> None:
-    # ministack takes no notice of the template's TimeToLiveSpecification.
+def expire_items(cloud: LocalCloud, table: str) -> None:
+    """Have a table's items expire; ministack takes no notice of the template's TimeToLiveSpecification.
+
+    Args:
+        cloud: Where the table is.
+        table: Its name.
+    """
     dynamodb = clients.client("dynamodb", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS)
     state = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
     if state["TimeToLiveStatus"] != "ENABLED":

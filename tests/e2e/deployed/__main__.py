@@ -1,0 +1,141 @@
+"""The real stack on the local cloud, from `cdk bootstrap` to `cdk destroy`: `python -m tests.e2e.deployed`.
+
+What runs are the deployed functions: their zips and layers, in processes of Lambda's runtime. Only what is sent to
+them and what they call is emulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from langgraph_sdk import get_sync_client
+from langgraph_sdk.client import SyncLangGraphClient
+from rich.console import Console
+
+from crewline.local import clouds, states
+from crewline.local.failures import LocalServiceError
+from tests.e2e.deployed import crews, suites, updates
+from tests.e2e.deployed.deployments import ROOT, Deployed, Deployer
+from tests.e2e.deployed.runtimes import RuntimeUnavailable, make_runtimes
+from tests.e2e.deployed.steps import CheckFailed, Steps
+from tests.node import NodeMissing, installed
+
+_EXAMPLES: Final = "Crewline"
+_BASIC: Final = "Basic"
+_CONFORMANCE: Final = "Conformance"
+_PROJECTS: Final = ROOT / "tests" / "projects"
+
+
+def main() -> int:
+    """Deploy, check, update, destroy.
+
+    Returns:
+        The exit code: 0; 1 when a check failed; 2 when this machine cannot run it.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.deployed", description=__doc__)
+    parser.add_argument(
+        "--state", type=Path, default=ROOT / ".crewline" / "e2e", help="folder for all it makes"
+    )
+    parser.add_argument(
+        "--conformance",
+        type=Path,
+        help="a conformance suite, with the LangGraph project that it needs beside it",
+    )
+    given = parser.parse_args()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    steps = Steps(console)
+    try:
+        with _cloud(given.state, steps) as deployer:
+            _Walk(deployer, steps, given.state).through(given.conformance)
+    except (NodeMissing, RuntimeUnavailable, LocalServiceError) as exc:
+        console.print(f"Error: {exc}", markup=False)
+        return 2
+    except CheckFailed as exc:
+        console.print(str(exc), markup=False)
+    steps.show()
+    return int(steps.failed)
+
+
+@contextmanager
+def _cloud(folder: Path, steps: Steps) -> Iterator[Deployer]:
+    with states.held(folder) as state:
+        with steps.step("install the CDK command line and the functions' runtime"):
+            cdk = installed(ROOT / "tests" / "cdk") / ".bin"
+            runtimes = make_runtimes(folder / "runtimes")
+        _empty(state)
+        with clouds.running(state, runtimes=runtimes) as cloud:
+            yield Deployer(cloud, cdk, folder)
+        _empty(state)
+
+
+def _empty(state: states.StateFolder) -> None:
+    # Every cloud is a new one; what stays is what takes long to make, and the logs.
+    for folder in (state.services, state.objects, state.temporary):
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+class _Walk:
+    """The steps, in their order."""
+
+    def __init__(self, deployer: Deployer, steps: Steps, folder: Path) -> None:
+        self._deployer = deployer
+        self._steps = steps
+        self._folder = folder
+
+    def through(self, conformance: Path | None) -> None:
+        step, deployer = self._steps.step, self._deployer
+        with step("cdk bootstrap"):
+            deployer.bootstrap()
+        examples = self._deploy(_EXAMPLES, None)
+        with (
+            step("example crews: a run by the queue, a question and its answer"),
+            self._client(examples) as client,
+        ):
+            self._steps.say(crews.use_examples(client))
+        project = self._folder / "basic"
+        shutil.rmtree(project, ignore_errors=True)
+        shutil.copytree(_PROJECTS / "basic", project)
+        basic = self._deploy(_BASIC, project)
+        with step("tests of this repository, with the official client"):
+            self._steps.say(suites.run_own(basic, self._key(basic), self._folder / "own.log"))
+        self._update(basic, project)
+        if conformance:
+            served = self._deploy(_CONFORMANCE, conformance.resolve().parent)
+            with step("conformance suite"):
+                log = self._folder / "conformance.log"
+                self._steps.say(suites.run_conformance(conformance, served, self._key(served), log))
+        else:
+            self._steps.say("conformance suite: left out, for none was given (make e2e CONFORMANCE=PATH)")
+        for stack in (_EXAMPLES, _BASIC, *([_CONFORMANCE] if conformance else [])):
+            with step(f"cdk destroy {stack}"):
+                self._steps.say(deployer.destroy(stack))
+
+    def _deploy(self, stack: str, project: Path | None) -> Deployed:
+        with self._steps.step(f"cdk deploy {stack}"):
+            return self._deployer.deploy(stack, self._deployer.synth(stack, project))
+
+    def _update(self, basic: Deployed, project: Path) -> None:
+        with self._steps.step("change the project's code and synthesise it"):
+            graphs = project / "graphs.py"
+            graphs.write_text(graphs.read_text().replace('"echo: {', '"echo again: {'))
+            changed = self._deployer.synth(_BASIC, project)
+        with self._steps.step("cdk deploy Basic while runs are in flight"), self._client(basic) as client:
+            self._steps.say(updates.update_in_flight(client, lambda: self._deployer.deploy(_BASIC, changed)))
+            crews.expect_echo(client, "echo again: ")
+
+    def _key(self, deployed: Deployed) -> str:
+        return "none"
+
+    def _client(self, deployed: Deployed) -> SyncLangGraphClient:
+        return get_sync_client(url=deployed.url, api_key=self._key(deployed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
