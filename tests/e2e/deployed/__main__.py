@@ -11,16 +11,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from langgraph_sdk import get_sync_client
-from langgraph_sdk.client import SyncLangGraphClient
 from rich.console import Console
 
 from crewline.local import clouds, states
 from crewline.local.failures import LocalServiceError
-from tests.e2e.deployed import crews, suites, updates
+from tests.e2e.deployed import access, crews, suites, updates
 from tests.e2e.deployed.deployments import ROOT, Deployed, Deployer
 from tests.e2e.deployed.runtimes import RuntimeUnavailable, make_runtimes
 from tests.e2e.deployed.steps import CheckFailed, Steps
@@ -28,6 +27,7 @@ from tests.node import NodeMissing, installed
 
 _EXAMPLES: Final = "Crewline"
 _BASIC: Final = "Basic"
+_FOREIGN: Final = "Foreign"
 _CONFORMANCE: Final = "Conformance"
 _PROJECTS: Final = ROOT / "tests" / "projects"
 
@@ -48,6 +48,8 @@ def main() -> int:
         help="a conformance suite, with the LangGraph project that it needs beside it",
     )
     given = parser.parse_args()
+    if given.conformance and not given.conformance.is_file():
+        parser.error(f"there is no conformance suite at {given.conformance}")
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     steps = Steps(console)
     try:
@@ -58,8 +60,10 @@ def main() -> int:
         return 2
     except CheckFailed as exc:
         console.print(str(exc), markup=False)
-    steps.show()
-    return int(steps.failed)
+        return 1
+    finally:
+        steps.show()
+    return 0
 
 
 @contextmanager
@@ -94,28 +98,39 @@ class _Walk:
         with step("cdk bootstrap"):
             deployer.bootstrap()
         examples = self._deploy(_EXAMPLES, None)
-        with (
-            step("example crews: a run by the queue, a question and its answer"),
-            self._client(examples) as client,
-        ):
-            self._steps.say(crews.use_examples(client))
-        project = self._folder / "basic"
-        shutil.rmtree(project, ignore_errors=True)
-        shutil.copytree(_PROJECTS / "basic", project)
+        with step("keys: without one, with the wrong one, with one that is revoked"):
+            revoked = access.check_keys(deployer, examples)
+        with step("example crews: a run by the queue, a question and its answer"):
+            self._steps.say(crews.use_examples(examples))
+        project = self._copy("basic")
+        updates.add_gated_crew(project)
         basic = self._deploy(_BASIC, project)
         with step("tests of this repository, with the official client"):
-            self._steps.say(suites.run_own(basic, self._key(basic), self._folder / "own.log"))
+            self._steps.say(suites.run_own(basic, self._folder / "own.log"))
         self._update(basic, project)
+        with step("crewline deploy of a project with requirements of its own"):
+            foreign = deployer.deploy_project(_FOREIGN, self._copy("foreign"))
+        with step("both crews of that project"):
+            self._steps.say(crews.use_foreign(foreign))
+        made = [examples, basic, foreign]
         if conformance:
-            served = self._deploy(_CONFORMANCE, conformance.resolve().parent)
+            made.append(self._deploy(_CONFORMANCE, conformance.resolve().parent))
             with step("conformance suite"):
                 log = self._folder / "conformance.log"
-                self._steps.say(suites.run_conformance(conformance, served, self._key(served), log))
+                self._steps.say(suites.run_conformance(conformance, made[-1], log))
         else:
-            self._steps.say("conformance suite: left out, for none was given (make e2e CONFORMANCE=PATH)")
-        for stack in (_EXAMPLES, _BASIC, *([_CONFORMANCE] if conformance else [])):
-            with step(f"cdk destroy {stack}"):
-                self._steps.say(deployer.destroy(stack))
+            self._steps.say("Conformance suite: left out, for none was given (make e2e CONFORMANCE=PATH).")
+        with step("a key is refused within a minute of its revocation"):
+            self._steps.say(access.check_revoked(examples, revoked))
+        for deployed in made:
+            with step(f"cdk destroy {deployed.stack}"):
+                self._steps.say(deployer.destroy(deployed))
+
+    def _copy(self, name: str) -> Path:
+        """Copy a project: it is changed, or its folder takes what is made of it."""
+        project = self._folder / name
+        shutil.rmtree(project, ignore_errors=True)
+        return Path(shutil.copytree(_PROJECTS / name, project))
 
     def _deploy(self, stack: str, project: Path | None) -> Deployed:
         with self._steps.step(f"cdk deploy {stack}"):
@@ -123,18 +138,14 @@ class _Walk:
 
     def _update(self, basic: Deployed, project: Path) -> None:
         with self._steps.step("change the project's code and synthesise it"):
-            graphs = project / "graphs.py"
-            graphs.write_text(graphs.read_text().replace('"echo: {', '"echo again: {'))
+            updates.change_echo(project)
             changed = self._deployer.synth(_BASIC, project)
-        with self._steps.step("cdk deploy Basic while runs are in flight"), self._client(basic) as client:
-            self._steps.say(updates.update_in_flight(client, lambda: self._deployer.deploy(_BASIC, changed)))
-            crews.expect_echo(client, "echo again: ")
-
-    def _key(self, deployed: Deployed) -> str:
-        return "none"
-
-    def _client(self, deployed: Deployed) -> SyncLangGraphClient:
-        return get_sync_client(url=deployed.url, api_key=self._key(deployed))
+        with self._steps.step("cdk deploy Basic while runs are in flight"):
+            gate = self._folder / "gate"
+            gate.unlink(missing_ok=True)
+            update = partial(self._deployer.deploy, _BASIC, changed)
+            self._steps.say(updates.update_in_flight(basic, update, gate))
+            crews.expect_echo(basic, "echo again: ")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
+from tests.e2e.deployed.deployments import Deployed
 from tests.e2e.deployed.steps import CheckFailed
 
 
-def use_examples(client: SyncLangGraphClient) -> str:
+def client_of(deployed: Deployed) -> SyncLangGraphClient:
+    """Make the official client of a stack."""
+    return get_sync_client(url=deployed.url, api_key=deployed.key)
+
+
+def use_examples(deployed: Deployed) -> str:
     """Let the planner write in the background, and answer the reviewer's question.
 
     Raises:
         CheckFailed: An answer is not what the crews give.
     """
+    client = client_of(deployed)
     thread_id = client.threads.create()["thread_id"]
     message = {"message": "Generate a plan for evening opening at the library"}
     run = client.runs.create(thread_id, "planner", input=message)
@@ -31,12 +39,13 @@ def use_examples(client: SyncLangGraphClient) -> str:
     return f"planner: {title}; reviewer: {question}"
 
 
-def expect_echo(client: SyncLangGraphClient, prefix: str) -> None:
+def expect_echo(deployed: Deployed, prefix: str) -> None:
     """See that both executing functions of a stack run the code that says what is expected.
 
     Raises:
         CheckFailed: One runs other code.
     """
+    client = client_of(deployed)
     given: Any = {"input": {"messages": [{"role": "user", "content": "hi"}]}}
     thread_id = client.threads.create()["thread_id"]
     in_place: Any = client.runs.wait(thread_id, "echo", **given)
@@ -45,3 +54,20 @@ def expect_echo(client: SyncLangGraphClient, prefix: str) -> None:
     for values in (in_place, by_queue):
         if (said := values["messages"][-1]["content"]) != f"{prefix}hi":
             raise CheckFailed(f"A crew said {said!r}, not {prefix}hi.")
+
+
+def use_foreign(deployed: Deployed) -> str:
+    """Let the crews of tests/projects/foreign use what only their own requirements bring.
+
+    Raises:
+        CheckFailed: An answer is not what they give.
+    """
+    client = client_of(deployed)
+    thread_id = client.threads.create()["thread_id"]
+    greeted: Any = client.runs.wait(thread_id, "greeter", input={"name": "Ada Lovelace"})
+    run = client.runs.create(None, "counter", input={"number": 1_200_000})
+    counted: Any = client.runs.join(run["thread_id"], run["run_id"])
+    said = (greeted.get("slug"), greeted.get("greeting"), counted.get("words"))
+    if said != ("ada-lovelace", "Good morning, Ada Lovelace!", "1.2 million"):
+        raise CheckFailed(f"The crews said {said}.")
+    return "; ".join(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -39,6 +40,9 @@ _LOOKS: Final = {
 }
 """How to find out whether a resource is there: service, operation, and the argument that names it."""
 
+_ABSENT: Final = (400, 404)
+"""What services answer for something that is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
@@ -47,7 +51,10 @@ class Deployed:
     stack: str
     url: str
     """Where its REST API answers."""
-    table: str
+    assembly: Path
+    """What was synthesised for it."""
+    key: str
+    """An API key with all scopes."""
 
 
 class Deployer:
@@ -85,24 +92,28 @@ class Deployer:
         with self._log.open("a") as log:
             log.write(f"\n$ {' '.join(command)}\n")
             log.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                process_group=0,
+            )
             try:
-                ended = subprocess.run(
-                    command,
-                    cwd=self._folder,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    check=False,
-                    timeout=_LONGEST,
-                )
+                printed, _ = process.communicate(timeout=_LONGEST)
             except subprocess.TimeoutExpired as exc:
-                raise CheckFailed(f"{command[0]} did not end within {_LONGEST:.0f} s.") from exc
-            log.write(ended.stdout)
-        if ended.returncode:
+                raise CheckFailed(f"{' '.join(command)} did not end within {_LONGEST:.0f} s.") from exc
+            finally:
+                if process.poll() is None:  # with what it has started itself
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            log.write(printed)
+        if process.returncode:
             raise CheckFailed(f"{' '.join(command)} failed:\n{clouds.last_lines(self._log, 20)}")
-        return ended.stdout
+        return printed
 
     def bootstrap(self) -> None:
         """Prepare the account for the CDK."""
@@ -127,17 +138,42 @@ class Deployer:
         outputs = self._folder / f"{stack}.json"
         options = ("--require-approval", "never", "--outputs-file", str(outputs))
         self.run(("cdk", "deploy", stack, "--app", str(synthesised), *options))
-        return self.deployed(stack, json.loads(outputs.read_text())[stack])
+        return self._deployed(stack, synthesised, json.loads(outputs.read_text())[stack])
 
-    def deployed(self, stack: str, outputs: dict[str, str]) -> Deployed:
-        """Make a deployed stack ready: the local cloud needs to be told of the time to live."""
-        stacks.expire_items(self._cloud, outputs["TableName"])
-        host, _, stage = outputs["ApiUrl"].removeprefix("https://").rstrip("/").partition("/")
-        url = f"{self._cloud.url}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
-        return Deployed(stack, url, outputs["TableName"])
+    def deploy_project(self, stack: str, project: Path) -> Deployed:
+        """Deploy a project as its team would, with `crewline deploy`."""
+        options = ("--stack", stack, "--architecture", ARCHITECTURE, "--yes")
+        self.crewline("deploy", "--project", str(project), *options)
+        folder = project / ".crewline"
+        return self._deployed(
+            stack, folder / "cdk.out", json.loads((folder / "outputs.json").read_text())[stack]
+        )
 
-    def destroy(self, stack: str) -> str:
+    def crewline(self, *arguments: str) -> str:
+        """Run Crewline's command line; see `run`."""
+        return self.run((sys.executable, "-m", "crewline.cli", *arguments))
+
+    def make_key(self, stack: str, *scopes: str) -> dict[str, Any]:
+        """Make an API key with `crewline keys`.
+
+        Args:
+            stack: The stack that it is for.
+            scopes: What it allows.
+
+        Returns:
+            The key's row, with its text as `key`.
+        """
+        options = [part for scope in scopes for part in ("--scope", scope)]
+        made: dict[str, Any] = json.loads(
+            self.crewline("keys", "create", "--stack", stack, *options, "--json")
+        )
+        return made
+
+    def destroy(self, deployed: Deployed) -> str:
         """Remove a stack, but for what its policy keeps.
+
+        Args:
+            deployed: The stack.
 
         Returns:
             What is still there.
@@ -146,36 +182,45 @@ class Deployer:
             CheckFailed: Something is that must not be, or the other way round.
         """
         formation = self._client("cloudformation")
-        template = formation.get_template(StackName=stack)["TemplateBody"]
-        policies = {name: one.get("DeletionPolicy") for name, one in template["Resources"].items()}
+        template = formation.get_template(StackName=deployed.stack)["TemplateBody"]
         made = [
             one
-            for page in formation.get_paginator("list_stack_resources").paginate(StackName=stack)
+            for page in formation.get_paginator("list_stack_resources").paginate(StackName=deployed.stack)
             for one in page["StackResourceSummaries"]
         ]
-        output = self._folder / "cdk.out" / stack
-        self.run(("cdk", "destroy", stack, "--force", "--app", str(output)))
+        self.run(("cdk", "destroy", deployed.stack, "--force", "--app", str(deployed.assembly)))
         kept = Counter[str]()
         for one in made:
             kind, name = one["ResourceType"], one["LogicalResourceId"]
-            there = self._is_there(kind, one["PhysicalResourceId"])
-            if there is not None and there != (policies[name] == "Retain"):
-                raise CheckFailed(
-                    f"{name} ({kind}) is {'still there' if there else 'gone'} after cdk destroy."
-                )
-            kept[kind] += bool(there)
+            if kind in _LOOKS:
+                there = self._is_there(kind, one["PhysicalResourceId"])
+                if there != (template["Resources"][name].get("DeletionPolicy") == "Retain"):
+                    raise CheckFailed(f"{name} ({kind}) is {'still there' if there else 'gone'}.")
+                kept[kind] += there
         return "kept by policy: " + ", ".join(
             f"{count} {kind}" for kind, count in sorted(kept.items()) if count
         )
 
-    def _is_there(self, kind: str, name: str) -> bool | None:
-        """Ask the service for a resource; None for kinds that nobody pays for or looks at."""
-        if kind not in _LOOKS:
-            return None
+    def _deployed(self, stack: str, assembly: Path, outputs: dict[str, str]) -> Deployed:
+        stacks.expire_items(self._cloud, outputs["TableName"])
+        host, _, stage = outputs["ApiUrl"].removeprefix("https://").rstrip("/").partition("/")
+        url = f"{self._cloud.url}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
+        key = self.make_key(stack, "read", "run", "admin")["key"]
+        return Deployed(stack, url, assembly, key)
+
+    def _app(self, stack: str, project: Path | None) -> Sequence[str]:
+        context = {"stack": stack, "architecture": ARCHITECTURE}
+        if project:
+            context["project"] = str(project)
+        return ("--app", _APP, *(part for item in context.items() for part in ("-c", "=".join(item))))
+
+    def _is_there(self, kind: str, name: str) -> bool:
         service, operation, argument = _LOOKS[kind]
         try:
             getattr(self._client(service), operation)(**{argument: name})
-        except ClientError:
+        except ClientError as exc:
+            if exc.response["ResponseMetadata"]["HTTPStatusCode"] not in _ABSENT:
+                raise
             return False
         return True
 
@@ -188,9 +233,3 @@ class Deployer:
             aws_access_key_id=clouds.CREDENTIALS.access_key,
             aws_secret_access_key=clouds.CREDENTIALS.secret_key,
         )
-
-    def _app(self, stack: str, project: Path | None) -> Sequence[str]:
-        context = {"stack": stack, "architecture": ARCHITECTURE}
-        if project:
-            context["project"] = str(project)
-        return ("--app", _APP, *(part for item in context.items() for part in ("-c", "=".join(item))))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from crewline_cdk.interpreters import find_interpreter
 
 RUNTIME: Final = "python3.13"
 """The runtime of the deployed functions."""
@@ -52,27 +52,35 @@ def make_runtimes(folder: Path) -> Path:
         RuntimeUnavailable: There is no interpreter of the runtime's version here.
     """
     target = folder / RUNTIME
-    if (target / "bootstrap").exists():
-        return folder
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    language = target / "lang"
-    # An environment of its own has nothing but the standard library, whatever the machine's interpreter has.
-    subprocess.run([_interpreter(), "-m", "venv", "--without-pip", str(language)], check=True)
-    python = language / "bin" / "python"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)),
-            *("--target", str(target), "--only-binary", ":all:", "--require-hashes", "--no-deps"),
-            *("--constraint", str(_LOCK), *_pinned()),
-        ],
-        check=True,
-    )
-    (target / "bootstrap.py").write_text(_MAIN)
-    bootstrap = target / "bootstrap"
+    python = target / "lang" / "bin" / "python"
+    if not (target / "bootstrap").exists():
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        # An environment of its own has nothing but the standard library, whatever the machine's interpreter has.
+        subprocess.run([str(_interpreter()), "-m", "venv", "--without-pip", str(target / "lang")], check=True)
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)),
+                *("--target", str(target), "--only-binary", ":all:", "--require-hashes", "--no-deps"),
+                *("--constraint", str(_LOCK), *_pinned()),
+            ],
+            check=True,
+        )
+    write_entry(target, python)  # last: it says that the rest is whole
+    return folder
+
+
+def write_entry(folder: Path, python: Path) -> None:
+    """Write what Lambda runs for a function.
+
+    Args:
+        folder: What stands for `/var/runtime`.
+        python: The interpreter; it finds the runtime client there or elsewhere.
+    """
+    (folder / "bootstrap.py").write_text(_MAIN)
+    bootstrap = folder / "bootstrap"
     bootstrap.write_text(_BOOTSTRAP.format(python=shlex.quote(str(python))))
     bootstrap.chmod(0o755)
-    return folder
 
 
 def _pinned() -> list[str]:
@@ -80,20 +88,10 @@ def _pinned() -> list[str]:
     return [line for line in lines if line.split("==")[0] in _CLIENT]
 
 
-def _interpreter() -> str:
-    for candidate in _candidates():
-        # A shim of a version manager is on the PATH whether or not there is an interpreter behind it.
-        ended = subprocess.run([candidate, "--version"], check=False, capture_output=True, text=True)
-        if ended.returncode == 0 and ended.stdout.startswith(f"Python {RUNTIME.removeprefix('python')}."):
-            return candidate
-    raise RuntimeUnavailable(
-        f"The deployed functions need {RUNTIME} and there is none here; install it and put it on the PATH."
-    )
-
-
-def _candidates() -> Iterator[str]:
-    yield sys.executable
-    if found := shutil.which(RUNTIME):
-        yield found
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    yield from map(str, sorted(versions.glob(f"{RUNTIME.removeprefix('python')}.*/bin/python")))
+def _interpreter() -> Path:
+    found = find_interpreter(RUNTIME.removeprefix("python"))
+    if found is None:
+        raise RuntimeUnavailable(
+            f"The deployed functions need {RUNTIME} and there is none here; install it and put it on the PATH."
+        )
+    return found.path

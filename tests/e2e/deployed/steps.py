@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import httpx
+from langgraph_sdk.errors import LangGraphError
 from rich.console import Console
 from rich.table import Table
 
@@ -30,19 +32,17 @@ class Steps:
         self._table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
         for column in ("step", "seconds", ""):
             self._table.add_column(column, justify="right" if column == "seconds" else "left")
-        self.failed = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Do one step; a failure is noted here and goes on to whoever can tell what it means for the rest."""
+        """Do one step; a check or a request that fails is a `CheckFailed`, which the rest rests on."""
         self._console.print(f"[bold]{name}[/] …")
         began, outcome = time.monotonic(), _FAILED
         try:
             yield
             outcome = _PASSED
-        except BaseException:
-            self.failed = True
-            raise
+        except (httpx.HTTPError, LangGraphError) as exc:
+            raise CheckFailed(f"A request was not answered as it must be: {exc!r}") from exc
         finally:
             took = time.monotonic() - began
             self._table.add_row(name, f"{took:.1f}", outcome)

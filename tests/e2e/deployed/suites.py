@@ -36,12 +36,11 @@ _SKIPPED: Final = {
 _OUTCOME: Final = re.compile(r"^(PASS|FAIL) (\S+)(.*)", re.MULTILINE)
 
 
-def run_own(deployed: Deployed, key: str, log: Path) -> str:
+def run_own(deployed: Deployed, log: Path) -> str:
     """Run tests of this repository against a stack that serves tests/projects/basic.
 
     Args:
         deployed: The stack.
-        key: An API key for it.
         log: Where all that they print goes.
 
     Returns:
@@ -52,7 +51,7 @@ def run_own(deployed: Deployed, key: str, log: Path) -> str:
     """
     command = (sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *_MODULES)
     # The official client reads its key from there.
-    code, printed = _run(command, {"SERVICE_URL": deployed.url, "LANGGRAPH_API_KEY": key}, log)
+    code, printed = _run(command, {"SERVICE_URL": deployed.url, "LANGGRAPH_API_KEY": deployed.key}, log)
     *_, last = printed.strip().splitlines()
     if code or " passed" not in last:
         failed = [line for line in printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
@@ -60,13 +59,12 @@ def run_own(deployed: Deployed, key: str, log: Path) -> str:
     return last.strip("= ")
 
 
-def run_conformance(script: Path, deployed: Deployed, key: str, log: Path) -> str:
+def run_conformance(script: Path, deployed: Deployed, log: Path) -> str:
     """Run a conformance suite for LangGraph servers against a stack that serves the project beside it.
 
     Args:
         script: The suite: it takes `--base-url` and `--skip`, and prints PASS or FAIL and a name for each check.
         deployed: The stack.
-        key: An API key for it.
         log: Where all that it prints goes.
 
     Returns:
@@ -79,7 +77,9 @@ def run_conformance(script: Path, deployed: Deployed, key: str, log: Path) -> st
         *(sys.executable, str(script), "--base-url", deployed.url),
         *("--jobs", "4", "--skip", ",".join(_SKIPPED)),
     )
-    headers = json.dumps({"authorization": f"Bearer {key}"})  # the official client lets nobody set x-api-key
+    headers = json.dumps(
+        {"authorization": f"Bearer {deployed.key}"}
+    )  # the official client lets nobody set x-api-key
     # A cold start on a busy laptop takes longer than any of its checks expects.
     _, printed = _run(command, {"CONF_HEADERS": headers, "CONF_TIME_SCALE": "4"}, log)
     outcomes = _OUTCOME.findall(printed)

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final
 
 from langgraph_sdk.client import SyncLangGraphClient
 
+from tests.e2e.deployed.crews import client_of
+from tests.e2e.deployed.deployments import Deployed
 from tests.e2e.deployed.steps import CheckFailed
 
-_NODES: Final = ["s0", "s1", "s2", "s3", "s4"]
-_DELAY: Final = 4.0
-"""Seconds of each node: a run outlasts the update, and its own start."""
+_CREW: Final = "gated"
+_NODES: Final = ["begin", "wait", "end"]
 _IN_BACKGROUND: Final = 5
 _STREAMED: Final = 2
-_PATIENCE: Final = 120.0
+_PATIENCE: Final = 180.0
 
 
-def update_in_flight(client: SyncLangGraphClient, update: Callable[[], object]) -> str:
+def add_gated_crew(project: Path) -> None:
+    """Add a crew to a project that waits until it is told to go on."""
+    shutil.copy(Path(__file__).with_name("gated.py"), project)
+    path = project / "langgraph.json"
+    manifest = json.loads(path.read_text())
+    manifest["graphs"][_CREW] = "./gated.py:graph"
+    path.write_text(json.dumps(manifest))
+
+
+def change_echo(project: Path) -> None:
+    """Change the code of tests/projects/basic, so that it shows which of the two runs."""
+    graphs = project / "graphs.py"
+    graphs.write_text(graphs.read_text().replace('"echo: {', '"echo again: {'))
+
+
+def update_in_flight(deployed: Deployed, update: Callable[[], object], gate: Path) -> str:
     """Update a stack while runs execute in the background, in requests and behind streams.
 
     Args:
-        client: Of the stack, which serves tests/projects/basic.
+        deployed: The stack; its project has the crew of `add_gated_crew`.
         update: Brings the change.
+        gate: A file that is not there yet: the runs go on when it is.
 
     Returns:
         What has been seen.
@@ -32,37 +52,43 @@ def update_in_flight(client: SyncLangGraphClient, update: Callable[[], object]) 
     Raises:
         CheckFailed: A run was lost, or did something twice, or ended before the update.
     """
-    given: Any = {"input": {"delay": _DELAY}}
+    client, given = client_of(deployed), {"gate": str(gate)}
     threads = [client.threads.create()["thread_id"] for _ in range(_IN_BACKGROUND + _STREAMED + 1)]
-    background = threads[:_IN_BACKGROUND]
+    background, streamed = threads[:_IN_BACKGROUND], threads[_IN_BACKGROUND:-1]
     with ThreadPoolExecutor(_STREAMED + 1) as pool:
-        runs = {one: client.runs.create(one, "slow", **given)["run_id"] for one in background}
-        streams = [pool.submit(_streamed, client, one, given) for one in threads[_IN_BACKGROUND:-1]]
-        waits = pool.submit(lambda: client.runs.wait(threads[-1], "slow", **given))
-        _until(lambda: all(_log(client, one) for one in threads), "every run to have done its first node")
-        update()
-        running = [one for one in threads if client.threads.get(one)["status"] == "busy"]
-        if len(running) < len(threads):
-            raise CheckFailed(f"Only {len(running)} of {len(threads)} runs were in flight during the update.")
-        for one, run_id in runs.items():
-            client.runs.join(one, run_id)
-        for stream in streams:
-            if (last := stream.result()) != _NODES:
-                raise CheckFailed(f"A stream ended with {last}, not with {_NODES}.")
-        waits.result()
+        try:
+            for one in background:
+                client.runs.create(one, _CREW, input=given)
+            streams = [pool.submit(_streamed, client, one, given) for one in streamed]
+            answer = pool.submit(lambda: client.runs.wait(threads[-1], _CREW, input=given))
+            _until(lambda: all(_log(client, one) == ["begin"] for one in threads), "every run to wait")
+            update()
+            statuses = {client.threads.get(one)["status"] for one in threads}
+        finally:
+            gate.touch()
+        ends = [stream.result() for stream in streams] + [_log_of(answer.result())]
+    for one in background:
+        [run] = client.runs.list(one)
+        client.runs.join(one, run["run_id"])
+    if statuses != {"busy"} or any(log != _NODES for log in ends):
+        raise CheckFailed(f"After the update the threads were {statuses}; the requests ended with {ends}.")
     for one in threads:
         _check(client, one)
     return f"{len(threads)} runs were in flight while it was updated; all ended well, each node once"
 
 
 def _streamed(client: SyncLangGraphClient, thread_id: str, given: Any) -> list[str]:
-    values = [part.data for part in client.runs.stream(thread_id, "slow", **given) if part.event == "values"]
-    log: list[str] = values[-1]["log"]
-    return log
+    values = [
+        part.data for part in client.runs.stream(thread_id, _CREW, input=given) if part.event == "values"
+    ]
+    return _log_of(values[-1])
 
 
 def _log(client: SyncLangGraphClient, thread_id: str) -> list[str]:
-    values: Any = client.threads.get_state(thread_id)["values"]
+    return _log_of(client.threads.get_state(thread_id)["values"])
+
+
+def _log_of(values: Any) -> list[str]:
     return (values or {}).get("log") or []
 
 
@@ -76,7 +102,7 @@ def _check(client: SyncLangGraphClient, thread_id: str) -> None:
     steps = [
         (state["metadata"] or {}).get("step") for state in client.threads.get_history(thread_id, limit=100)
     ]
-    if steps != list(range(len(_NODES), -2, -1)):
+    if steps != [3, 2, 1, 0, -1]:
         raise CheckFailed(f"Thread {thread_id} has the supersteps {steps}.")
 
 

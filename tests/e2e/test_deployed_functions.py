@@ -1,0 +1,213 @@
+"""Functions that were really deployed run on the local cloud as on Lambda: from their zips and layers."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import httpx
+import pytest
+
+from crewline import locations
+from crewline.local import clouds, states
+from crewline.store.functions import Functions
+from tests.e2e.deployed.runtimes import RUNTIME, write_entry
+from tests.e2e.processes import eventually
+
+ROLE = f"arn:aws:iam::{clouds.ACCOUNT}:role/any"
+
+PROBE = """
+import os, sys
+
+def handler(event, context):
+    import where
+    return {"where": where.PLACE, "path": sys.path, "variables": dict(os.environ), "cwd": os.getcwd()}
+"""
+
+STREAMED = """
+def answer(event, context):
+    head = {"status": 201, "headers": {"content-type": "image/png", "set-cookie": ["a=1", "b=2"]}}
+    yield head
+    yield b"\\xff\\xfe"
+    if event.get("path", "").endswith("broken"):
+        raise ValueError("broken off")
+    yield event.get("path", "").encode()
+"""
+
+WAITING = """
+import os, time
+from pathlib import Path
+
+def handler(event, context):
+    folder = Path(os.environ["FOLDER"])
+    (folder / event["mine"]).touch()
+    while not (folder / event["other"]).exists():
+        time.sleep(0.01)
+    return {"release": os.environ["RELEASE"], "pid": os.getpid()}
+"""
+
+
+def archive(files: Mapping[str, str | bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100755 << 16
+            made.writestr(entry, content)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A local cloud with Lambda's managed runtime."""
+
+    url: str
+
+    def client(self, service: str) -> Any:
+        make: Any = boto3.client
+        return make(
+            service,
+            endpoint_url=self.url,
+            region_name=clouds.REGION,
+            aws_access_key_id=clouds.CREDENTIALS.access_key,
+            aws_secret_access_key=clouds.CREDENTIALS.secret_key,
+        )
+
+    def layer(self, files: Mapping[str, str | bytes]) -> str:
+        made = self.client("lambda").publish_layer_version(
+            LayerName=f"layer-{uuid4().hex[:8]}", Content={"ZipFile": archive(files)}
+        )
+        return str(made["LayerVersionArn"])
+
+    def function(self, code: str, entry: str, *layers: str, **variables: str) -> str:
+        name = f"function-{uuid4().hex[:8]}"
+        self.client("lambda").create_function(
+            FunctionName=name,
+            Runtime=RUNTIME,
+            Role=ROLE,
+            Handler=f"handler.{entry}",
+            Code={"ZipFile": archive({"handler.py": code})},
+            Layers=list(layers),
+            Timeout=30,
+            Environment={"Variables": variables},
+        )
+        return name
+
+    def streaming_function(self) -> str:
+        files = {
+            f"streaming/{path.relative_to(locations.STREAMING)}": path.read_bytes()
+            for path in locations.STREAMING.rglob("*")
+            if path.suffix in {"", ".py"} and path.is_file()
+        }
+        return self.function(
+            STREAMED, "answer", self.layer(files), AWS_LAMBDA_EXEC_WRAPPER="/opt/streaming/start"
+        )
+
+    def invoke(self, name: str, event: Any) -> Any:
+        answer = self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(event))
+        assert "FunctionError" not in answer, answer["Payload"].read()
+        return json.load(answer["Payload"])
+
+    def api(self, function: str) -> str:
+        """Make a REST API that hands everything to a function through a streaming integration."""
+        gateway = self.client("apigateway")
+        api = gateway.create_rest_api(name="api")["id"]
+        [root] = gateway.get_resources(restApiId=api)["items"]
+        resource = gateway.create_resource(restApiId=api, parentId=root["id"], pathPart="{proxy+}")["id"]
+        method = {"restApiId": api, "resourceId": resource, "httpMethod": "ANY"}
+        gateway.put_method(**method, authorizationType="NONE")
+        arn = f"arn:aws:lambda:{clouds.REGION}:{clouds.ACCOUNT}:function:{function}"
+        uri = f"arn:aws:apigateway:{clouds.REGION}:lambda:path/2021-11-15/functions/{arn}"
+        gateway.put_integration(
+            **method,
+            type="AWS_PROXY",
+            integrationHttpMethod="POST",
+            uri=f"{uri}/response-streaming-invocations",
+        )
+        gateway.create_deployment(restApiId=api, stageName="prod")
+        return f"{self.url}/_aws/execute-api/{api}/prod"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    folder = tmp_path_factory.mktemp("deployed")
+    runtime = folder / "runtimes" / RUNTIME
+    runtime.mkdir(parents=True)
+    write_entry(runtime, Path(sys.executable))
+    with (
+        states.held(folder / "state") as state,
+        clouds.running(state, runtimes=runtime.parent) as cloud,
+    ):
+        yield Cloud(cloud.url)
+
+
+def test_a_function_has_its_code_its_layers_over_one_another_and_the_variables_of_lambda(
+    cloud: Cloud,
+) -> None:
+    first = cloud.layer({"python/where.py": "PLACE = 'first'", "data/only.txt": "kept"})
+    second = cloud.layer({"python/where.py": "PLACE = 'second'"})
+
+    seen = cloud.invoke(cloud.function(PROBE, "handler", first, second, DATA="/opt/data/only.txt"), {})
+
+    assert seen["where"] == "second"
+    assert Path(seen["variables"]["DATA"]).read_text() == "kept"
+    assert seen["cwd"] == seen["variables"]["LAMBDA_TASK_ROOT"] == seen["path"][0]
+    assert seen["variables"]["AWS_EXECUTION_ENV"] == f"AWS_Lambda_{RUNTIME}"
+    assert seen["variables"]["AWS_ENDPOINT_URL"] == cloud.url
+    assert not any(str(locations.IMPORT_ROOT) == place for place in seen["path"])
+    assert not {"GATEWAY_PORT", "STATE_DIR", "HOME", "VIRTUAL_ENV"} & set(seen["variables"])
+
+
+def test_an_api_gives_what_a_function_streams_with_its_status_headers_and_cookies(cloud: Cloud) -> None:
+    answer = httpx.get(f"{cloud.api(cloud.streaming_function())}/some/path", timeout=30)
+
+    assert (answer.status_code, answer.content) == (201, b"\xff\xfe/some/path")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+
+
+def test_a_stream_that_is_broken_off_is_a_bad_gateway_and_says_nothing_of_the_failure(cloud: Cloud) -> None:
+    api = cloud.api(cloud.streaming_function())
+
+    answer = httpx.get(f"{api}/broken", timeout=30)
+
+    assert answer.status_code == 502
+    assert "broken off" not in answer.text
+    assert httpx.get(f"{api}/whole", timeout=30).status_code == 201
+
+
+def test_a_function_that_streams_is_asked_by_another_as_on_aws(cloud: Cloud) -> None:
+    answered = Functions(cloud.client("lambda")).ask(cloud.streaming_function(), {"path": "/asked"})
+
+    assert (answered.status, answered.body) == (201, b"\xff\xfe/asked")
+
+
+def test_requests_at_once_have_a_process_each_and_a_change_lets_them_end(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    variables = {"FOLDER": str(tmp_path)}
+    function = cloud.function(WAITING, "handler", RELEASE="old", **variables)
+    with ThreadPoolExecutor(2) as pool:
+        # Each is there and waits for the other, and both for the last one, which comes after the change.
+        before = [
+            pool.submit(cloud.invoke, function, {"mine": mine, "other": "new"}) for mine in ("one", "two")
+        ]
+        eventually(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists(), 20)
+        cloud.client("lambda").update_function_configuration(
+            FunctionName=function, Environment={"Variables": {**variables, "RELEASE": "new"}}
+        )
+        after = cloud.invoke(function, {"mine": "new", "other": "one"})
+        ended = [one.result() for one in before]
+
+    assert after["release"] == "new"
+    assert [one["release"] for one in ended] == ["old", "old"]
+    assert len({one["pid"] for one in [after, *ended]}) == 3
