@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE =
 	format synth openapi lock wheel clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 install: ## make .venv in the checkout with every dependency, as locked
 	@$(PYTHON) .ci/install.py
