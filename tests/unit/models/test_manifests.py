@@ -140,6 +140,11 @@ def test_webhooks_go_to_public_https_unless_the_manifest_says_otherwise(tmp_path
     assert found.headers == {"X-App": "crews"}
 
 
+def test_crews_that_are_long_are_named(tmp_path: Path) -> None:
+    assert read(tmp_path, crewline={"long": ["crew"]}).long_crews == {"crew"}
+    assert read(tmp_path).long_crews == frozenset()
+
+
 def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, python_version="3.12", auth={"path": "x"}, http={}).crews
 
@@ -172,6 +177,11 @@ def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
             "webhooks.url.allowed_domains",
         ),
         ({"graphs": {"crew": "graphs.py:g"}, "env": {"A": ["b"]}}, "env"),
+        ({"graphs": {"crew": "graphs.py:g"}, "crewline": {"lang": []}}, "crewline.lang: extra inputs"),
+        (
+            {"graphs": {"crew": "graphs.py:g"}, "crewline": {"long": ["other"]}},
+            "crewline.long names other, which is not among the graphs",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_one_sentence_that_names_the_file(

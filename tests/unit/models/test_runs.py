@@ -180,6 +180,7 @@ def test_a_command_that_says_nothing_is_none(empty: dict[str, Any]) -> None:
 def test_the_kwargs_have_the_names_of_the_wire() -> None:
     assert set(body().kwargs()) == {
         "input",
+        "long",
         "command",
         "config",
         "context",

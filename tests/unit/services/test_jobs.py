@@ -337,3 +337,61 @@ def test_a_slice_of_a_run_that_is_gone_is_done(world: World, jobs: Jobs, parted:
 def test_what_is_no_slice_is_refused(jobs: Jobs) -> None:
     with pytest.raises(ValidationError):
         jobs.slice({"tenant": TENANT}, ends=5.0)
+
+
+# ------------------------------------------------------------------ runs that are to be long
+
+
+def test_a_run_that_asks_to_be_long_goes_straight_to_the_workflow(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread, long=True)
+    jobs.do(message, ends=5.0)
+    assert executor.executed == []
+    assert world.executions.started == {f"{run.run_id}-1": slice_of(world, run)}
+    assert row(world, run).status == "running"
+    assert jobs.slice(slice_of(world, run), ends=5.0)["next"] == "done"
+    assert row(world, run).status == "success"
+
+
+def test_a_message_that_comes_again_moves_a_run_once(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread, long=True)
+    jobs.do(message, ends=5.0)
+    assert isinstance(world.leases.claim(TENANT, thread, run.run_id, execution=1), Claim)
+    jobs.do(message, ends=5.0)
+    assert list(world.executions.started) == [f"{run.run_id}-1"]
+    assert executor.executed == []
+
+
+def test_a_long_run_that_was_cancelled_before_it_began_ends_where_it_is(
+    world: World, thread: str, jobs: Jobs, executor: FakeExecutor
+) -> None:
+    run, message = create(world, thread, long=True, after_seconds=60)
+    world.table.write(leases.cancel(TENANT, thread, run_id=run.run_id, action="interrupt", now=world.clock()))
+    jobs.do(message, ends=5.0)
+    assert len(executor.executed) == 1
+    assert world.executions.started == {}
+
+
+def test_a_crew_may_be_long_by_its_manifest_and_a_run_may_say_otherwise(
+    world: World, thread: str, jobs: Jobs
+) -> None:
+    long = replace(world, manifest=replace(world.manifest, long_crews=frozenset({"echo"})))
+    run, _ = create(long, thread)
+    assert run.kwargs["long"]
+    other = str(world.threads.create(TENANT, ThreadCreate())["thread_id"])
+    short, _ = create(long, other, long=False)
+    assert not short.kwargs["long"]
+
+
+@pytest.mark.parametrize("stateless", [False, True])
+def test_a_long_run_is_not_executed_in_its_request(world: World, thread: str, stateless: bool) -> None:
+    body = RunCreate.model_validate({"assistant_id": "echo", "long": True})
+    runs = world.runs
+    admitted = runs.start_stateless(TENANT, body) if stateless else runs.start(TENANT, thread, body)
+    assert admitted.claim is None
+    [message] = world.messages()
+    assert message["run_id"] == admitted.run.run_id
+    assert runs.get(TENANT, admitted.run.thread_id, admitted.run.run_id).status == "pending"

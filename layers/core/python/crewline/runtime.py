@@ -167,6 +167,7 @@ def compose(
         recents=recents,
         check_webhook=check_webhook,
         logger=logger,
+        long_crews=manifest.long_crews,
         leaving_seen=leaving_seen,
     )
     return Core(

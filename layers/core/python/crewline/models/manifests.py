@@ -45,6 +45,14 @@ class _Http(BaseModel):
     cors: CorsPolicy | None = None
 
 
+class _Ours(BaseModel):
+    """What a manifest says to Crewline alone; LangGraph does not look at it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    long: list[str] = Field(default_factory=list)
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -54,6 +62,7 @@ class _File(BaseModel):
     checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
     webhooks: WebhookPolicy | None = None
     http: _Http = Field(default_factory=_Http)
+    crewline: _Ours = Field(default_factory=_Ours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +100,8 @@ class Manifest:
     """Where webhooks may go, and what is sent along."""
     cors: CorsPolicy | None = None
     """Which web pages may call the API, if the project says so."""
+    long_crews: frozenset[str] = frozenset()
+    """Crews whose runs go straight to the workflow."""
 
     @property
     def folder(self) -> Path:
@@ -139,6 +150,7 @@ def read_manifest(path: Path) -> Manifest:
         expiry=Ttl(ttl=ttl.default_ttl, strategy=ttl.strategy).expiry if ttl.default_ttl else None,
         webhooks=parsed.webhooks or WebhookPolicy(),
         cors=parsed.http.cors,
+        long_crews=frozenset(_known(path, parsed.crewline.long, crews)),
     )
 
 
@@ -163,6 +175,14 @@ def project_environment(manifest: Manifest) -> dict[str, str]:
             f"{manifest.path}: env names {manifest.env.name}, which is not in {manifest.folder}."
         )
     return {name: value or "" for name, value in dotenv_values(manifest.env, interpolate=False).items()}
+
+
+def _known(manifest: Path, names: list[str], crews: Mapping[str, CrewEntry]) -> list[str]:
+    if unknown := [name for name in names if name not in crews]:
+        raise BadManifest(
+            f"{manifest}: crewline.long names {', '.join(unknown)}, which is not among the graphs."
+        )
+    return names
 
 
 def describe(error: ValidationError) -> str:

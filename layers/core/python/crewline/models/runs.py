@@ -172,6 +172,9 @@ class RunCreate(Wire):
     """Older spelling of durability: False means `exit`."""
     webhook: Annotated[str, Field(json_schema_extra={"format": "uri"})] | None = None
     """Where the run's end is posted."""
+    long: bool | None = None
+    """Whether the run goes straight to the workflow, in which runs go on that outlive an invocation; as the
+    manifest says of its crew when absent."""
 
     @property
     def fork(self) -> str | None:
@@ -203,6 +206,7 @@ class RunCreate(Wire):
             "interrupt_before": self.interrupt_before,
             "interrupt_after": self.interrupt_after,
             "webhook": self.webhook,
+            "long": self.long,
             "feedback_keys": self.feedback_keys,
             "temporary": False,
             "on_disconnect": self.on_disconnect,

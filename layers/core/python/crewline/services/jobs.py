@@ -155,6 +155,9 @@ class Jobs:
                 return None
             self._leases.show_running(claim)
             run = self._runs.get(claim.tenant, claim.thread_id, claim.run_id)
+            if run.kwargs["long"] and claim.lease.channel == "queue" and not claim.lease.cancel:
+                self._move(claim)
+                return None
             self._logger.info("run claimed", attempt=claim.lease.attempt)
             try:
                 answer = self._executor.execute(self._runs.settle(claim, run), claim, ends=ends).result()
@@ -166,6 +169,22 @@ class Jobs:
                 return answer
             self._logger.info("run finished")
             return None
+
+    def _move(self, claim: Claim) -> None:
+        """Give a run that was asked to be long to the workflow, before anything of it has begun.
+
+        ```
+        W: claim ── end slice ──▶ unclaimed, execution 1 ── starts run-1
+        W: claim ── end slice ──▶ ── dies ··· the sweeper starts run-2      W: claim ── dies ··· its message comes again
+        ```
+        """
+        try:
+            lease = self._leases.end_slice(claim, longest=0)
+        except StaleOwner as exc:
+            self._logger.warning("run taken over", reason=exc.message)
+            return
+        self._dispatches.dispatch(claim.tenant, claim.thread_id, lease)
+        self._logger.info("run goes to the workflow")
 
     def _put_off(self, job: RunJob, lease: Lease) -> None:
         """Send the message of a run again that is due later than any message can wait."""

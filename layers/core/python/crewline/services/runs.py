@@ -75,6 +75,7 @@ class Runs:
         recents: Threads that this process knows.
         check_webhook: Refuses an address that nothing will be posted to.
         logger: Where a message that was not sent is noted.
+        long_crews: Crews whose runs go straight to the workflow.
         leaving_seen: Whether a client that leaves is seen. If not, a run that is to end with its client
             gives way to the next one on its thread.
     """
@@ -94,6 +95,7 @@ class Runs:
         recents: Recents,
         check_webhook: Callable[[str], object],
         logger: Logger,
+        long_crews: frozenset[str] = frozenset(),
         leaving_seen: bool = True,
     ) -> None:
         self._table = table
@@ -108,6 +110,7 @@ class Runs:
         self._recents = recents
         self._check_webhook = check_webhook
         self._logger = logger
+        self._long_crews = long_crews
         self._leaving_seen = leaving_seen
 
     # ------------------------------------------------------------------ starting
@@ -261,7 +264,7 @@ class Runs:
             place.lease,
             run_id=run.run_id,
             now=now,
-            owner=None if due else owner,
+            owner=None if due or run.kwargs["long"] else owner,
             due=due,
             was=place.rest,
             yields=self._yields(run, owner),
@@ -360,7 +363,7 @@ class Runs:
         due = _due(run, now)
         private = body.on_completion == "delete"
         # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
-        unheard = owner and not once and not body.webhook and not readable
+        unheard = owner and not run.kwargs["long"] and not once and not body.webhook and not readable
         keep_s = 0 if not private or unheard else (_KEEP_LONG_S if once or body.webhook else KEEP_S)
         start, lease = leases.start(
             tenant,
@@ -368,7 +371,7 @@ class Runs:
             Lease(private=private, keep_s=keep_s),
             run_id=run.run_id,
             now=now,
-            owner=None if due else owner,
+            owner=None if due or run.kwargs["long"] else owner,
             due=due,
         )
         run = replace(
@@ -538,6 +541,9 @@ class Runs:
 
     def _make(self, assistant: Assistant, thread_id: str, body: RunCreate, *, assumed: bool = False) -> Run:
         now = iso(self._clock())
+        kwargs = assistant.run_kwargs(body.kwargs())
+        if kwargs["long"] is None and assistant.graph_id in self._long_crews:
+            kwargs["long"] = True
         return Run(
             run_id=new_id(),
             thread_id=thread_id,
@@ -546,7 +552,7 @@ class Runs:
             status="pending",
             created_at=now,
             updated_at=now,
-            kwargs=assistant.run_kwargs(body.kwargs()),
+            kwargs=kwargs,
             metadata=assistant.run_metadata(body.metadata),
             multitask_strategy=body.multitask_strategy,
             heard=bool(body.webhook),
