@@ -147,7 +147,8 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
         failing=1,
         says=(
             "A webhook was tried eight times and not taken. The sweeper's log has the reason. When its receiver is "
-            "well again, redrive the dead letters to the webhook queue; receivers know repetitions by webhook-id."
+            "well again, redrive the dead letters to the webhook queue; receivers know repetitions by webhook-id. Else "
+            "purge them: the alarm goes on while there are any."
         ),
     )
     longest = watched.worker_timeout_seconds + _WAITING_MARGIN_S

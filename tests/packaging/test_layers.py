@@ -6,16 +6,21 @@ can be run: by an interpreter of the functions' version that sees the unpacked l
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.cold.layouts import Layout, Synthesised, synthesise
+from benchmarks.cold.layouts import ARCHITECTURE, Layout, Synthesised, synthesise
 from benchmarks.cold.starts import Start, install_client, start
-from crewline_cdk.bundles import Target
+from crewline_cdk.bundles import Target, bundle_adapter
 from crewline_cdk.interpreters import find_interpreter
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +97,54 @@ def test_functions_that_load_crews_import_them_and_what_they_require(
 def test_the_layers_of_the_control_plane_hold_no_langgraph(layouts: dict[str, Layout]) -> None:
     assert not ENGINE & {path.name for path in (layouts["api"].opt / "python").iterdir()}
     assert {path.name for path in (layouts["crew"].opt / "python").iterdir()} >= ENGINE
+
+
+def test_the_control_plane_is_served_to_the_web_adapter_from_its_layers_alone(
+    layouts: dict[str, Layout], tmp_path: Path
+) -> None:
+    assert PYTHON is not None
+    api = layouts["api"]
+    bundle_adapter(Target(architecture=ARCHITECTURE), tmp_path)
+    (tmp_path / "python").symlink_to(api.opt / "python")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ = {
+        **api.environment,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LAMBDA_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "_HANDLER": "handler.answer",
+        "AWS_LWA_PORT": str(port),
+    }
+    command = ["/bin/sh", str(tmp_path / "adapter" / "start"), str(PYTHON.path)]
+    process = subprocess.Popen(command, env=environ, cwd=api.task)
+    try:
+        answer = asked(process, port, "/ok")
+    finally:
+        process.terminate()
+        process.wait()
+
+    assert answer == (200, b'{"ok":true}')
+
+
+def asked(process: subprocess.Popen[bytes], port: int, path: str) -> tuple[int, bytes]:
+    """Ask as the adapter does, once the port is open."""
+    told = {"request_id": "r", "deadline": 9_999_999_999_999, "invoked_function_arn": "a"}
+    headers = {
+        "x-amzn-request-context": json.dumps({"resourcePath": "/{proxy+}"}),
+        "x-amzn-lambda-context": json.dumps(told),
+    }
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except ConnectionRefusedError:
+            assert process.poll() is None, "the server has ended"
+            time.sleep(0.01)
+        finally:
+            connection.close()
 
 
 def test_a_checkout_deploys_the_same_assets(deployed: Synthesised, project: Path) -> None:

@@ -34,6 +34,8 @@ def test_the_wheel_holds_the_package_the_constructs_and_what_they_deploy(wheel: 
         "crewline/_bundle/layers/crews/langgraph.json",
         "crewline/_bundle/layers/deps/control.txt",
         "crewline/_bundle/layers/deps/crew.txt",
+        "crewline/_bundle/layers/adapter/start",
+        "crewline/_bundle/layers/deps/adapter.txt",
         "crewline/_bundle/layers/streaming/start",
         "crewline/_bundle/functions/tail/handler.py",
         "crewline_cdk/service.py",
