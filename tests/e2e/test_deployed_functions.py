@@ -34,13 +34,22 @@ def handler(event, context):
 """
 
 STREAMED = """
+import time
+from pathlib import Path
+
 def answer(event, context):
-    head = {"status": 201, "headers": {"content-type": "image/png", "set-cookie": ["a=1", "b=2"]}}
-    yield head
+    query = event.get("queryStringParameters") or {}
+    if "refused" in query:
+        raise ValueError("refused")
+    yield {"status": 201, "headers": {"content-type": "image/png", "set-cookie": ["a=1", "b=2"]}}
     yield b"\\xff\\xfe"
-    if event.get("path", "").endswith("broken"):
+    if "broken" in query:
         raise ValueError("broken off")
-    yield event.get("path", "").encode()
+    if "gate" in query:
+        while not Path(query["gate"]).exists():
+            time.sleep(0.01)
+        Path(query["gate"]).with_suffix(".done").touch()
+    yield event["path"].encode()
 """
 
 WAITING = """
@@ -175,14 +184,38 @@ def test_an_api_gives_what_a_function_streams_with_its_status_headers_and_cookie
     assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
 
 
-def test_a_stream_that_is_broken_off_is_a_bad_gateway_and_says_nothing_of_the_failure(cloud: Cloud) -> None:
+def test_a_stream_arrives_as_it_comes_and_its_function_goes_on_when_the_client_leaves(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    api, gate = cloud.api(cloud.streaming_function()), tmp_path / "gate"
+
+    with httpx.stream("GET", f"{api}/path", params={"gate": str(gate)}, timeout=30) as answer:
+        chunks = answer.iter_raw()
+        assert next(chunks) == b"\xff\xfe"
+        assert not gate.exists()
+        gate.touch()
+        assert b"".join(chunks) == b"/path"
+
+    gate, done = tmp_path / "other", tmp_path / "other.done"
+    with httpx.stream("GET", f"{api}/path", params={"gate": str(gate)}, timeout=30) as answer:
+        assert next(answer.iter_raw()) == b"\xff\xfe"
+    gate.touch()
+    assert eventually(done.exists, 20)
+
+
+def test_a_failure_is_a_bad_gateway_or_a_stream_without_an_end_and_says_nothing_of_itself(
+    cloud: Cloud,
+) -> None:
     api = cloud.api(cloud.streaming_function())
 
-    answer = httpx.get(f"{api}/broken", timeout=30)
-
-    assert answer.status_code == 502
-    assert "broken off" not in answer.text
-    assert httpx.get(f"{api}/whole", timeout=30).status_code == 201
+    refused = httpx.get(f"{api}/path", params={"refused": "yes"}, timeout=30)
+    assert (refused.status_code, refused.json()) == (502, {"message": "Internal server error"})
+    with (
+        pytest.raises(httpx.RemoteProtocolError, match="incomplete"),
+        httpx.stream("GET", f"{api}/path", params={"broken": "yes"}, timeout=30) as broken,
+    ):
+        broken.read()
+    assert httpx.get(f"{api}/path", timeout=30).status_code == 201
 
 
 def test_a_function_that_streams_is_asked_by_another_as_on_aws(cloud: Cloud) -> None:

@@ -60,9 +60,9 @@ def main() -> int:
         return 2
     except CheckFailed as exc:
         console.print(str(exc), markup=False)
-        return 1
-    finally:
         steps.show()
+        return 1
+    steps.show()
     return 0
 
 

@@ -83,7 +83,10 @@ def apply(function_log: Path, runtimes: Path | None = None) -> None:
     if runtimes:
         sandboxes.run_as_deployed(functions, runtimes)
     streamed.take_streams(runtime.ProvidedWorker)
-    streamed.answer_streaming_integrations(importlib.import_module("ministack.services.apigateway_v1"))
+    streamed.answer_streaming_integrations(
+        importlib.import_module("ministack.services.apigateway_v1"),
+        importlib.import_module("ministack.core.responses").StreamingResponse,
+    )
     _send_without_delay(runtime.ProvidedWorker)
     _wait_for_no_output(runtime.ProvidedWorker)
     _keep_function_output(runtime.ProvidedWorker, function_log)
