@@ -225,10 +225,12 @@ def test_a_stateless_background_run_can_be_joined_and_its_thread_is_gone(http: h
     assert http.get(f"/threads/{run['thread_id']}").status_code == 404
 
 
-def test_a_batch_starts_every_run_or_none(http: httpx.Client) -> None:
+def test_a_batch_starts_every_run_and_counts_them(http: httpx.Client) -> None:
     bodies = [{"assistant_id": "steps", "input": {"n": count}} for count in range(3)]
-    runs = http.post("/runs/batch", json=bodies).raise_for_status().json()
-    assert [_join(http, run)["n"] for run in runs] == [3, 4, 5]
+    answer = http.post("/runs/batch", json=bodies).raise_for_status()
+    assert [_join(http, run)["n"] for run in answer.json()] == [3, 4, 5]
+    told = http.get(answer.headers["content-location"]).raise_for_status().json()
+    assert (told["total"], told["counts"]) == (3, {"success": 3})
     assert http.post("/runs/batch", json=[*bodies, {"assistant_id": "nobody"}]).status_code == 422
 
 

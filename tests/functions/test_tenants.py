@@ -116,12 +116,15 @@ def ours(deployment: Deployment) -> Ours:
     body = {"assistant_id": "steps", "input": {"n": 0, "log": [MARK]}, "metadata": {"mark": MARK}}
     run = deployment.request("POST", f"/threads/{thread}/runs", body).json["run_id"]
     deployment.work()
+    batch = deployment.request("POST", "/runs/batch", [body]).headers["content-location"].rpartition("/")[2]
+    deployment.work()
     checkpoint = deployment.request("GET", f"/threads/{thread}/state").json["checkpoint"]["checkpoint_id"]
     _, theirs = deployment.world.api_keys.create(OTHER, SCOPES)
     ids = {
         "assistant_id": assistant,
         "thread_id": thread,
         "run_id": run,
+        "batch_id": batch,
         "checkpoint_id": checkpoint,
         "namespace": "a",
     }

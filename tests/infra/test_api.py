@@ -41,6 +41,7 @@ REQUESTS = (
     "/threads/wait/runs",
     "/runs",
     "/runs/batch",
+    "/runs/batch/B",
     "/runs/cancel",
     "/runs/crons/search",
     "/runs/stream",

@@ -43,6 +43,7 @@ POST /threads/{thread_id}/state/checkpoint             GET /threads/{thread_id}/
 POST /threads/{thread_id}/history                      GET /threads/{thread_id}/runs
 GET /threads/{thread_id}/runs/{run_id}                 GET /threads/{thread_id}/runs/{run_id}/join
 GET /threads/{thread_id}/runs/{run_id}/stream          GET /threads/{thread_id}/stream
+GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
 """
 RUN = """

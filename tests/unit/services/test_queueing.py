@@ -10,7 +10,6 @@ from botocore.exceptions import ReadTimeoutError
 from crewline.errors import (
     BadRequest,
     Conflict,
-    InvalidRequest,
     LimitExceeded,
     NotFound,
     ThreadBusy,
@@ -380,33 +379,6 @@ def test_a_stateless_run_in_the_background_stays_readable_for_those_who_join(wor
     found = lease(world, run.thread_id)
     assert (found.private, found.keep_s, found.owner) == (True, KEEP_S, None)
     assert [message["run_id"] for message in world.messages()] == [run.run_id]
-
-
-def test_a_batch_starts_each_of_its_runs_on_a_thread_of_its_own(world: World) -> None:
-    made = world.runs.create_batch(TENANT, [body(input={"n": number}) for number in range(5)])
-    assert [run.kwargs["input"]["n"] for run in made] == list(range(5))
-    assert len({run.thread_id for run in made}) == 5
-    assert {message["run_id"] for message in world.messages()} == {run.run_id for run in made}
-
-
-def test_a_batch_with_a_wrong_run_starts_none(world: World) -> None:
-    for wrong, error in (
-        ({"assistant_id": "nope"}, InvalidRequest),
-        ({"command": {"resume": 1}}, BadRequest),
-        ({"webhook": "http://10.0.0.1"}, InvalidRequest),
-    ):
-        with pytest.raises(error):
-            world.runs.create_batch(TENANT, [body(), body(**wrong)])
-    assert world.items() == {}
-    assert world.messages() == []
-
-
-def test_a_repeated_batch_gives_the_same_runs(world: World) -> None:
-    bodies = [body(), body()]
-    made = world.runs.create_batch(TENANT, bodies, once=ONCE)
-    again = world.runs.create_batch(TENANT, bodies, once=ONCE)
-    assert [run.run_id for run in again] == [run.run_id for run in made]
-    assert len(world.messages()) == 2
 
 
 # ------------------------------------------------------------------ threads that this process remembers

@@ -28,6 +28,7 @@ from crewline.models.webhooks import check_url
 from crewline.runtime import Stores, compose
 from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
+from crewline.services.batches import Batches
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
@@ -174,6 +175,7 @@ class World:
     prunings: Prunings = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
+    batches: Batches = field(init=False)
     cancellations: Cancellations = field(init=False)
     executions: Executions = field(default_factory=Executions)
 

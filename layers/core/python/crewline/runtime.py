@@ -41,6 +41,7 @@ from crewline.observability import make_logger
 from crewline.services import jobs
 from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
+from crewline.services.batches import Batches
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
@@ -112,6 +113,7 @@ class Core:
     prunings: Prunings
     expiries: Expiries
     runs: Runs
+    batches: Batches
     cancellations: Cancellations
     assistants: Assistants
 
@@ -192,6 +194,7 @@ def compose(
         prunings=Prunings(table, blobs, records, threads),
         expiries=Expiries(table, queue, clock, threads=threads),
         runs=runs,
+        batches=Batches(table, runs, clock, logger=logger),
         cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
     )
@@ -291,7 +294,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, core.copies, core.prunings, crew),
         search_routes.routes(core.searches),
-        run_routes.routes(core.runs, core.cancellations, core.logger),
+        run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
         command_routes.routes(core.runs, core.threads),
     )
 

@@ -64,6 +64,7 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("GET", "/threads/{thread_id}/stream"): "read",
     ("POST", "/runs"): "run",
     ("POST", "/runs/batch"): "run",
+    ("GET", "/runs/batch/{batch_id}"): "read",
     ("POST", "/runs/cancel"): "run",
     ("POST", "/runs/wait"): "run",
     ("POST", "/runs/stream"): "run",

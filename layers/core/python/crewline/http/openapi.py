@@ -33,6 +33,7 @@ from crewline.models.answers import (
     Okay,
 )
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
+from crewline.models.batches import BatchWire, FailedItem
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
@@ -238,7 +239,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         headers=_KEY_AND_WAIT,
     ),
     ("POST", "/runs/batch"): Operation(
-        "Start many runs without threads.", {200: list[RunWire]}, errors=_A_STATELESS_RUN, headers=_KEY
+        "Start many runs without threads.",
+        {200: list[RunWire | FailedItem]},
+        errors=_A_STATELESS_RUN,
+        headers=_KEY,
+    ),
+    ("GET", "/runs/batch/{batch_id}"): Operation(
+        "Count the runs of a batch by status.", {200: BatchWire}, errors=(404,)
     ),
     ("POST", "/runs/cancel"): Operation("Cancel many runs.", {204: None}, errors=(404, 413)),
     ("POST", "/runs/wait"): Operation(
@@ -324,7 +331,7 @@ def _routers() -> Iterator[Router]:
     yield drawings.routes(nothing, nothing)
     yield threads.routes(nothing, nothing, nothing, nothing)
     yield searches.routes(nothing)
-    yield runs.routes(nothing, nothing, nothing)
+    yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing)
     yield executions.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield states.routes(nothing, nothing, nothing)

@@ -19,6 +19,7 @@ from crewline.http.resolvers import Router
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
 from crewline.models.runs import Run, RunBatch, RunCreate, RunField, RunsCancel, RunStatus
+from crewline.services.batches import Batches
 from crewline.services.cancellations import Cancellations
 from crewline.services.runs import Runs
 
@@ -28,7 +29,7 @@ _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 1.0
 
 
-def routes(runs: Runs, cancellations: Cancellations, logger: Logger) -> Router:
+def routes(runs: Runs, batches: Batches, cancellations: Cancellations, logger: Logger) -> Router:
     """Make the routes of runs that the control plane serves."""
     router = Router()
 
@@ -50,9 +51,13 @@ def routes(runs: Runs, cancellations: Cancellations, logger: Logger) -> Router:
     @router.post("/runs/batch")
     def create_batch(body: Annotated[RunBatch, Body()]) -> Response[Any]:
         key = once(router.current_event.headers, "POST /runs/batch", body.model_dump(exclude_unset=True))
-        return json_response(
-            [run.wire() for run in runs.create_batch(router.caller.tenant, body.root, once=key)]
-        )
+        batch, made = batches.create(router.caller.tenant, body.root, once=key)
+        wires = [one.wire() if isinstance(one, Run) else one for one in made]
+        return json_response(wires, headers={"content-location": f"/runs/batch/{batch.batch_id}"})
+
+    @router.get("/runs/batch/<batch_id>")
+    def get_batch(batch_id: str) -> Response[Any]:
+        return json_response(batches.get(router.caller.tenant, batch_id))
 
     @router.post("/runs/cancel")
     def cancel_many(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -47,7 +47,6 @@ from crewline.store.table import Refused, Table
 _TRIES: Final = 20
 _KEEP_LONG_S: Final = 86_400
 """How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
-_BATCH_THREADS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +150,16 @@ class Runs:
         """
         return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once)
 
-    def create_stateless(self, tenant: str, body: RunCreate, *, once: Once | None = None) -> Run:
+    def create_stateless(
+        self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
+    ) -> Run:
         """Start a run on a private thread, that a worker will execute.
+
+        Args:
+            tenant: Whose run.
+            body: What to run.
+            once: Names the request, so that a repetition gives the same run.
+            readable: Somebody may ask for it a day after its end.
 
         Raises:
             BadRequest: The run resumes or forks, which needs a thread.
@@ -161,8 +168,7 @@ class Runs:
             Conflict: The same key came with another body.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        admitted = self._admit_stateless(tenant, body, owner=None, once=once)
-        return admitted.run
+        return self._admit_stateless(tenant, body, owner=None, once=once, readable=readable).run
 
     def start_stateless(
         self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
@@ -180,30 +186,19 @@ class Runs:
         """
         return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, readable=readable)
 
-    def create_batch(
-        self, tenant: str, bodies: Sequence[RunCreate], *, once: Once | None = None
-    ) -> list[Run]:
-        """Start many stateless runs; all are checked before the first one starts.
+    def check_stateless(self, tenant: str, bodies: Sequence[RunCreate]) -> None:
+        """Refuse runs that could not be started without a thread, before the first of them is.
 
         Raises:
             BadRequest: A run resumes or forks, which needs a thread.
             InvalidRequest: An assistant is unknown, or a webhook's address is refused.
             NotFound: An assistant does not exist.
-            Conflict: The same key came with another body.
-            Unavailable: DynamoDB or S3 did not answer; some of the runs may have started.
+            Unavailable: DynamoDB did not answer.
         """
         for body in bodies:
             self._check_stateless(body)
         for assistant_id in {body.assistant_id for body in bodies}:
             self._assistants.resolve(tenant, assistant_id)
-        each = [replace(once, key=f"{once.key}#{place}") if once else None for place in range(len(bodies))]
-        with ThreadPoolExecutor(min(_BATCH_THREADS, max(1, len(bodies)))) as pool:
-            return list(
-                pool.map(
-                    lambda pair: self.create_stateless(tenant, pair[0], once=pair[1]),
-                    zip(bodies, each, strict=True),
-                )
-            )
 
     def _admit(
         self, tenant: str, thread_id: str, body: RunCreate, *, owner: str | None, once: Once | None
@@ -364,7 +359,8 @@ class Runs:
         private = body.on_completion == "delete"
         # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
         unheard = owner and not run.kwargs["long"] and not once and not body.webhook and not readable
-        keep_s = 0 if not private or unheard else (_KEEP_LONG_S if once or body.webhook else KEEP_S)
+        long_kept = once or body.webhook or (readable and not owner)
+        keep_s = 0 if not private or unheard else (_KEEP_LONG_S if long_kept else KEEP_S)
         start, lease = leases.start(
             tenant,
             run.thread_id,
