@@ -150,7 +150,17 @@ def bundle_project(project: Path, output: Path) -> None:
     Args:
         project: The folder of the manifest.
         output: The empty folder to fill.
+
+    Raises:
+        BadDeployment: What is filled lies in what is copied.
     """
+    project, output = project.resolve(), output.resolve()
+    within = output.relative_to(project).parts if output.is_relative_to(project) else ()
+    if within and not any(fnmatchcase(part, pattern) for part in within for pattern in PROJECT_EXCLUDES):
+        raise BadDeployment(
+            f"The CDK writes to {project / within[0]}, which lies in the project and would be deployed with it; "
+            "let it write to cdk.out, or elsewhere (--output)."
+        )
     copy_tree(project, output / PROJECT_FOLDER, PROJECT_EXCLUDES)
 
 

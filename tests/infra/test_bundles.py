@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crewline import locations
+from crewline.errors import BadDeployment
 from crewline_cdk.bundles import (
     Architecture,
     Target,
@@ -80,6 +81,18 @@ def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_
         *wanted,
         "prompts/plan.txt",
     }
+
+
+def test_a_project_is_not_copied_into_itself(tmp_path: Path) -> None:
+    (tmp_path / "langgraph.json").write_text("{}")
+
+    with pytest.raises(BadDeployment, match=r"The CDK writes to .*/build, which lies in the project"):
+        bundle_project(tmp_path, tmp_path / "build" / "layers" / "x")
+    (tmp_path / "build" / "cdk.out" / "x").mkdir(parents=True)  # as there is when a layer is filled
+    bundle_project(tmp_path, tmp_path / "build" / "cdk.out" / "x")
+
+    copied = (tmp_path / "build" / "cdk.out" / "x" / "project").rglob("*")
+    assert {path.name for path in copied} == {"langgraph.json", "build"}
 
 
 @pytest.mark.parametrize(("architecture", "processor"), [("arm64", "aarch64"), ("x86_64", "x86_64")])
