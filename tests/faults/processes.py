@@ -33,8 +33,9 @@ from crewline.store import clients, keys
 from crewline.store.blobs import Blobs
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.table import Table
+from crewline.store.workflows import Workflow
 from tests.tables import answer_here
-from tests.workflows import Executions
+from tests.workflows import ARN, Executions
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -349,6 +350,7 @@ class Process:
         wire: What its calls go through.
         queue: The run queue.
         webhooks: The webhook queue.
+        executions: Those of the workflow.
         graph: Makes its crew.
     """
 
@@ -358,6 +360,7 @@ class Process:
         wire: Wire,
         queue: Queue,
         webhooks: Queue,
+        executions: Executions,
         graph: Callable[[Process], Graph],
     ) -> None:
         self.wire = wire
@@ -372,7 +375,7 @@ class Process:
         self.leases, self.threads, self.runs = core.leases, core.threads, core.runs
         self.cancellations, self.copies, self.prunings = core.cancellations, core.copies, core.prunings
         crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
-        dispatches = compose_dispatches(core, Executions().workflow)
+        dispatches = compose_dispatches(core, Workflow(wire.over(executions), ARN))
         engine = compose_engine(core, dispatches, crews, cloud.loop, longest_s=900)
         self.edits, self.executor = engine.edits, engine.executor
         self.jobs = compose_jobs(core, dispatches, self.executor, most_slices=3_000)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
@@ -87,6 +88,21 @@ def parallel(telling: Telling, process: Process) -> Graph:
         builder.add_edge("a", name)
     builder.add_edge(["b1", "b2"], "c")
     return builder.compile()
+
+
+def draining(telling: Telling, process: Process) -> Graph:
+    """Three supersteps, after each of which the slice is over."""
+
+    def node(name: str) -> Any:
+        def run(state: State, config: RunnableConfig, runtime: Runtime[None]) -> State:
+            telling.node(process, name, config)
+            if runtime.control:
+                runtime.control.request_drain()
+            return {"log": [name]}
+
+        return run
+
+    return _chain({name: node(name) for name in "abc"})
 
 
 def questions(telling: Telling, process: Process) -> Graph:
@@ -171,6 +187,8 @@ _add("exit", _one(durability="exit"), "worker", before=_earlier, committing=Fals
 _add("large values", _one(), "worker", graph=large)
 _add("subgraph", _one(), "worker", graph=nested)
 _add("parallel nodes", _one(), "worker", graph=parallel, committing=False)
+_add("slices", _one(), "worker", graph=draining)
+_add("slices of a run that is long from the start", _one(long=True), "worker", graph=draining)
 
 
 def _webhook(telling: Telling) -> None:
@@ -197,6 +215,7 @@ def _in_place(**body: Any) -> Callable[[Telling], None]:
 
 
 _add("in place", _in_place(), "client")
+_add("in place, in slices", _in_place(), "client", "worker", graph=draining)
 _add("in place, async", _in_place(durability="async"), "client", committing=False)
 
 
@@ -328,6 +347,22 @@ for _action in ("interrupt", "rollback"):
     _add(f"cancel ({_action}) of a run that waits", _cancelled(_action, node="b", queued=True), "other")
 _add("cancel (interrupt) of a run", _cancelled("interrupt", node="b"), "other", "worker", judge=_stopped)
 _add("cancel (rollback) of a run", _cancelled("rollback", node="c"), "other", "worker", before=_earlier)
+_add(
+    "cancel (interrupt) of a run in slices",
+    _cancelled("interrupt", node="b"),
+    "other",
+    "worker",
+    graph=draining,
+    judge=_stopped,
+)
+_add(
+    "cancel (rollback) of a run in slices",
+    _cancelled("rollback", node="c"),
+    "other",
+    "worker",
+    graph=draining,
+    before=_earlier,
+)
 
 
 # ------------------------------------------------------------------ commands, and places to go on from

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from crewline.engine.crews import Graph
 from crewline.errors import Conflict, NotFound, Unavailable
 from crewline.models.clocks import new_id
-from crewline.models.leases import DRAFT_MS, LEASE_MS, Cancel, Lease
+from crewline.models.leases import DRAFT_MS, LEASE_MS, Cancel, Continues, Lease
 from crewline.models.runs import Run, RunCreate
 from crewline.models.states import HistoryRequest, StateEdit
 from crewline.models.threads import ThreadCreate
@@ -21,10 +22,14 @@ from crewline.store import keys, leases
 from crewline.store.idempotency import Once
 from crewline.store.items import Item
 from tests.faults.processes import GRAPH, Cloud, Process, Queue, Stopped, Trouble, Wire
+from tests.workflows import Executions
 
 T = TypeVar("T")
 Role = Literal["client", "other", "worker"]
 ROLES: Final[tuple[Role, ...]] = ("client", "other", "worker")
+_INVOCATION_S: Final = 900
+_RETRIES: Final = 2
+"""How often the workflow tries a slice again that died."""
 _TRIES: Final = 20
 _ROUNDS: Final = 16
 _OF_A_RUN: Final = frozenset(
@@ -65,6 +70,7 @@ class Telling:
         self.thread_id = new_id()
         self.queue = Queue(cloud.clock)
         self.webhooks = Queue(cloud.clock)
+        self.executions = Executions()
         self.meanwhile: dict[str, Callable[[], object]] = {}
         """What somebody else does while a node is executed for the first time."""
         self.runs: dict[str, str] = {}
@@ -76,6 +82,8 @@ class Telling:
         """Nodes that were committed and ran again."""
         self.recovered = 0
         self._homes: dict[str, str] = {}
+        self._states: dict[str, tuple[dict[str, Any], int, int]] = {}
+        """Of each execution of the workflow: its state, nothing when it has ended; when it goes on; its tries."""
         self._requests: dict[str, Callable[[Process], Run]] = {}
         self._graph = graph
         self._victim = victim
@@ -91,7 +99,12 @@ class Telling:
     def fresh(self) -> Process:
         """Make a process that remembers nothing, and that nothing happens to."""
         return Process(
-            self.cloud, Wire(), self.queue, self.webhooks, lambda process: self._graph(self, process)
+            self.cloud,
+            Wire(),
+            self.queue,
+            self.webhooks,
+            self.executions,
+            lambda process: self._graph(self, process),
         )
 
     def process(self, role: Role) -> Process:
@@ -148,7 +161,10 @@ class Telling:
             admitted = process.runs.start(self.tenant, self.thread_id, asked, once=once)
             self._note(label, admitted.run)
             if admitted.claim:
-                self.answers[label] = process.executor.execute(admitted.run, admitted.claim).result()
+                ends = time.monotonic() + _INVOCATION_S
+                answer = process.executor.execute(admitted.run, admitted.claim, ends=ends).result()
+                if not isinstance(answer, Continues):
+                    self.answers[label] = answer
 
         self.ask(role, act)
 
@@ -274,7 +290,7 @@ class Telling:
         while (body := self.queue.take()) is not None:
             process = self.process("worker")
             try:
-                process.jobs.do(body)
+                process.jobs.do(body, ends=time.monotonic() + _INVOCATION_S)
             except BaseException as exc:
                 # As SQS does it: the message comes again when nobody has said that it was done.
                 self.queue.messages.append((self.cloud.clock() + LEASE_MS, body))
@@ -283,7 +299,32 @@ class Telling:
                 elif not isinstance(exc, Unavailable):
                     raise
                 return False
-        return True
+        return all(self._slices(name) for name in list(self.executions.started))
+
+    def _slices(self, name: str) -> bool:
+        """Do what an execution of the workflow does next; False when it does not come to its end now.
+
+        What its state machine retries is here tried again after time has passed; what it gives up is left
+        to the sweeper.
+        """
+        asked, due, tries = self._states.setdefault(name, (self.executions.started[name], 0, 0))
+        while asked and due <= self.cloud.clock():
+            process = self.process("worker")
+            try:
+                told = process.jobs.slice(asked, ends=time.monotonic() + _INVOCATION_S)
+            except BaseException as exc:
+                if process.wire.gone:
+                    del self._processes["worker"]
+                elif not isinstance(exc, Unavailable):
+                    raise
+                gone_on = asked if tries < _RETRIES else {}
+                self._states[name] = (gone_on, self.cloud.clock() + LEASE_MS + 1, tries + 1)
+                return False
+            following, tries = told.pop("next"), 0
+            due = self.cloud.clock() + 1000 * told.pop("seconds") if following == "wait" else 0
+            asked = told if following in ("continue", "wait") else {}
+            self._states[name] = (asked, due, tries)
+        return not asked
 
     def settle(self) -> None:
         """Wait until nothing is in flight, however many processes that takes."""
@@ -304,6 +345,7 @@ class Telling:
     def busy(self) -> list[str]:
         """Say what is still to be done."""
         found = [f"message {body}" for _, body in self.queue.messages]
+        found += [f"execution {name}" for name, (asked, _, _) in self._states.items() if asked]
         lease = self.lease()
         if lease.run or (lease.deleted and not lease.purged):
             found.append(f"in flight: {lease}")
