@@ -25,6 +25,7 @@ from tests.faults.states import (
     Budget,
     Cancel,
     Client,
+    Executions,
     Kind,
     Lease,
     Purger,
@@ -46,7 +47,7 @@ Rule = Literal[
     "commit: cancel", "show: unfinished", "finish: seq", "finish: waiting", "finish: cancel", "undo: head",
     "undo before free", "undo before give up", "edit: head", "cancel: run", "cancel: rollback stays",
     "cancel queued: marker", "cancel queued: run", "forget: run", "delete: owner", "create: purged",
-    "purge: still buried", "purge: same deletion",
+    "purge: still buried", "purge: same deletion", "move: counts on",
 ]  # fmt: skip
 
 RULES: Final[dict[Rule, str]] = {
@@ -83,6 +84,7 @@ RULES: Final[dict[Rule, str]] = {
     "create: purged": "a thread's id is used again only when nothing is left",
     "purge: still buried": "a purge removes only while the thread is deleted",
     "purge: same deletion": "a purge marks only the deletion that it was for",
+    "move: counts on": "another execution is started under another name",
 }
 """What each rule says; its place is the action that it is a condition of."""
 
@@ -117,6 +119,7 @@ class Model:
             runs=(Run(),) * len(plan),
             log=(),
             messages=(),
+            executions=Executions(),
             purges=0,
             workers=(),
             purgers=(),
@@ -131,6 +134,8 @@ class Model:
                 yield from self._answer(state, one, client)
         for run in sorted(set(state.messages)):
             yield from self._deliver(state, run)
+        for execution in state.executions.living:
+            yield from self._slice(state, *execution)
         for worker in state.workers:
             yield from self._work(state, worker)
         if state.purges:
@@ -145,6 +150,7 @@ class Model:
         return (
             lease.run == NOBODY
             and not (state.messages or state.purges or state.workers or state.purgers)
+            and not state.executions.living
             and all(client.stage == "done" for client in state.clients)
             and (lease.purged or not lease.deleted)
         )
@@ -383,11 +389,15 @@ class Model:
             return False
         return not (state.runs[run].early and not lease.cancel and self._keeps("claim: due"))
 
-    def _claimed(self, state: State, run: int, *, failing: bool = False, shown: bool = True) -> State:
+    def _claimed(
+        self, state: State, run: int, *, failing: bool = False, shown: bool = True, execution: int = 0
+    ) -> State:
         """Claim a run, and show so; whoever claims it once too often ends it as an error."""
         lease, owner = state.lease, _new_token(state)
         step = lease.steps if self._keeps("fed") else 0
-        worker = Worker(owner, run, step, failing=failing or lease.attempt >= PATIENCE, shown=shown)
+        worker = Worker(
+            owner, run, step, failing=failing or lease.attempt >= PATIENCE, shown=shown, execution=execution
+        )
         claimed = state._replace(
             lease=lease._replace(owner=owner, live=True, attempt=lease.attempt + 1),
             workers=_plus(state.workers, worker),
@@ -414,6 +424,20 @@ class Model:
         elif lease.run != run or lease.owner:
             yield f"message {run} has nothing to do", rest, False
         # else it is not due: the message comes again
+
+    def _slice(self, state: State, run: int, number: int) -> Iterator[Move]:
+        """An execution of the workflow asks for a slice, unless it waits for the answer of one."""
+        lease, name = state.lease, f"execution {run}-{number}"
+        executions = state.executions
+        if any(worker.run == run and worker.execution == number for worker in state.workers):
+            return
+        over = state._replace(executions=executions._replace(living=_minus(executions.living, (run, number))))
+        yield from _crash(f"{name} is stopped", over)
+        if lease.run != run or lease.execution > number:
+            yield f"{name} has nothing to do", over, False
+        elif self._claimable(state, run) and len(state.workers) < _MOST_WORKERS:
+            yield f"{name}: claim", self._claimed(state, run, execution=number), False
+        # else it waits until the lease is over
 
     # ------------------------------------------------------------------ a worker
 
@@ -463,10 +487,14 @@ class Model:
         budget = state.budget
         if not budget.slices:
             return
-        lease = state.lease._replace(owner=0, live=True, attempt=0)
+        moves = not state.lease.execution
+        lease = state.lease._replace(owner=0, live=True, attempt=0, execution=max(1, state.lease.execution))
         ended = away._replace(lease=lease, budget=budget._replace(slices=budget.slices - 1))
         name = f"worker {worker.owner}: end of slice"
-        yield name, _sent(ended, worker.run), True
+        if not moves:  # the execution that asked for it asks for the next
+            yield name, ended, True
+            return
+        yield name, _begun(ended, worker.run, 1), True
         yield from _crash(f"{name}, dies before dispatch", ended)
 
     def _finish_decided(self, state: State, worker: Worker, away: State) -> Iterator[Move]:
@@ -582,8 +610,25 @@ class Model:
                 yield "lease expires early", expired._replace(budget=spent), True
             if not _is_attended(state):
                 yield "lease expires", expired, False
+        elif lease.execution and self._keeps("sweep"):
+            yield from self._move(state)
         elif lease.run not in state.messages and self._keeps("sweep"):
             yield f"sweep: message {lease.run}", _sent(state, lease.run), False
+
+    def _move(self, state: State) -> Iterator[Move]:
+        """Start another execution; one that still goes on is moved only as often as the budget has duplicates."""
+        lease, budget = state.lease, state.budget
+        living = any(
+            run == lease.run and number >= lease.execution for run, number in state.executions.living
+        )
+        if living and not budget.duplicates:
+            return
+        if living:
+            state = state._replace(budget=budget._replace(duplicates=budget.duplicates - 1))
+        number = lease.execution + 1 if self._keeps("move: counts on") else lease.execution
+        moved = state._replace(lease=lease._replace(execution=number))
+        yield f"sweep: execution {lease.run}-{number}", _begun(moved, lease.run, number), living
+        yield from _crash(f"sweep: dies before execution {lease.run}-{number}", moved)
 
 
 # ---------------------------------------------------------------------- parts of moves
@@ -615,6 +660,15 @@ def _look_again(state: State, one: int) -> Move:
 
 def _sent(state: State, run: int) -> State:
     return state._replace(messages=_plus(state.messages, run))
+
+
+def _begun(state: State, run: int, number: int) -> State:
+    """Start an execution of the workflow; nothing happens when there was one of this name."""
+    started, living = state.executions
+    if (run, number) in started:
+        return state
+    execution = (run, number)
+    return state._replace(executions=Executions(_plus(started, execution), _plus(living, execution)))
 
 
 def _became(state: State, before: Worker, after: Worker) -> State:
@@ -658,6 +712,10 @@ def _is_attended(state: State) -> bool:
     if lease.run in state.messages or (not lease.owner and state.runs[lease.run].early):
         return True
     if any(worker.owner == lease.owner for worker in state.workers):
+        return True
+    if not lease.owner and any(
+        run == lease.run and number >= lease.execution for run, number in state.executions.living
+    ):
         return True
     return any(client.stage in {"dispatch", "claim"} for client in state.clients)
 

@@ -68,6 +68,8 @@ class Lease(NamedTuple):
     """Above zero, the run is fed: both are written by its first commit."""
     yields: bool = False
     base: Place = None
+    execution: int = 0
+    """Above zero, the run is in the workflow: which execution of it counts."""
     undo: bool = False
     """A rollback has begun: the run's records are hidden and going."""
     head: Place = None
@@ -111,6 +113,8 @@ class Worker(NamedTuple):
     """The run ends as an error: it was claimed too often, or its message was given up."""
     shown: bool = True
     """The row says that the run is executed; a write of its own, beside loading."""
+    execution: int = 0
+    """Which execution of the workflow waits for its answer; none for a message."""
     view: View | None = None
     """What it rests its finish on, when it stopped in between."""
 
@@ -137,6 +141,14 @@ class Client(NamedTuple):
     view: View | None = None
 
 
+class Executions(NamedTuple):
+    """The workflow: what was started, and what of it goes on."""
+
+    started: tuple[tuple[int, int], ...] = ()
+    """Run and number of every one: a name is used once."""
+    living: tuple[tuple[int, int], ...] = ()
+
+
 class Budget(NamedTuple):
     """What may still go wrong."""
 
@@ -158,6 +170,7 @@ class State(NamedTuple):
     log: tuple[Record, ...]
     """The records on the root line, in the order of their commits."""
     messages: tuple[int, ...]
+    executions: Executions
     purges: int
     workers: tuple[Worker, ...]
     purgers: tuple[Purger, ...]

@@ -76,6 +76,7 @@ MUTANTS: Final[dict[Rule, Mutant]] = {
     "delete: owner": Mutant("graves", ("enqueue", "delete"), Budget()),
     "create: purged": Mutant("rows", ("enqueue", "delete", "create"), Budget()),
     "purge: still buried": Mutant("rows", ("enqueue", "delete", "create"), TWICE),
+    "move: counts on": Mutant("progress", ("enqueue",), Budget(crashes=1, slices=1), 2),
     "purge: same deletion": Mutant(
         "graves", ("enqueue", "delete", "create", "delete"), Budget(duplicates=1, pauses=1)
     ),
@@ -110,9 +111,9 @@ def test_a_rule_that_is_left_out_is_needed_for_what_it_breaks() -> None:
         assert not explore(Case(plan=mutant.plan, budget=mutant.budget, supersteps=mutant.supersteps)).problem
 
 
-def reached(plan: tuple[Kind, ...], budget: Budget) -> tuple[set[str], set[Status]]:
+def reached(plan: tuple[Kind, ...], budget: Budget, *, supersteps: int = 1) -> tuple[set[str], set[Status]]:
     """What happens in a case, and what becomes of its first request."""
-    model = Model(plan, budget)
+    model = Model(plan, budget, supersteps=supersteps)
     moves: set[str] = set()
     found = [model.start]
     known: set[State] = {model.start}
@@ -150,6 +151,18 @@ def test_a_run_that_nobody_has_begun_is_ended_by_who_cancels_it() -> None:
 def test_a_cancelled_run_whose_worker_died_is_sent_to_another() -> None:
     moves, _ = reached(("enqueue", "cancel"), Budget(slices=1))
     assert "request 1: dispatch 0" in moves
+
+
+def test_a_run_goes_on_in_the_workflow_whatever_becomes_of_an_execution() -> None:
+    moves, ends = reached(("enqueue",), Budget(crashes=2, duplicates=1, slices=1), supersteps=2)
+    assert {
+        "execution 0-1: claim",
+        "execution 0-1 is stopped",
+        "sweep: execution 0-2",
+        "sweep: dies before execution 0-2",
+        "execution 0-1 has nothing to do",
+    } <= moves
+    assert ends == {"success", "error"}  # an error where two workers in a row died
 
 
 def test_a_rollback_goes_on_where_its_worker_died() -> None:
