@@ -98,6 +98,29 @@ def executions(long: Long, run_id: str) -> list[dict[str, Any]]:
     return [one for one in found if one["name"].startswith(run_id)]
 
 
+def definition(long: Long) -> Any:
+    """What the state machine is that ran."""
+    states = long.aws("stepfunctions")
+    [machine] = states.list_state_machines()["stateMachines"]
+    return json.loads(states.describe_state_machine(stateMachineArn=machine["stateMachineArn"])["definition"])
+
+
+def _spelled(long: Long, template: dict[str, Any]) -> Any:
+    """What the packaged template says it is, with the worker's ARN in its place."""
+    [machine] = [
+        one["Properties"]
+        for one in template["Resources"].values()
+        if one["Type"] == "AWS::StepFunctions::StateMachine"
+    ]
+    [worker] = [
+        one["FunctionArn"]
+        for one in long.aws("lambda").list_functions()["Functions"]
+        if "WorkerFunction" in one["FunctionName"]
+    ]
+    parts = machine["DefinitionString"]["Fn::Join"][1]
+    return json.loads("".join(part if isinstance(part, str) else worker for part in parts))
+
+
 def slices(long: Long, run_id: str) -> int:
     """How many slices of a run ended before the run, by the log of the worker."""
     lines = map(json.loads, long.service.state.function_log.read_text().splitlines())
@@ -127,6 +150,7 @@ async def test_a_crew_of_forty_supersteps_ends_in_many_slices_and_each_node_runs
     assert told[-1].name == "end"
     assert in_order(told)
     ended = eventually(lambda: _ended(executions(long, run_id)), PATIENCE_S)
+    assert definition(long) == _spelled(long, json.loads(locations.TEMPLATE.read_text()))
     assert sorted(ended) == [f"{run_id}-{number}" for number in range(1, len(ended) + 1)]
     assert len(ended) >= 2
     assert set(ended.values()) == {"SUCCEEDED"}

@@ -226,6 +226,33 @@ def test_a_rollback_between_two_slices_leaves_nothing(place: Place, sliced: Slic
     assert sliced.lease().head is None
 
 
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt", "rollback"])
+def test_a_run_that_comes_between_two_slices_does_what_it_would_have_done(
+    place: Place, sliced: Sliced, strategy: str
+) -> None:
+    place.serve(ten(sliced))
+    first = place.start({})
+    assert isinstance(sliced.slice(first), Continues)
+    begun = list(sliced.ran)
+    second = place.world.runs.create(
+        TENANT,
+        place.thread,
+        RunCreate.model_validate({"assistant_id": "echo", "input": {}, "multitask_strategy": strategy}),
+    )
+    sliced.ran.clear()
+    while sliced.lease().run == first.run.run_id:
+        sliced.slice(sliced.go_on(first))
+    assert sliced.ran == ([name for name in NAMES if name not in begun] if strategy == "enqueue" else [])
+    claim = place.world.leases.claim(TENANT, place.thread, second.run_id)
+    assert isinstance(claim, Claim)
+    assert claim.lease.channel == "queue"
+    sliced.finish(Admitted(run=place.row(second), claim=claim))
+    log = place.state()["values"]["log"]
+    earlier = {"enqueue": NAMES, "interrupt": begun, "rollback": []}
+    assert log == [*earlier[strategy], *NAMES]
+    assert place.row(second).status == "success"
+
+
 def test_a_cancel_while_a_slice_ends_is_seen_at_its_last_write(place: Place, sliced: Sliced) -> None:
     started = place.start({})
 
