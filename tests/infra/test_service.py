@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from crewline.errors import BadDeployment, BadManifest
+from crewline.models.cors import CorsPolicy
 from crewline.settings import VARIABLES
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -346,14 +347,42 @@ def test_errors_of_the_gateway_are_read_by_nobody_where_origins_must_be_compared
     assert set(_origins(theirs)) == {None}
 
 
-def test_the_api_is_deployed_anew_when_what_it_answers_changes(
-    ours: Synthesised, theirs: Synthesised
-) -> None:
-    """The two differ in time limits and in the errors of the gateway, and in no path."""
-    (one,) = ours.of_type("ApiGateway::Deployment")
-    (other,) = theirs.of_type("ApiGateway::Deployment")
+def _deployment(folder: Path, cors: CorsPolicy, *, seconds: int = 900) -> str:
+    """Give the name of the deployment of an API; CloudFormation makes another when it changes."""
+    from aws_cdk import App, Duration, Stack
+    from aws_cdk import aws_lambda as lambda_
+    from aws_cdk import aws_logs as logs
+    from aws_cdk.assertions import Template
 
-    assert one != other
+    from crewline_cdk.api import make_api
+
+    stack = Stack(App(outdir=str(folder), analytics_reporting=False), "Ours")
+    function = lambda_.Function(
+        stack,
+        "Function",
+        runtime=lambda_.Runtime.PYTHON_3_13,
+        handler="index.handler",
+        code=lambda_.Code.from_inline("pass"),
+        timeout=Duration.seconds(seconds),
+    )
+    make_api(
+        stack,
+        {"api": function, "crew": function, "tail": function},
+        requests_per_second=10,
+        cors=cors,
+        access_log=logs.LogGroup(stack, "Log"),
+    )
+    (name,) = Template.from_stack(stack).find_resources("AWS::ApiGateway::Deployment")
+    return str(name)
+
+
+def test_the_api_is_deployed_anew_when_what_it_answers_changes(tmp_path: Path) -> None:
+    any_page, one_page = CorsPolicy(), CorsPolicy(allow_origins=("https://app.example.com",))
+    deployed = _deployment(tmp_path, any_page)
+
+    assert _deployment(tmp_path, any_page) == deployed
+    assert _deployment(tmp_path, one_page) != deployed, "errors of the gateway"
+    assert _deployment(tmp_path, any_page, seconds=60) != deployed, "time limits"
 
 
 # ------------------------------------------------------------------ alarms, tags, processors
