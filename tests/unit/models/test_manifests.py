@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from crewline.errors import BadManifest
+from crewline.models.limits import Limits, Price
 from crewline.models.manifests import Manifest, project_environment, read_manifest
 from crewline.models.webhooks import WebhookPolicy
 
@@ -205,3 +206,33 @@ def test_a_manifest_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "langgraph.json"
     path.write_bytes(b'{"graphs": "\xff"}')
     assert "is not valid JSON" in refusal(path)
+
+
+# ------------------------------------------------------------------ limits and prices
+
+
+def test_limits_and_prices_are_read(tmp_path: Path) -> None:
+    ours = {
+        "limits": {"tokens": 5, "usd": 1, "crews": {"crew": {"seconds": 60}}},
+        "prices": {"gpt": {"input": 2.5, "output": 10}},
+    }
+    guards = read(tmp_path, crewline=ours).guards
+    assert guards.limits_of("crew", {}, longest_s=100) == Limits(
+        seconds=60, supersteps=1_000, tokens=5, usd=1
+    )
+    assert guards.prices["gpt"] == Price(input=2.5, output=10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ({"limits": {"tokens": -1}}, "crewline.limits.tokens"),
+        ({"limits": {"minutes": 1}}, "crewline.limits.minutes"),
+        ({"limits": {"crews": {"other": {}}}}, "crewline.limits.crews names other"),
+        ({"limits": {"usd": 1}}, "crewline.prices does not say"),
+        ({"limits": {"crews": {"crew": {"usd": 1}}}}, "crewline.prices does not say"),
+        ({"prices": {"gpt": {"input": -1, "output": 1}}}, "crewline.prices.gpt.input"),
+    ],
+)
+def test_limits_that_cannot_hold_are_refused(tmp_path: Path, ours: Any, said: str) -> None:
+    assert said in refusal(write(tmp_path, {"graphs": {"crew": "./graphs.py:graph"}, "crewline": ours}))

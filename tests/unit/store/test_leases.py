@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crewline.models.leases import GRACE_MS, LEASE_MS, MOST_WAITING, SLICE_GRACE_MS, Claim, Lease
+from crewline.models.runs import Usage
 from crewline.store import keys, leases, tombstones
 from crewline.store.changes import Put, Update
 from crewline.store.markers import Marker
@@ -500,10 +501,18 @@ def test_a_commit_that_ends_a_run_is_not_refused_by_a_cancel(world: World, w1: C
 
 
 def test_a_commit_keeps_what_the_run_has_used(world: World, w1: Claim) -> None:
-    update, lease = leases.commit(w1, head="h1", chain=None, newest="h1", steps=1, now=NOW, tokens=(7, 9))
+    update, lease = leases.commit(
+        w1,
+        head="h1",
+        chain=None,
+        newest="h1",
+        steps=1,
+        now=NOW,
+        usage=Usage(input_tokens=7, output_tokens=9, micro_usd=11),
+    )
     world.table.write(update)
     assert stored(world) == lease
-    assert (lease.input_tokens, lease.output_tokens) == (7, 9)
+    assert (lease.input_tokens, lease.output_tokens, lease.micro_usd) == (7, 9, 11)
 
 
 # ------------------------------------------------------------------ end of slice
@@ -512,7 +521,8 @@ def test_a_commit_keeps_what_the_run_has_used(world: World, w1: Claim) -> None:
 def test_the_end_of_a_slice_leaves_the_run_to_the_workflow_and_counts_as_progress(
     world: World, w1: Claim
 ) -> None:
-    update, lease = leases.end_slice(w1, longest=1_200, now=NOW + 5)
+    used = Usage(input_tokens=7, output_tokens=9)
+    update, lease = leases.end_slice(w1, longest=1_200, now=NOW + 5, usage=used)
     world.table.write(update)
     assert stored(world) == lease
     assert lease == replace(
@@ -524,6 +534,8 @@ def test_the_end_of_a_slice_leaves_the_run_to_the_workflow_and_counts_as_progres
         execution=1,
         parted=w1.lease.epoch,
         longest=1_200,
+        input_tokens=7,
+        output_tokens=9,
     )
     assert not lease.orderly
     following = claim(world, "w2").lease

@@ -235,6 +235,7 @@ def compose_engine(
         events=core.events,
         logger=core.logger,
         longest_s=longest_s,
+        guards=core.manifest.guards,
         clock=clock,
     )
     editor = Editor(crews, storage, loop)

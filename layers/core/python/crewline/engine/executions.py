@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from crewline.engine.emitters import Emitter
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.inputs import given_input, run_config, run_context, run_error, with_checkpointer
 from crewline.engine.journals import Journal
+from crewline.engine.limits import Guard
 from crewline.engine.recoveries import Recovery, place
 from crewline.engine.slices import Slice
 from crewline.engine.streams import GraphStream
@@ -31,7 +32,8 @@ from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
 from crewline.models.clocks import Clock, system_clock
 from crewline.models.events import END, ERROR, Telling
 from crewline.models.leases import Cancel, Claim, Continues
-from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.models.limits import Guards
+from crewline.models.runs import Run, RunError, RunStatus
 from crewline.services.dispatches import Dispatches
 from crewline.services.endings import Ended, Endings, Outcome
 from crewline.services.events import Events, end_data
@@ -66,6 +68,8 @@ class Surroundings:
     logger: Logger
     longest_s: int
     """How long a run may take from its first claim on."""
+    guards: Guards = field(default_factory=Guards)
+    """How far runs may go, and what models cost."""
     clock: Clock = system_clock
     monotonic: Callable[[], float] = time.monotonic
     """Measures the slices."""
@@ -110,7 +114,7 @@ class Execution:
         # A stateless run that nobody can ask for later leaves nothing, so nothing of it is written.
         self._in_memory = lease.private and not lease.keep_s
         self._journal = Journal(None if self._in_memory else self._commit, on_failure=self._cancel_graph)
-        self._tokens = TokenCounter(Usage(input_tokens=lease.input_tokens, output_tokens=lease.output_tokens))
+        self._tokens = TokenCounter(lease.usage, around.guards.prices)
         self._stream: GraphStream | None = None
         self._left_to_answer: Command[Any] | None = None
         # Slices after the first keep every superstep: what a subgraph had done would be done again else.
@@ -130,11 +134,18 @@ class Execution:
         self._loop = asyncio.get_running_loop()
         self._graph_task: asyncio.Task[None] | None = None
         self._stopped: BaseException | Cancel | None = lease.cancel
+        self._guard = Guard(
+            run.run_id,
+            around.guards.limits_of(run.graph_id, run.metadata, longest_s=around.longest_s),
+            lease=lease,
+            tokens=self._tokens,
+            stop=self._cancel_graph_soon,
+        )
 
     def stop(self, reason: BaseException | Cancel) -> None:
         """End the execution: its claim is lost, or somebody asked for it. For any thread."""
         self._stopped = reason
-        self._loop.call_soon_threadsafe(self._cancel_graph)
+        self._cancel_graph_soon()
 
     async def drive(self) -> Any:
         """Execute the run, finish it in one transaction with its last entries, and answer.
@@ -182,7 +193,9 @@ class Execution:
         if entries:
             self._commit(entries)
         self._emitter.write_rest()
-        lease = storage.leases.end_slice(self.claim, longest=round(longest_s * 1000))
+        lease = storage.leases.end_slice(
+            self.claim, longest=round(longest_s * 1000), usage=self._tokens.committed
+        )
         self._around.recents.drop(self.claim.tenant, self.claim.thread_id)
         if (
             self.claim.lease.channel == "queue"
@@ -218,7 +231,8 @@ class Execution:
             return ()  # it cannot be stored, which is the error that the run ends with
 
     async def _execute(self) -> _Stopped:
-        config = run_config(self._run, [self._tokens, *([self._slice.steps] if self._slice else ())])
+        handlers = [self._tokens, self._guard, *([self._slice.steps] if self._slice else ())]
+        config = run_config(self._run, handlers)
         try:
             crew = self._around.crews.get(self._run.graph_id)
             async with crew.graph(config) as graph:
@@ -226,7 +240,7 @@ class Execution:
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (whatever else there is, is the run's error)
-            return _Stopped(snapshot=None, status="error", error=run_error(exc))
+            return _Stopped(snapshot=None, status="error", error=self._guard.failure(exc))
 
     async def _execute_graph(self, graph: Graph, prepared: Prepared, config: RunnableConfig) -> _Stopped:
         checkpointer = DynamoDBCheckpointer.over(
@@ -247,7 +261,7 @@ class Execution:
             if rest := await recovery.at_rest(bound, checkpointer):
                 return _Stopped(snapshot=rest.snapshot, status="success", open_steps=rest.open_steps)
             self._left_to_answer = recovery.left_to_answer
-            config = recovery.continued(bound, config)
+        config = self._guard.bounded(bound, config)
         self._stream = GraphStream(
             bound,
             self._emitter,
@@ -259,7 +273,8 @@ class Execution:
         self._graph_task = asyncio.create_task(
             self._drive_graph(self._stream, config, run_context(graph, self._run.kwargs))
         )
-        if self._stopped is not None:  # asked for before, or while a factory was making the graph
+        # Asked for before, or while a factory was making the graph.
+        if self._stopped is not None or self._guard.crossed:
             self._cancel_graph()
         status, error = await self._settle(self._graph_task)
         snapshot = await checkpointer.anewest(self._run.thread_id)
@@ -346,19 +361,23 @@ class Execution:
                 task.cancel()  # this coroutine itself is being cancelled: the process shuts down
                 raise
             stopped = self._cancelled()
-            return over or stopped
+            return self._crossed or over or stopped
         except RunCancelled:
             return "interrupted", None
         except GraphDrained as exc:
             self._raise_failure()
-            return ("running", None) if self._slice else ("error", run_error(exc))
+            return self._crossed or (("running", None) if self._slice else ("error", run_error(exc)))
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
             self._raise_failure()
-            return over or ("error", run_error(exc))
+            return self._crossed or over or ("error", self._guard.failure(exc))
         self._raise_failure()
         return ("interrupted" if isinstance(self._journal.failure, RunCancelled) else "success"), None
+
+    @property
+    def _crossed(self) -> tuple[RunStatus, RunError] | None:
+        return ("error", self._guard.crossed) if self._guard.crossed else None
 
     def _cancelled(self) -> tuple[RunStatus, RunError | None]:
         """Tell why the graph was cancelled."""
@@ -371,7 +390,7 @@ class Execution:
 
     async def _in_time(self, task: asyncio.Task[None]) -> tuple[RunStatus, RunError | None] | None:
         """Wait until the graph is done; or until a time is over, and it was told to stop: then what that means."""
-        left_s = (self.claim.lease.started + self._around.longest_s * 1000 - self._around.clock()) / 1000
+        left_s = self._guard.left_s(self._around.clock())
         # Whichever comes first: the last moment of the run, or that of this slice.
         part = self._slice if self._slice and self._slice.left_s < left_s else None
         try:
@@ -381,7 +400,7 @@ class Execution:
             raise
         if done:
             return None
-        over = self._given_up(part) if part else ("timeout", self._timeout())
+        over = self._given_up(part) if part else ("timeout", self._guard.timeout())
         task.cancel()
         return over
 
@@ -402,15 +421,6 @@ class Execution:
             "calls that each end sooner. What was done before it is kept, and a run with input null begins it anew."
         )
         return "error", RunError(error="NodeTimeout", message=message)
-
-    def _timeout(self) -> RunError:
-        return RunError(
-            error="RunTimeout",
-            message=(
-                f"Run {self._run.run_id} was stopped after {self._around.longest_s} seconds, the longest a run may "
-                "take here; what it had done is kept, and a run with input null goes on from there."
-            ),
-        )
 
     def _raise_failure(self) -> None:
         failure = self._journal.failure
@@ -451,6 +461,9 @@ class Execution:
 
     def _commit(self, entries: Sequence[Sealed]) -> None:
         self.claim = self._around.storage.leases.commit(self.claim, entries, usage=self._tokens.committed)
+
+    def _cancel_graph_soon(self) -> None:
+        self._loop.call_soon_threadsafe(self._cancel_graph)
 
     def _cancel_graph(self) -> None:
         if self._graph_task:

@@ -13,7 +13,6 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.types import RESUME
-from langgraph.errors import GraphRecursionError
 from langgraph.types import Command, StateSnapshot
 
 from crewline.checkpoints.records import Snapshot
@@ -76,23 +75,6 @@ class Recovery:
             return AtRest(snapshot=snapshot, open_steps=open_steps)
         self.left_to_answer = self._answers_left(state, snapshot)
         return None
-
-    def continued(self, graph: Graph, config: RunnableConfig) -> RunnableConfig:
-        """Count the supersteps of earlier claims against the recursion limit.
-
-        Raises:
-            GraphRecursionError: They have used it up.
-        """
-        limit = config.get("recursion_limit") or (graph.config or {}).get("recursion_limit")
-        if not limit or not self._claim.lease.steps:
-            return config
-        left = limit - self._claim.lease.steps
-        if left < 1:
-            raise GraphRecursionError(
-                f"Recursion limit of {limit} reached without hitting a stop condition. "
-                "You can increase the limit by setting the `recursion_limit` config key."
-            )
-        return {**config, "recursion_limit": left}
 
     def _answers_left(self, state: StateSnapshot, snapshot: Snapshot | None) -> Command[Any] | None:
         """Find the answers by interrupt id that no task has taken yet: LangGraph stores none before.

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from crewline.models.limits import OTHERS, Price
 from crewline.models.runs import Usage
+
+_DATE: Final = re.compile(r"[-@](\d{8}|\d{4}-\d{2}-\d{2})$")
+"""How providers name the version of a model, behind its name."""
 
 
 class TokenCounter(BaseCallbackHandler):
-    """Adds up the tokens of every model call of a run; safe for the threads of its nodes.
+    """Adds up the tokens of every model call of a run, and what they cost; safe for the threads of its nodes.
 
     Models that a crew calls without LangChain are not seen here: then the usage that its new AI
     messages carry is what counts.
 
     Args:
         before: What earlier claims of the run have used.
+        prices: What models cost; one that has no price costs nothing.
     """
 
     run_inline = True
@@ -33,30 +39,22 @@ class TokenCounter(BaseCallbackHandler):
     ignore_retriever = True
     ignore_retry = True
 
-    def __init__(self, before: Usage) -> None:
+    def __init__(self, before: Usage, prices: Mapping[str, Price]) -> None:
         self._lock = threading.Lock()
         self._before = before
-        self._input = 0
-        self._output = 0
-        self._calls = 0
+        self._prices = prices
+        self._sum = _Sum(prices)
 
     def on_llm_end(self, response: LLMResult, **_: Any) -> None:
         """Count a model call that has ended."""
-        for message in _answers(response):
-            if used := message.usage_metadata:
-                with self._lock:
-                    self._calls += 1
-                    self._input += used["input_tokens"]
-                    self._output += used["output_tokens"]
+        with self._lock:
+            self._sum.add(_answers(response))
 
     @property
     def committed(self) -> Usage:
         """What the run has used so far, earlier claims included."""
         with self._lock:
-            return Usage(
-                input_tokens=self._before.input_tokens + self._input,
-                output_tokens=self._before.output_tokens + self._output,
-            )
+            return self._sum.after(self._before)
 
     def total(self, first: Any, last: Any) -> Usage:
         """Tell what the run has used.
@@ -65,14 +63,48 @@ class TokenCounter(BaseCallbackHandler):
             first: The state that this claim began with.
             last: The state that it left.
         """
-        if self._calls:
+        if self._sum.calls:
             return self.committed
         seen = {message.id for message in _ai_messages(first)}
-        new = [message.usage_metadata for message in _ai_messages(last) if message.id not in seen]
+        new = _Sum(self._prices)
+        new.add(message for message in _ai_messages(last) if message.id not in seen)
+        return new.after(self._before)
+
+
+class _Sum:
+    """What some answers have used."""
+
+    def __init__(self, prices: Mapping[str, Price]) -> None:
+        self._prices = prices
+        self._input = 0
+        self._output = 0
+        self._micro_usd = 0.0
+        self.calls = 0
+
+    def add(self, answers: Iterable[AIMessage]) -> None:
+        for message in answers:
+            if used := message.usage_metadata:
+                self.calls += 1
+                self._input += used["input_tokens"]
+                self._output += used["output_tokens"]
+                if price := _price(self._prices, message):
+                    # Dollars for a million tokens are millionths of a dollar for one.
+                    self._micro_usd += (
+                        used["input_tokens"] * price.input + used["output_tokens"] * price.output
+                    )
+
+    def after(self, before: Usage) -> Usage:
         return Usage(
-            input_tokens=self._before.input_tokens + sum(used["input_tokens"] for used in new if used),
-            output_tokens=self._before.output_tokens + sum(used["output_tokens"] for used in new if used),
+            input_tokens=before.input_tokens + self._input,
+            output_tokens=before.output_tokens + self._output,
+            micro_usd=before.micro_usd + round(self._micro_usd),
         )
+
+
+def _price(prices: Mapping[str, Price], message: AIMessage) -> Price | None:
+    said = message.response_metadata
+    model = str(said.get("model_name") or said.get("model") or "")
+    return prices.get(model) or prices.get(_DATE.sub("", model)) or prices.get(OTHERS)
 
 
 def _answers(response: LLMResult) -> Iterator[AIMessage]:

@@ -12,8 +12,9 @@ from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest
 from crewline.models.clocks import Id
+from crewline.models.limits import RunMetadata
 from crewline.models.runs import ONE_CONTEXT, RunConfig
-from crewline.models.threads import WHOLE, Metadata, Wire
+from crewline.models.threads import WHOLE, Wire
 
 _NAMESPACE_GRAPH: Final = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 _PLACES: Final = frozenset(("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"))
@@ -47,7 +48,7 @@ class _Configured(Wire):
     """What its runs are configured with, unless they say otherwise."""
     context: dict[str, Any] | None = None
     """The runtime context of its runs; the same values as `config.configurable`, so only one can be given."""
-    metadata: Metadata | None = None
+    metadata: RunMetadata | None = None
     """Facts about the assistant, put on its runs too."""
     description: Description | None = None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+from crewline.models.runs import Usage
 
 LEASE_MS: Final = 30_000
 """How long a claim lasts without a commit or heartbeat."""
@@ -71,7 +73,8 @@ class Lease:
     """When the run was first claimed."""
     input_tokens: int = 0
     output_tokens: int = 0
-    """What the run's model calls have used, as far as it has committed."""
+    micro_usd: int = 0
+    """What the run's model calls have used and cost, as far as it has committed."""
     yields: bool = False
     """The run is to end with its client, and nobody sees that one leave: once it executes, the next run
     interrupts it instead of waiting behind it."""
@@ -108,6 +111,22 @@ class Lease:
     def free(self) -> bool:
         """Whether no run is in flight."""
         return self.run is None
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has used, as far as it has committed."""
+        return Usage(
+            input_tokens=self.input_tokens, output_tokens=self.output_tokens, micro_usd=self.micro_usd
+        )
+
+    def using(self, usage: Usage) -> Lease:
+        """Give the lease of a run that has used this much."""
+        return replace(
+            self,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            micro_usd=usage.micro_usd,
+        )
 
     @property
     def orderly(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
 from crewline.models.cors import CorsPolicy
+from crewline.models.limits import Guards, LimitsPolicy, Price
 from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
 
@@ -51,6 +52,8 @@ class _Ours(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     long: list[str] = Field(default_factory=list)
+    limits: LimitsPolicy = LimitsPolicy()
+    prices: dict[str, Price] = Field(default_factory=dict)
 
 
 class _File(BaseModel):
@@ -102,6 +105,8 @@ class Manifest:
     """Which web pages may call the API, if the project says so."""
     long_crews: frozenset[str] = frozenset()
     """Crews whose runs go straight to the workflow."""
+    guards: Guards = field(default_factory=Guards)
+    """How far runs may go, and what models cost."""
 
     @property
     def folder(self) -> Path:
@@ -150,7 +155,8 @@ def read_manifest(path: Path) -> Manifest:
         expiry=Ttl(ttl=ttl.default_ttl, strategy=ttl.strategy).expiry if ttl.default_ttl else None,
         webhooks=parsed.webhooks or WebhookPolicy(),
         cors=parsed.http.cors,
-        long_crews=frozenset(_known(path, parsed.crewline.long, crews)),
+        long_crews=frozenset(_known(path, "long", parsed.crewline.long, crews)),
+        guards=_guards(path, parsed.crewline, crews),
     )
 
 
@@ -177,12 +183,22 @@ def project_environment(manifest: Manifest) -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(manifest.env, interpolate=False).items()}
 
 
-def _known(manifest: Path, names: list[str], crews: Mapping[str, CrewEntry]) -> list[str]:
+def _known(manifest: Path, part: str, names: Iterable[str], crews: Mapping[str, CrewEntry]) -> Iterable[str]:
     if unknown := [name for name in names if name not in crews]:
         raise BadManifest(
-            f"{manifest}: crewline.long names {', '.join(unknown)}, which is not among the graphs."
+            f"{manifest}: crewline.{part} names {', '.join(unknown)}, which is not among the graphs."
         )
     return names
+
+
+def _guards(manifest: Path, ours: _Ours, crews: Mapping[str, CrewEntry]) -> Guards:
+    limits = ours.limits
+    _known(manifest, "limits.crews", limits.crews, crews)
+    if not ours.prices and any(one.usd for one in (limits, *limits.crews.values())):
+        raise BadManifest(
+            f"{manifest}: crewline.limits has dollars, and crewline.prices does not say what a model costs."
+        )
+    return Guards(limits=limits, prices=ours.prices)
 
 
 def describe(error: ValidationError) -> str:

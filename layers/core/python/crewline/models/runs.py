@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, NotRequired, Self
 
 from pydantic import ConfigDict, Field, RootModel, field_validator, model_validator
 from pydantic.config import JsonDict
@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest
 from crewline.models.clocks import Id, canonical
-from crewline.models.threads import WHOLE, Metadata, OrDefault, Wire
+from crewline.models.limits import RunMetadata, usd
+from crewline.models.threads import WHOLE, OrDefault, Wire
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
 RunField = Literal[
@@ -144,8 +145,8 @@ class RunCreate(Wire):
     """The graph's input; None goes on from where the thread stopped."""
     command: Command | None = None
     """Instead of an input: resume, update, goto."""
-    metadata: OrDefault[Metadata] = Field(default_factory=dict)
-    """Put on the run and on every checkpoint it writes."""
+    metadata: OrDefault[RunMetadata] = Field(default_factory=dict)
+    """Put on the run and on every checkpoint it writes; `crewline_limits` lowers the limits of the run."""
     config: OrDefault[RunConfig] = Field(default_factory=RunConfig)
     context: dict[str, Any] | None = None
     """The graph's runtime context."""
@@ -269,11 +270,13 @@ class RunErrorWire(TypedDict):
 
 
 class UsageWire(TypedDict):
-    """Tokens that a run's model calls have used."""
+    """What a run's model calls have used."""
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    usd: NotRequired[float]
+    """What they cost, by the manifest's prices."""
 
 
 class RunWire(TypedDict):
@@ -306,10 +309,12 @@ class RunError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens that a run's model calls have used."""
+    """What a run's model calls have used."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    micro_usd: int = 0
+    """What they cost, by the manifest's prices; in millionths of a dollar."""
 
     @property
     def total_tokens(self) -> int:
@@ -318,11 +323,14 @@ class Usage:
 
     def wire(self) -> UsageWire:
         """Spell the usage as run rows and streams show it."""
-        return {
+        wire: UsageWire = {
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "total_tokens": self.total_tokens,
         }
+        if self.micro_usd:
+            wire["usd"] = usd(self.micro_usd)
+        return wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -351,8 +351,7 @@ class Endings:
             owner=claim.owner,
             error=outcome.error,
             head=head,
-            usage=outcome.usage
-            or Usage(input_tokens=claim.lease.input_tokens, output_tokens=claim.lease.output_tokens),
+            usage=outcome.usage or claim.lease.usage,
         )
 
     def _thread_row(

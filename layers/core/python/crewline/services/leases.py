@@ -137,12 +137,13 @@ class Leases:
         except Refused as exc:
             raise stale(claim) from exc
 
-    def end_slice(self, claim: Claim, *, longest: int) -> Lease:
+    def end_slice(self, claim: Claim, *, longest: int, usage: Usage | None = None) -> Lease:
         """Give a run back that is to go on in another slice; whoever calls this then dispatches it.
 
         Args:
             claim: The claim.
             longest: Milliseconds that the longest node of the run has taken so far.
+            usage: What the run has used so far; None when nothing more is known.
 
         Returns:
             The lease as it is now.
@@ -151,7 +152,7 @@ class Leases:
             StaleOwner: Somebody else has claimed the run since.
             Unavailable: DynamoDB did not answer; the lease expires and the run is resumed.
         """
-        update, lease = leases.end_slice(claim, longest=longest, now=self._clock())
+        update, lease = leases.end_slice(claim, longest=longest, usage=usage, now=self._clock())
         try:
             self._table.write(update)
         except Refused as exc:
@@ -167,9 +168,7 @@ class Leases:
             newest=newest,
             steps=steps,
             now=self._clock(),
-            tokens=(usage.input_tokens, usage.output_tokens)
-            if usage
-            else (claim.lease.input_tokens, claim.lease.output_tokens),
+            usage=usage,
             ending=ending,
         )
         puts = [

@@ -21,7 +21,7 @@ from crewline.models.leases import (
     Lease,
     Rest,
 )
-from crewline.models.runs import MultitaskStrategy
+from crewline.models.runs import MultitaskStrategy, Usage
 from crewline.store import keys
 from crewline.store.changes import Check, Update
 from crewline.store.items import Item
@@ -48,6 +48,7 @@ _RUN_FIELDS: Final = tuple(name for name in _FIELDS if name not in _THREAD_FIELD
 """What the lease says of the run in flight; gone when the thread is free."""
 OF_THE_LIVING: Final = (*_RUN_FIELDS, "head", "chain", "newest", "pruned", "waiting", "private", "keep_s")
 """What a lease says no more when its thread is deleted."""
+_SPENT: Final = frozenset(field.name for field in fields(Usage))
 _IN_FLIGHT: Final = (keys.LEASES_IN_FLIGHT.partition, keys.LEASES_IN_FLIGHT.sort)
 
 _NEW: Final = Lease()
@@ -273,7 +274,7 @@ def commit(
     newest: str | None,
     steps: int,
     now: int,
-    tokens: tuple[int, int] = (0, 0),
+    usage: Usage | None = None,
     ending: bool = False,
 ) -> tuple[Update, Lease]:
     """Fence a group of checkpoint records, move the head to them and renew the lease.
@@ -292,7 +293,7 @@ def commit(
         newest: The highest checkpoint id of any namespace, with these records.
         steps: Supersteps of the run, with these records.
         now: The time.
-        tokens: Input and output tokens that the run has used so far.
+        usage: What the run has used so far; None when nothing more is known.
         ending: The run is being finished, and a cancel changes nothing any more.
 
     Returns:
@@ -307,9 +308,7 @@ def commit(
         fed=True,
         steps=steps,
         attempt=0,
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
-    )
+    ).using(usage or claim_.lease.usage)
     changed = {name: value for name, value in _spell(lease).items() if name in _COMMITTED}
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
@@ -320,9 +319,7 @@ def commit(
     return update, lease
 
 
-_COMMITTED: Final = frozenset(
-    ("head", "chain", "newest", "until", "fed", "steps", "attempt", "input_tokens", "output_tokens")
-)
+_COMMITTED: Final = frozenset(("head", "chain", "newest", "until", "fed", "steps", "attempt", *_SPENT))
 
 
 def heartbeat(claim_: Claim, *, now: int) -> Update:
@@ -354,7 +351,7 @@ def held(claim_: Claim) -> Check:
     )
 
 
-def end_slice(claim_: Claim, *, longest: int, now: int) -> tuple[Update, Lease]:
+def end_slice(claim_: Claim, *, longest: int, now: int, usage: Usage | None = None) -> tuple[Update, Lease]:
     """Give a run back that is to go on in the workflow: an orderly end of a slice is progress.
 
     ```
@@ -368,6 +365,7 @@ def end_slice(claim_: Claim, *, longest: int, now: int) -> tuple[Update, Lease]:
         claim_: The claim.
         longest: Milliseconds that the longest node of the run has taken so far.
         now: The time.
+        usage: What the run has used so far, also for what was given up; None when nothing more is known.
 
     Returns:
         The write, and the lease as it leaves it.
@@ -381,7 +379,7 @@ def end_slice(claim_: Claim, *, longest: int, now: int) -> tuple[Update, Lease]:
         execution=max(1, claim_.lease.execution),
         parted=claim_.lease.epoch,
         longest=longest,
-    )
+    ).using(usage or claim_.lease.usage)
     update = Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
         set={
@@ -390,6 +388,7 @@ def end_slice(claim_: Claim, *, longest: int, now: int) -> tuple[Update, Lease]:
             "execution": lease.execution,
             "parted": lease.parted,
             "longest": lease.longest,
+            **{name: value for name, value in _spell(lease).items() if name in _SPENT},
         },
         remove=("owner", "attempt"),
         condition=_MINE,

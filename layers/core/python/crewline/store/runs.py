@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -126,7 +126,7 @@ def set_ended(
             **({"started_at": started_at} if started_at else {}),
             **({"error": dump(error.wire())} if error else {}),
             **({"head": head} if head else {}),
-            **({"usage": [usage.input_tokens, usage.output_tokens]} if usage else {}),
+            **({"usage": list(_numbers(usage))} if usage else {}),
         },
         condition=EXISTS,
     )
@@ -241,7 +241,14 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         assumed=item.get("assumed", False),
         started_at=item.get("started_at"),
         ended_at=item.get("ended_at"),
-        usage=Usage(input_tokens=item["usage"][0], output_tokens=item["usage"][1])
-        if "usage" in item
-        else None,
+        usage=_usage(*item["usage"]) if "usage" in item else None,
     )
+
+
+def _numbers(usage: Usage) -> Sequence[int]:
+    tokens = (usage.input_tokens, usage.output_tokens)
+    return (*tokens, usage.micro_usd) if usage.micro_usd else tokens
+
+
+def _usage(input_tokens: int, output_tokens: int, micro_usd: int = 0) -> Usage:
+    return Usage(input_tokens=input_tokens, output_tokens=output_tokens, micro_usd=micro_usd)

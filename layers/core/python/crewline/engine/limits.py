@@ -1,0 +1,133 @@
+"""The limits of one run while it executes: how far it has come, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableConfig
+from langgraph._internal._config import DEFAULT_RECURSION_LIMIT
+from langgraph.errors import GraphRecursionError
+
+from crewline.engine.crews import Graph
+from crewline.engine.inputs import run_error
+from crewline.engine.usages import TokenCounter
+from crewline.errors import LimitExceeded
+from crewline.models.leases import Lease
+from crewline.models.limits import Limits, micro_usd, usd
+from crewline.models.runs import RunError
+
+_KEPT: Final = "what it had done is kept, and a run with input null goes on from there."
+
+
+class Guard(BaseCallbackHandler):
+    """Ends a run that crosses a limit; safe for the threads of its nodes.
+
+    A node in a thread cannot be cancelled, and a model call costs money: so none begins any more
+    once a limit of theirs is crossed.
+
+    Args:
+        run_id: The run.
+        limits: How far it may go.
+        lease: The lease as it was claimed: what the run has done before counts.
+        tokens: Counts its model calls, before this handler hears of them.
+        stop: Cancels its graph; for any thread.
+    """
+
+    raise_error = True
+    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_custom_event = True
+    ignore_retriever = True
+    ignore_retry = True
+
+    def __init__(
+        self, run_id: str, limits: Limits, *, lease: Lease, tokens: TokenCounter, stop: Callable[[], None]
+    ) -> None:
+        self._run_id = run_id
+        self._limits = limits
+        self._lease = lease
+        self._tokens = tokens
+        self._stop = stop
+        self._stepping: int | None = None
+        """What LangGraph was told as recursion limit, if that is the run's limit and not the caller's."""
+        self.crossed: RunError | None = None
+        """The limit of its model calls that the run has crossed."""
+        self.on_llm_end()
+
+    def on_chat_model_start(self, *_given: Any, **_: Any) -> None:
+        """Refuse a model call.
+
+        Raises:
+            LimitExceeded: A limit is crossed.
+        """
+        if self.crossed:
+            raise LimitExceeded(self.crossed.message)
+
+    on_llm_start = on_chat_model_start
+
+    def on_llm_end(self, *_given: Any, **_: Any) -> None:
+        """Look whether the model calls so far are within the limits, and end the run if not."""
+        used, limits = self._tokens.committed, self._limits
+        if self.crossed:
+            return
+        if limits.tokens and used.total_tokens > limits.tokens:
+            self.crossed = self._error(
+                "TokenLimit", f"has used {used.total_tokens:,} tokens, and may use {limits.tokens:,}"
+            )
+        elif limits.usd and used.micro_usd > micro_usd(limits.usd):
+            self.crossed = self._error(
+                "CostLimit", f"has cost {usd(used.micro_usd):,.6f} dollars, and may cost {limits.usd:,.6f}"
+            )
+        if self.crossed:
+            self._stop()
+
+    def left_s(self, now: int) -> float:
+        """Tell how many seconds the run may still take.
+
+        Args:
+            now: The time.
+        """
+        return (self._lease.started - now) / 1000 + (self._limits.seconds or float("inf"))
+
+    def timeout(self) -> RunError:
+        """Say that the time of the run is over."""
+        message = f"Run {self._run_id} was stopped after {self._limits.seconds} seconds, the longest it may take; {_KEPT}"
+        return RunError(error="RunTimeout", message=message)
+
+    def bounded(self, graph: Graph, config: RunnableConfig) -> RunnableConfig:
+        """Tell LangGraph how many supersteps are left, those of earlier claims deducted.
+
+        Raises:
+            GraphRecursionError: They have used it up.
+        """
+        asked: int = (
+            config.get("recursion_limit")
+            or (graph.config or {}).get("recursion_limit")
+            or DEFAULT_RECURSION_LIMIT
+        )
+        limit = min(asked, self._limits.supersteps or asked)
+        left = limit - self._lease.steps
+        self._stepping = max(left, 0) if limit < asked else None
+        if left < 1:
+            raise GraphRecursionError(
+                f"Recursion limit of {limit} reached without hitting a stop condition. "
+                "You can increase the limit by setting the `recursion_limit` config key."
+            )
+        return {**config, "recursion_limit": left}
+
+    def failure(self, error: BaseException) -> RunError:
+        """Show what the graph raised as the error of the run; LangGraph raises our limit of supersteps as its own."""
+        if self._stepping is None or not isinstance(error, GraphRecursionError):
+            return run_error(error)
+        # One that a node gave to another graph is the crew's own.
+        if self._stepping and f" {self._stepping} " not in str(error):
+            return run_error(error)
+        return self._error(
+            "SuperstepLimit", f"has made {self._limits.supersteps:,} supersteps, as many as it may"
+        )
+
+    def _error(self, name: str, how: str) -> RunError:
+        return RunError(error=name, message=f"Run {self._run_id} {how}; {_KEPT}")
