@@ -48,6 +48,8 @@ class Watched:
     table: dynamodb.Table
     run_queue: sqs.Queue
     webhook_queue: sqs.Queue
+    intake_queue: sqs.Queue
+    event_dead_letters: sqs.IQueue
     functions: Mapping[str, lambda_.Function]
     """By name."""
     sweeper_schedule: events.Rule
@@ -72,7 +74,7 @@ class _Alarm:
 def make_alarms(scope: Construct, topic: sns.ITopic, watched: Watched) -> None:
     """Make the alarms, which tell the topic when they begin and when they end.
 
-    There are 17, of 29 metrics; CloudWatch charges 0.10 $ a month for each metric of an alarm.
+    There are 21, of 33 metrics; CloudWatch charges 0.10 $ a month for each metric of an alarm.
 
     Args:
         scope: The construct that owns them.
@@ -151,6 +153,20 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
             "purge them: the alarm goes on while there are any."
         ),
     )
+    outside = (("Intake", dead_letters_of(watched.intake_queue)), ("Event", watched.event_dead_letters))
+    for name, letters in outside:
+        yield _Alarm(
+            name=f"{name}DeadLettersAlarm",
+            metric=waiting(letters),
+            above=0,
+            periods=1,
+            failing=1,
+            says=(
+                f"A message from outside became no run: it is in the queue {name}DeadLetters, with the attribute "
+                "reason if it never can, and without one if it was tried in vain; then the log of the intake says "
+                "why. Put right what it says and send the message to the intake queue again."
+            ),
+        )
     longest = watched.worker_timeout_seconds + _WAITING_MARGIN_S
     yield _Alarm(
         name="RunQueueAgeAlarm",

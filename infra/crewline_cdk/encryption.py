@@ -24,23 +24,36 @@ def let_logs_use(key: kms.IKey, scope: Construct) -> None:
     groups = stack.format_arn(
         service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
     )
-    result = key.add_to_resource_policy(
-        iam.PolicyStatement(
-            principals=[iam.ServicePrincipal(service)],
-            actions=[
-                "kms:Encrypt",
-                "kms:Decrypt",
-                "kms:ReEncrypt*",
-                "kms:GenerateDataKey*",
-                "kms:DescribeKey",
-            ],
-            resources=["*"],
-            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-        )
+    statement = iam.PolicyStatement(
+        principals=[iam.ServicePrincipal(service)],
+        actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+        resources=["*"],
+        conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
-    if not result.statement_added:
+    if not key.add_to_resource_policy(statement).statement_added:
         Annotations.of(scope).add_warning_v2(
             "crewline:key-policy",
             "The policy of the encryption key cannot be changed from here: it must allow the principal "
             "logs.<region>.amazonaws.com to use the key, or the log groups cannot be made.",
+        )
+
+
+def let_events_use(key: kms.IKey, scope: Construct) -> None:
+    """Allow EventBridge to encrypt what it puts with the dead letters; as `let_logs_use`.
+
+    Args:
+        key: The key.
+        scope: A construct of the stack that uses it.
+    """
+    statement = iam.PolicyStatement(
+        principals=[iam.ServicePrincipal("events.amazonaws.com")],
+        actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+        resources=["*"],
+        conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}},
+    )
+    if not key.add_to_resource_policy(statement).statement_added:
+        Annotations.of(scope).add_warning_v2(
+            "crewline:key-policy-events",
+            "The policy of the encryption key cannot be changed from here: it must allow the principal "
+            "events.amazonaws.com to use the key, or events that cannot be handed over are lost.",
         )

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from crewline import locations
@@ -62,6 +63,7 @@ def make_function(
     concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
     executes: bool = False,
+    dead_letters: sqs.IQueue | None = None,
 ) -> lambda_.Function:
     """Make the function whose entry code is `functions/<name>/handler.py`.
 
@@ -76,6 +78,7 @@ def make_function(
             limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
         executes: Whether it loads the crews and executes runs.
+        dead_letters: Where events go that it was given to no avail, by whoever does not wait for it.
 
     Returns:
         The function, with a log group and a role of its own.
@@ -114,6 +117,7 @@ def make_function(
         role=role,
         reserved_concurrent_executions=concurrency,
         recursive_loop=recursive_loop,
+        dead_letter_queue=dead_letters,
     )
 
 

@@ -29,6 +29,7 @@ _CONTROL: Final = FunctionSize(memory_mb=1024, timeout_seconds=90)
 _EXECUTION: Final = FunctionSize(memory_mb=1769, timeout_seconds=900)
 _FOLLOWING: Final = FunctionSize(memory_mb=512, timeout_seconds=900)
 _SWEEP: Final = FunctionSize(memory_mb=512, timeout_seconds=60)
+_INTAKE: Final = FunctionSize(memory_mb=512, timeout_seconds=30)
 
 _MEMORY_MB: Final = (128, 10_240)
 _TIMEOUTS: Final = {
@@ -37,6 +38,8 @@ _TIMEOUTS: Final = {
     "tail": (30, 900),
     "worker": (30, 900),
     "sweeper": (30, WEBHOOK_HIDDEN_SECONDS),  # a message must stay hidden while it is delivered
+    # A message that comes again after six times as long finds its dead letter among those of five minutes.
+    "intake": (10, 48),
 }
 """Function → shortest and longest timeout, in seconds; Lambda's own limit is 900."""
 
@@ -71,6 +74,8 @@ class CrewlineProps:
     """Background runs."""
     sweeper: FunctionSize = _SWEEP
     """What looks every minute for what was left lying, and delivers webhooks."""
+    intake: FunctionSize = _INTAKE
+    """What makes runs of messages and events."""
     max_in_place: int | None = None
     """How many runs may execute in requests at once, reserved for them; without it they share the account's
     concurrency with everything else."""
@@ -78,6 +83,8 @@ class CrewlineProps:
     """How many may follow at once, reserved for them, as `max_in_place`."""
     max_concurrency: int = 10
     """How many background runs execute at once; at least 2."""
+    max_intake: int = 10
+    """How many batches of messages are taken in at once; at least 2, and never more than there are groups."""
     longest_run_seconds: int = 21_600
     """How long a run may take, over all its slices, before it ends with status `timeout`."""
     requests_per_second: int = 100
@@ -112,6 +119,7 @@ class CrewlineProps:
         _check("max_in_place", self.max_in_place, 1)
         _check("max_followers", self.max_followers, 1)
         _check("max_concurrency", self.max_concurrency, 2, 1_000)  # what an SQS event source takes
+        _check("max_intake", self.max_intake, 2, 1_000)
         _check("longest_run_seconds", self.longest_run_seconds, 1)
         _check("requests_per_second", self.requests_per_second, 1)
         _check("dead_letter_days", self.dead_letter_days, *_DEAD_LETTER_DAYS)

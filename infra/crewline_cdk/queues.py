@@ -1,4 +1,4 @@
-"""How background runs reach the worker and webhooks leave: standard queues, each with its dead letters."""
+"""How background runs reach the worker, webhooks leave, and messages come in: queues with dead letters."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _WEBHOOK_RECEIVES: Final = 8
 
 WEBHOOK_HIDDEN_SECONDS: Final = 180
 """Time between two tries: six times as long as one may take."""
+
+_INTAKE_HIDDEN: Final = 6
+"""How many times as long as one invocation of the intake a message stays hidden, as AWS advises."""
 
 _MARGIN_SECONDS: Final = 60
 """A message is received a little before its invocation begins."""
@@ -80,6 +83,52 @@ def make_webhook_queue(scope: Construct, *, defaults: QueueDefaults) -> sqs.Queu
     )
 
 
+def make_intake_queue(scope: Construct, *, intake_timeout_seconds: int, defaults: QueueDefaults) -> sqs.Queue:
+    """Make the queue of messages that become runs, in the order of each group, and its dead-letter queue.
+
+    Args:
+        scope: The construct that owns both queues.
+        intake_timeout_seconds: How long one invocation of the intake may take.
+        defaults: What it shares with the others.
+
+    Returns:
+        The intake queue; `dead_letter_queue` of it is the other one. Both are FIFO queues: SQS
+        takes no other for the dead letters of one.
+    """
+    return _make_queue(
+        scope,
+        "IntakeQueue",
+        dead_letters="IntakeDeadLetters",
+        receives=RECEIVES,
+        hidden_seconds=_INTAKE_HIDDEN * intake_timeout_seconds,
+        defaults=defaults,
+        fifo=True,
+    )
+
+
+def make_dead_letters(
+    scope: Construct, name: str, *, defaults: QueueDefaults, fifo: bool = False
+) -> sqs.Queue:
+    """Make a queue for what came to nothing.
+
+    Args:
+        scope: The construct that owns it.
+        name: Within the scope.
+        defaults: What it shares with the others.
+        fifo: Whether it keeps an order.
+    """
+    return sqs.Queue(
+        scope,
+        name,
+        fifo=fifo or None,
+        enforce_ssl=True,
+        encryption=_encryption(defaults),
+        encryption_master_key=defaults.encryption_key,
+        retention_period=Duration.days(defaults.dead_letter_days),
+        removal_policy=defaults.removal_policy,
+    )
+
+
 def _make_queue(
     scope: Construct,
     name: str,
@@ -88,27 +137,24 @@ def _make_queue(
     receives: int,
     hidden_seconds: int,
     defaults: QueueDefaults,
+    fifo: bool = False,
 ) -> sqs.Queue:
-    encryption = sqs.QueueEncryption.KMS if defaults.encryption_key else sqs.QueueEncryption.SQS_MANAGED
-    dead = sqs.Queue(
-        scope,
-        dead_letters,
-        enforce_ssl=True,
-        encryption=encryption,
-        encryption_master_key=defaults.encryption_key,
-        retention_period=Duration.days(defaults.dead_letter_days),
-        removal_policy=defaults.removal_policy,
-    )
+    dead = make_dead_letters(scope, dead_letters, defaults=defaults, fifo=fifo)
     return sqs.Queue(
         scope,
         name,
+        fifo=fifo or None,
         enforce_ssl=True,
-        encryption=encryption,
+        encryption=_encryption(defaults),
         encryption_master_key=defaults.encryption_key,
         visibility_timeout=Duration.seconds(hidden_seconds),
         dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=receives),
         removal_policy=defaults.removal_policy,
     )
+
+
+def _encryption(defaults: QueueDefaults) -> sqs.QueueEncryption:
+    return sqs.QueueEncryption.KMS if defaults.encryption_key else sqs.QueueEncryption.SQS_MANAGED
 
 
 def dead_letters_of(queue: sqs.Queue) -> sqs.IQueue:

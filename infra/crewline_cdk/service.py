@@ -20,13 +20,21 @@ from crewline_cdk import adapters
 from crewline_cdk.alarms import Watched, make_alarms
 from crewline_cdk.api import make_api
 from crewline_cdk.bundles import PROJECT_FOLDER, START, STREAMING_FOLDER, Target
-from crewline_cdk.encryption import let_logs_use
+from crewline_cdk.encryption import let_events_use, let_logs_use
 from crewline_cdk.environments import ProjectEnvironment, read_environment
 from crewline_cdk.functions import FunctionDefaults, make_function
 from crewline_cdk.images import parse_image
+from crewline_cdk.intake import make_rules
 from crewline_cdk.layers import Layers, make_layers
 from crewline_cdk.props import CrewlineProps
-from crewline_cdk.queues import QueueDefaults, dead_letters_of, make_run_queue, make_webhook_queue
+from crewline_cdk.queues import (
+    QueueDefaults,
+    dead_letters_of,
+    make_dead_letters,
+    make_intake_queue,
+    make_run_queue,
+    make_webhook_queue,
+)
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
 from crewline_cdk.workflow import make_workflow, workflow_arn
 
@@ -73,6 +81,10 @@ class CrewlineService(Construct):
             self, worker_timeout_seconds=props.worker.timeout_seconds, defaults=queues
         )
         self.webhook_queue = make_webhook_queue(self, defaults=queues)
+        self.intake_queue = make_intake_queue(
+            self, intake_timeout_seconds=props.intake.timeout_seconds, defaults=queues
+        )
+        self.event_dead_letters = make_dead_letters(self, "EventDeadLetters", defaults=queues)
         target = Target(architecture=props.architecture)
         adapted = props.streaming == "web-adapter"
         layers = make_layers(
@@ -86,6 +98,9 @@ class CrewlineService(Construct):
         self.functions = self._make_functions(props, manifest, of_project, layers, target)
         self.workflow = make_workflow(self, self.functions["worker"])
         schedule = self._sweep_every_minute(self.functions["sweeper"])
+        if key and manifest.events:
+            let_events_use(key, self)
+        make_rules(self, manifest.events, self.functions["intake"], self.event_dead_letters)
         self.api = make_api(
             self,
             {"api": self.functions["api"], "crew": self.functions["crew"], "tail": self.functions["tail"]},
@@ -104,6 +119,8 @@ class CrewlineService(Construct):
                 table=self.table,
                 run_queue=self.run_queue,
                 webhook_queue=self.webhook_queue,
+                intake_queue=self.intake_queue,
+                event_dead_letters=self.event_dead_letters,
                 functions=self.functions,
                 sweeper_schedule=schedule,
                 api=self.api,
@@ -185,6 +202,13 @@ class CrewlineService(Construct):
                 defaults=defaults,
                 of_project=of_project.webhooks,
             ),
+            "intake": make_function(
+                self,
+                "intake",
+                size=props.intake,
+                defaults=defaults,
+                dead_letters=self.event_dead_letters,
+            ),
         }
         functions["worker"].add_event_source(
             SqsEventSource(
@@ -203,8 +227,24 @@ class CrewlineService(Construct):
                 report_batch_item_failures=True,
             )
         )
-        for name, value in environment(crew_function=functions["crew"].function_name).items():
-            functions["api"].add_environment(name, value)
+        functions["intake"].add_event_source(
+            SqsEventSource(
+                self.intake_queue,
+                batch_size=10,  # the most of a FIFO queue
+                max_concurrency=props.max_intake,
+                report_batch_item_failures=True,
+            )
+        )
+        refused = dead_letters_of(self.intake_queue)
+        for name, own in {
+            "api": environment(crew_function=functions["crew"].function_name),
+            "intake": environment(
+                intake_dead_letter_url=refused.queue_url,
+                event_dead_letter_url=self.event_dead_letters.queue_url,
+            ),
+        }.items():
+            for variable, value in own.items():
+                functions[name].add_environment(variable, value)
         functions["crew"].grant_invoke_latest_version(functions["api"])
         for name in ("crew", "worker", "sweeper"):
             functions[name].add_to_role_policy(
@@ -225,6 +265,7 @@ class CrewlineService(Construct):
             else:
                 self.bucket.grant_read_write(function)
         dead_letters.grant(functions["sweeper"], "sqs:ReceiveMessage", "sqs:DeleteMessage")
+        refused.grant(functions["intake"], "sqs:SendMessage")
         return functions
 
     def _sweep_every_minute(self, sweeper: lambda_.Function) -> events.Rule:

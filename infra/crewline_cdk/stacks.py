@@ -14,7 +14,7 @@ from crewline_cdk.service import CrewlineService
 class CrewlineStack(Stack):
     """One `CrewlineService` and what the CLI and the local cloud need to know of it.
 
-    Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`,
+    Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`, `IntakeQueueUrl`,
     `WorkflowArn`. Functions and layers have logical ids without a hash (`ApiFunction`, `CoreLayer`), by which the local cloud finds their code.
 
     Args:
@@ -47,6 +47,7 @@ class CrewlineStack(Stack):
             "BucketName": self.service.bucket.bucket_name,
             "RunQueueUrl": self.service.run_queue.queue_url,
             "WebhookQueueUrl": self.service.webhook_queue.queue_url,
+            "IntakeQueueUrl": self.service.intake_queue.queue_url,
             "WorkflowArn": self.service.workflow.state_machine_arn,
         }
         for name, value in outputs.items():

@@ -64,6 +64,10 @@ class ThreadExists(Conflict):
     code = "thread_exists"
 
 
+class KeyReused(Conflict):
+    """An idempotency key came before, with another request."""
+
+
 class StaleOwner(Conflict):
     """The lease of the thread belongs to another owner: this worker's time is over.
 
@@ -79,6 +83,16 @@ class RunCancelled(Conflict):
     """A commit was refused because somebody cancelled the run."""
 
     code = "run_cancelled"
+
+
+class BadMessage(CrewlineError):
+    """A message or an event from outside that can never become a run.
+
+    Its sentence is sent to the dead letters, where others may read it than those who may read the
+    message: it repeats nothing of what that says.
+    """
+
+    code = "bad_message"
 
 
 class Unauthenticated(CrewlineError):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 
 from crewline.errors import BadManifest
+from crewline.events.intake import Receiver
 from crewline.events.posts import Poster
 from crewline.http import assistants as assistant_routes
 from crewline.http import creations as creation_routes
@@ -53,6 +54,7 @@ from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
+from crewline.services.intake import Intake
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.places import Places
@@ -67,7 +69,7 @@ from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.clients import client
 from crewline.store.functions import Functions
-from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
+from crewline.store.queues import DeadLetters, IntakeDeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 from crewline.store.workflows import Workflow
@@ -375,6 +377,27 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
         logger=core.logger,
     )
     return sweeper, webhooks, core.logger
+
+
+def make_intake(environ: Mapping[str, str]) -> tuple[Receiver, Logger]:
+    """Make what takes in messages and events.
+
+    Raises:
+        BadManifest: A setting is missing, or the manifest cannot be read.
+    """
+    core, settings = _begin(environ, service="intake")
+    needed = ("intake_dead_letter_url", "event_dead_letter_url")
+    if missing := [VARIABLES[name] for name in needed if not getattr(settings, name)]:
+        raise BadManifest(f"The environment lacks {', '.join(missing)}, which the intake needs.")
+    sqs = client("sqs")
+    receiver = Receiver(
+        Intake(core.table, core.runs, core.clock, tenant=settings.tenant),
+        core.manifest.events,
+        messages=IntakeDeadLetters(sqs, settings.intake_dead_letter_url),
+        events=IntakeDeadLetters(sqs, settings.event_dead_letter_url),
+        logger=core.logger,
+    )
+    return receiver, core.logger
 
 
 def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]:

@@ -20,6 +20,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "run_queue_url": "CREWLINE_RUN_QUEUE_URL",
     "dead_letter_url": "CREWLINE_DEAD_LETTER_URL",
     "webhook_queue_url": "CREWLINE_WEBHOOK_QUEUE_URL",
+    "intake_dead_letter_url": "CREWLINE_INTAKE_DEAD_LETTER_URL",
+    "event_dead_letter_url": "CREWLINE_EVENT_DEAD_LETTER_URL",
     "workflow_arn": "CREWLINE_WORKFLOW_ARN",
     "crew_function": "CREWLINE_CREW_FUNCTION",
     "manifest": "CREWLINE_MANIFEST",
@@ -55,12 +57,17 @@ class Settings:
     """URL of the SQS queue for messages that the worker could not handle; only the sweeper needs it."""
     webhook_queue_url: str = ""
     """URL of the SQS queue for webhooks to deliver; without it none is sent."""
+    intake_dead_letter_url: str = ""
+    """URL of the SQS queue for messages of the intake queue that can never become runs; only the intake needs it."""
+    event_dead_letter_url: str = ""
+    """URL of the SQS queue for events that can never become runs; only the intake needs it."""
     workflow_arn: str = ""
     """ARN of the state machine in which runs go on that outlive an invocation."""
     crew_function: str = ""
     """Name of the function that has the crews; only the control plane hands requests over to it."""
     tenant: str = "default"
-    """The tenant of all callers where nobody is asked for a key; `[a-z0-9-]{1,36}`."""
+    """The tenant of messages and events that name none, and of all callers where nobody is asked for a key;
+    `[a-z0-9-]{1,36}`."""
     log_level: str = "INFO"
     """Level of the structured logs."""
     max_body_bytes: int = 6_000_000

@@ -95,7 +95,8 @@ def _welcome(console: Console, service: LocalService, seconds: float) -> None:
     console.print("\nTry")
     console.print(f"  {_example(service.url, next(iter(crews)))}", markup=False)
     console.print(f"  Studio: {_STUDIO}{service.url}")
-    console.print(f"\nState {service.state.root}", markup=False)
+    console.print(f"\nQueue {service.intake_queue_url} at {service.cloud.url}", markup=False)
+    console.print(f"State {service.state.root}", markup=False)
     console.print(f"Logs  {service.state.logs}\nCtrl-C stops; the state stays.", markup=False)
 
 

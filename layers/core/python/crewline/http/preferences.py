@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-
-import orjson
 
 from crewline.errors import InvalidRequest
 from crewline.store.idempotency import Once
@@ -61,5 +58,4 @@ def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:
         return None
     if not 0 < len(key) <= LONGEST_KEY:
         raise InvalidRequest(f"Idempotency-Key: send 1 to {LONGEST_KEY} characters, not {len(key)}.")
-    text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return Once(scope=route, key=key, digest=hashlib.sha256(text).hexdigest())
+    return Once.of(route, key, body)

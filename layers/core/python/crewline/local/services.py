@@ -19,7 +19,7 @@ from crewline.models.manifests import FILENAME, Manifest, project_environment, r
 from crewline.settings import environment, read_settings
 
 _ANSWERING: Final = ("api", "crew", "tail")
-_CONSUMING: Final = ("worker", "sweeper")
+_CONSUMING: Final = ("worker", "sweeper", "intake")
 
 _STRICT: Final = {"LANGGRAPH_STRICT_MSGPACK": "true"}
 """LangGraph reads it when it is imported; lax deserialisation has been remote code execution."""
@@ -37,6 +37,8 @@ class LocalService:
     """Where it keeps its state and logs."""
     cloud: clouds.LocalCloud
     """The local cloud under it."""
+    intake_queue_url: str
+    """Where messages are sent that become runs, on the local cloud."""
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def serve(
         url = f"http://{clouds.LOOPBACK}:{listener.getsockname()[1]}"
         stack.enter_context(servers.serving(door, listener))
         stack.enter_context(_announced(folder, url))
-        yield LocalService(url, manifest, folder, cloud)
+        yield LocalService(url, manifest, folder, cloud, outputs.intake_queue_url)
 
 
 def _project_variables(manifest: Manifest) -> dict[str, str]:
@@ -118,6 +120,7 @@ def _deploy(
         layer=layer,
         project=variables,
         local={**_STRICT, **environment(manifest=str(manifest.path))},
+        events=manifest.events,
     )
     return stacks.deploy(cloud, localised, [*code.values(), layer])
 

@@ -40,6 +40,7 @@ class Outputs:
     bucket: str
     run_queue_url: str
     webhook_queue_url: str
+    intake_queue_url: str
     workflow_arn: str
 
 
@@ -131,6 +132,7 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
             bucket=values["BucketName"],
             run_queue_url=values["RunQueueUrl"],
             webhook_queue_url=values["WebhookQueueUrl"],
+            intake_queue_url=values["IntakeQueueUrl"],
             workflow_arn=values["WorkflowArn"],
         )
     except KeyError as exc:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from crewline.local.bundles import Bundle
 from crewline.local.failures import LocalServiceError
+from crewline.models.intake import EventMapping
 
 ASSETS: Final = "crewline-assets"
 """The local cloud's bucket for the code of functions and layers."""
@@ -23,8 +24,9 @@ def localised(
     layer: Bundle,
     project: Mapping[str, str],
     local: Mapping[str, str],
+    events: Sequence[EventMapping] = (),
 ) -> dict[str, Any]:
-    """Point a template's functions and layers at local code.
+    """Point a template's functions and layers at local code, and give it the rules of a project's events.
 
     Args:
         template: The synthesised template; left as it is.
@@ -32,6 +34,7 @@ def localised(
         layer: The content of every layer.
         project: Variables that the project sets for its crews; the template's own win over them.
         local: Variables that are different here; they win over all.
+        events: Which events become runs.
 
     Returns:
         The template to deploy.
@@ -52,6 +55,12 @@ def localised(
             properties["Environment"] = {"Variables": {**project, **own, **local}}
         elif resource["Type"] == "AWS::Lambda::LayerVersion":
             properties["Content"] = _place(layer)
+    target = {"Id": "Intake", "Arn": {"Fn::GetAtt": ["IntakeFunction", "Arn"]}}
+    for count, mapping in enumerate(events):
+        result["Resources"][f"EventRule{count}"] = {
+            "Type": "AWS::Events::Rule",
+            "Properties": {"EventPattern": mapping.pattern, "State": "ENABLED", "Targets": [target]},
+        }
     return result
 
 

@@ -84,5 +84,14 @@ def canonical(text: str) -> str:
         raise ValueError(f"must be a UUID, got {text[:60]!r}") from None
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a text is a UUID, spelled in any way."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 Id = Annotated[str, AfterValidator(canonical), Field(json_schema_extra={"format": "uuid"})]
 """A UUID in a body, which may spell it in any way; read as `parse_id` does."""

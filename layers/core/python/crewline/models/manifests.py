@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,9 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
+from crewline.models.clocks import is_id
 from crewline.models.cors import CorsPolicy
+from crewline.models.intake import MOST_EVENTS, EventMapping
 from crewline.models.limits import Guards, LimitsPolicy, Price
 from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
@@ -54,6 +57,7 @@ class _Ours(BaseModel):
     long: list[str] = Field(default_factory=list)
     limits: LimitsPolicy = LimitsPolicy()
     prices: dict[str, Price] = Field(default_factory=dict)
+    events: list[EventMapping] = Field(default_factory=list, max_length=MOST_EVENTS)
 
 
 class _File(BaseModel):
@@ -107,6 +111,8 @@ class Manifest:
     """Crews whose runs go straight to the workflow."""
     guards: Guards = field(default_factory=Guards)
     """How far runs may go, and what models cost."""
+    events: tuple[EventMapping, ...] = ()
+    """Which events of EventBridge become runs, and how; no two are for the same ones."""
 
     @property
     def folder(self) -> Path:
@@ -157,6 +163,7 @@ def read_manifest(path: Path) -> Manifest:
         cors=parsed.http.cors,
         long_crews=frozenset(_known(path, "long", parsed.crewline.long, crews)),
         guards=_guards(path, parsed.crewline, crews),
+        events=_events(path, parsed.crewline.events, crews),
     )
 
 
@@ -219,6 +226,25 @@ def _entry(manifest: Path, name: str, graph: str | GraphEntry) -> CrewEntry:
         raise BadManifest(f"{manifest}: graph {name!r} names {file}, which is not in {manifest.parent}.")
     description = None if isinstance(graph, str) else graph.description
     return CrewEntry(graph_id=name, path=path, attribute=attribute, description=description)
+
+
+def _events(
+    manifest: Path, mappings: Sequence[EventMapping], crews: Mapping[str, CrewEntry]
+) -> tuple[EventMapping, ...]:
+    for mapping in mappings:
+        if mapping.assistant_id not in crews and not is_id(mapping.assistant_id):
+            raise BadManifest(
+                f"{manifest}: crewline.events names {mapping.assistant_id!r}, which is neither a graph of "
+                "this manifest nor the id of an assistant."
+            )
+    named = [(mapping.source, mapping.detail_type) for mapping in mappings]
+    if twice := [pair for pair, count in Counter(named).items() if count > 1]:
+        source, detail_type = twice[0]
+        raise BadManifest(
+            f"{manifest}: crewline.events has two entries for source {source!r} and detail_type {detail_type!r}; "
+            "an event starts one run."
+        )
+    return tuple(mappings)
 
 
 def _local_folders(project: Path, dependencies: list[str]) -> list[Path]:

@@ -17,6 +17,7 @@ from crewline.checkpoints.records import Snapshot
 from crewline.errors import (
     BadRequest,
     Conflict,
+    KeyReused,
     LimitExceeded,
     NotFound,
     StaleOwner,
@@ -134,7 +135,7 @@ class Runs:
             InvalidRequest: The assistant is unknown, or the webhook's address is refused.
             NotFound: The thread, the assistant or the checkpoint does not exist.
             ThreadBusy: Another run is in flight, and the strategy is `reject`.
-            Conflict: The same key came with another body.
+            KeyReused: The same key came with another body.
             LimitExceeded: Too many runs wait on the thread.
             Unavailable: DynamoDB or S3 did not answer.
         """
@@ -165,7 +166,7 @@ class Runs:
             BadRequest: The run resumes or forks, which needs a thread.
             InvalidRequest: The assistant is unknown, or the webhook's address is refused.
             NotFound: The assistant does not exist.
-            Conflict: The same key came with another body.
+            KeyReused: The same key came with another body.
             Unavailable: DynamoDB or S3 did not answer.
         """
         return self._admit_stateless(tenant, body, owner=None, once=once, readable=readable).run
@@ -504,7 +505,7 @@ class Runs:
     def _repeated(self, tenant: str, run: Run, once: Once, made: Made) -> Admitted:
         """Answer a repeated request with the run that the first one made."""
         if made.digest != once.digest:
-            raise Conflict(
+            raise KeyReused(
                 f"Idempotency-Key {once.key[:100]!r} was used for run {made.run_id} with another body; send a new key."
             )
         run_id = made.run_id or ""

@@ -14,7 +14,7 @@ import orjson
 
 from crewline.checkpoints.projection import project_interrupts, project_values
 from crewline.checkpoints.records import Snapshot
-from crewline.errors import Conflict, InvalidRequest, NotFound, ThreadExists, TooLarge, Unavailable
+from crewline.errors import Conflict, InvalidRequest, KeyReused, NotFound, ThreadExists, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import DRAFT_MS, Lease
 from crewline.models.threads import (
@@ -342,12 +342,12 @@ class Threads:
         """Answer a request that was made before with the thread that it made then.
 
         Raises:
-            Conflict: It was another request with the same key.
+            KeyReused: It was another request with the same key.
             NotFound: The thread has been deleted.
             Unavailable: DynamoDB or S3 did not answer.
         """
         if made.digest != once.digest:
-            raise Conflict(
+            raise KeyReused(
                 f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."
             )
         return self.get(tenant, made.thread_id)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
+
+import orjson
 
 from crewline.store import keys
 from crewline.store.changes import Put
@@ -24,6 +27,18 @@ class Once:
     """What the caller sent."""
     digest: str
     """SHA-256 of the body: the same key with another body is refused."""
+
+    @classmethod
+    def of(cls, scope: str, key: str, body: Any) -> Self:
+        """Name a request.
+
+        Args:
+            scope: The route.
+            key: What the caller sent.
+            body: What it asks for, as JSON values; the order of an object's fields says nothing.
+        """
+        text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+        return cls(scope=scope, key=key, digest=hashlib.sha256(text).hexdigest())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,5 +187,45 @@ class DeadLetters:
             raise _no_dead_letters() from exc
 
 
+class IntakeDeadLetters:
+    """A queue for what came from outside and can never become a run, and the client that reaches it.
+
+    Safe for many threads.
+    """
+
+    def __init__(self, client: SQSClient, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, body: str, *, reason: str, letter_id: str, group: str | None = None) -> None:
+        """Send a letter: the message as it came, and why it is here.
+
+        Args:
+            body: The message.
+            reason: A sentence, which becomes an attribute of the letter.
+            letter_id: The message's own id, which becomes one too. A queue with groups drops a letter
+                that it was sent in the last five minutes.
+            group: The message's group, for a queue that has some.
+
+        Raises:
+            Unavailable: SQS did not take it.
+        """
+        arguments: dict[str, Any] = {}
+        if group is not None:
+            arguments = {"MessageGroupId": group, "MessageDeduplicationId": letter_id}
+        attributes = {"reason": reason, **({"id": letter_id} if letter_id else {})}
+        try:
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=body,
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()
+                },
+                **arguments,
+            )
+        except (ClientError, BotoCoreError) as exc:
+            raise _no_dead_letters() from exc
+
+
 def _no_dead_letters() -> Unavailable:
     return Unavailable("The dead-letter queue did not answer; try again in a moment.")
