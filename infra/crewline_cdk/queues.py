@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_kms as kms
@@ -18,6 +19,12 @@ _WEBHOOK_RECEIVES: Final = 8
 WEBHOOK_HIDDEN_SECONDS: Final = 180
 """Time between two tries: six times as long as one may take."""
 
+_ORDERED: Final[Mapping[str, Any]] = {
+    "fifo": True,
+    # What is the same and what waits is a matter of one group, so that no group slows down another.
+    "deduplication_scope": sqs.DeduplicationScope.MESSAGE_GROUP,
+    "fifo_throughput_limit": sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
+}
 _INTAKE_HIDDEN: Final = 6
 """How many times as long as one invocation of the intake a message stays hidden, as AWS advises."""
 
@@ -120,7 +127,7 @@ def make_dead_letters(
     return sqs.Queue(
         scope,
         name,
-        fifo=fifo or None,
+        **_ORDERED if fifo else {},
         enforce_ssl=True,
         encryption=_encryption(defaults),
         encryption_master_key=defaults.encryption_key,
@@ -143,7 +150,7 @@ def _make_queue(
     return sqs.Queue(
         scope,
         name,
-        fifo=fifo or None,
+        **_ORDERED if fifo else {},
         enforce_ssl=True,
         encryption=_encryption(defaults),
         encryption_master_key=defaults.encryption_key,
