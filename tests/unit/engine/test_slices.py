@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 import pytest
 from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
@@ -337,6 +338,27 @@ def test_what_ran_beside_a_node_that_was_given_up_is_kept(place: Place, sliced: 
     assert isinstance(sliced.slice(started, lasts=MOMENT_S), Continues)
     assert sliced.finish(sliced.go_on(started))["log"] == ["begin", "quick", "slow"]
     assert sliced.ran == ["begin", "quick", "slow"]
+
+
+def test_a_crew_may_end_its_slice_by_itself(place: Place, sliced: Sliced) -> None:
+    place.serve(chain(a=_draining, b=sliced.node("b")))
+    started = place.start({})
+    assert isinstance(sliced.slice(started), Continues)
+    assert sliced.finish(sliced.go_on(started))["log"] == ["draining", "b"]
+
+
+def test_a_stateless_run_in_its_request_that_drains_is_an_error(place: Place, sliced: Sliced) -> None:
+    place.serve(chain(a=_draining, b=sliced.node("b")))
+    started = place.world.runs.start_stateless(
+        TENANT, RunCreate.model_validate({"assistant_id": "echo", "input": {}})
+    )
+    assert sliced.slice(started)["__error__"]["error"] == "GraphDrained"
+
+
+def _draining(state: Counting, runtime: Runtime[None]) -> dict[str, Any]:
+    assert runtime.control
+    runtime.control.request_drain()
+    return {"log": ["draining"]}
 
 
 def test_a_stateless_run_in_its_request_has_no_other_slice(place: Place, sliced: Sliced) -> None:

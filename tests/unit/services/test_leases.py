@@ -476,3 +476,22 @@ def test_of_what_a_claim_says_of_its_lease_only_seq_waiting_cancel_and_head_are_
     behind = replace(claim, lease=replace(claim.lease, until=0, attempt=9, steps=9))
     world.endings.finish(behind, SUCCESS, [])
     assert lease(world, claim).epoch == claim.lease.epoch
+
+
+# ------------------------------------------------------------------ the end of a slice
+
+
+def test_the_end_of_a_slice_that_landed_although_its_answer_was_lost_is_one(
+    world: World, claim: Claim
+) -> None:
+    with Calls(world.cloud.dynamodb, "UpdateItem") as calls:
+        calls.twice = True
+        ended = world.leases.end_slice(claim, longest=5)
+    assert ended == lease(world, claim)
+    assert (ended.owner, ended.channel, ended.parted) == (None, "workflow", claim.lease.epoch)
+
+
+def test_the_end_of_a_slice_of_a_run_that_was_taken_over_is_refused(world: World, claim: Claim) -> None:
+    taken_over(world, claim)
+    with pytest.raises(StaleOwner):
+        world.leases.end_slice(claim, longest=5)

@@ -17,7 +17,7 @@ from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.expiries import Expiries
 from crewline.services.sweeps import MAX_DEAD_LETTERS, SET_ASIDE_S, Sweeper, Swept
-from crewline.store import keys
+from crewline.store import keys, leases
 from crewline.store.changes import Put, Update
 from crewline.store.keys import Key
 from crewline.store.queues import DeadLetters, PurgeJob, RunJob, RunQueue
@@ -190,6 +190,25 @@ def test_a_run_whose_workflow_stopped_goes_on_in_another_execution(sweeps: Sweep
     assert world.messages() == []
     job = SliceJob(tenant=TENANT, thread_id=claim.thread_id, run_id=claim.run_id, execution=2)
     assert world.executions.started == {f"{claim.run_id}-2": job.model_dump()}
+
+
+def test_a_move_that_landed_although_its_answer_was_lost_starts_its_execution(sweeps: Sweeps) -> None:
+    world = sweeps.world
+    claim = parted(world)
+    world.clock.pass_(SLICE_GRACE_MS + 1)
+    with Calls(world.cloud.dynamodb, "UpdateItem") as calls:
+        calls.twice = True
+        assert sweeps.sweep() == Swept(redispatched=1)
+    assert list(world.executions.started) == [f"{claim.run_id}-2"]
+
+
+def test_a_run_that_was_claimed_while_it_was_swept_is_left_to_its_worker(sweeps: Sweeps) -> None:
+    world = sweeps.world
+    claim = parted(world)
+    lease = leases.from_item(world.lease(claim.thread_id))
+    assert isinstance(world.leases.claim(TENANT, claim.thread_id, claim.run_id, execution=1), Claim)
+    assert not world.dispatches.again(TENANT, claim.thread_id, lease)
+    assert world.executions.started == {}
 
 
 def test_each_sweep_of_a_run_whose_slice_died_starts_an_execution_of_its_own(sweeps: Sweeps) -> None:

@@ -295,7 +295,7 @@ class Execution:
         options: dict[str, Any] = {
             name: kwargs[name] for name in ("interrupt_before", "interrupt_after") if kwargs.get(name)
         }
-        if self._slice and not self._in_memory:
+        if self._parts:
             options["control"] = self._slice
         # The input is fed once: a claim that finds it taken in goes on from the head. A fork that has
         # not moved the head yet has written nothing that a second feeding does not write again.
@@ -366,7 +366,7 @@ class Execution:
             return "interrupted", None
         except GraphDrained as exc:
             self._raise_failure()
-            return self._crossed or (("running", None) if self._slice else ("error", run_error(exc)))
+            return self._crossed or (("running", None) if self._parts else ("error", run_error(exc)))
         except _NOT_THE_RUNS_FAULT:
             raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 (the crew's own code: whatever it raises)
@@ -374,6 +374,11 @@ class Execution:
             return self._crossed or over or ("error", self._guard.failure(exc))
         self._raise_failure()
         return ("interrupted" if isinstance(self._journal.failure, RunCancelled) else "success"), None
+
+    @property
+    def _parts(self) -> bool:
+        """Whether the run can go on in another slice."""
+        return self._slice is not None and not self._in_memory
 
     @property
     def _crossed(self) -> tuple[RunStatus, RunError] | None:

@@ -12,6 +12,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
+from crewline.errors import StaleOwner
 from crewline.http.apps import JSON, to_json
 from crewline.http.followers import Live
 from crewline.http.preferences import once
@@ -129,6 +130,9 @@ def _telling(run: Run, claim: Claim, listener: Listener | None = None) -> Tellin
 
 
 async def _executed(future: Future[Any], elsewhere: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Wait for the answer of a run that executes here; and elsewhere, once it goes on there."""
-    answer = await asyncio.shield(asyncio.wrap_future(future))
+    """Wait for the answer of a run that executes here; and elsewhere, once it goes on or was taken over there."""
+    try:
+        answer = await asyncio.shield(asyncio.wrap_future(future))
+    except StaleOwner:
+        return await elsewhere()
     return await elsewhere() if isinstance(answer, Continues) else to_json(answer)

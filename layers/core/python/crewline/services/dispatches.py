@@ -53,10 +53,15 @@ class Dispatches:
             Unavailable: DynamoDB or the channel did not answer; the next sweep sends it again.
         """
         if lease.channel == "workflow":
-            change, lease = leases.move(tenant, thread_id, lease)
+            change, moved = leases.move(tenant, thread_id, lease)
             try:
                 self._table.write(change)
-            except Refused:
-                return False
+            except Refused as exc:
+                now = leases.from_item(exc.items.get(0))
+                # One that differs in nothing is our own, whose answer was lost, or another sweeper's: it
+                # starts the same execution.
+                if (now.run, now.epoch, now.execution) != (moved.run, moved.epoch, moved.execution):
+                    return False
+            lease = moved
         self.dispatch(tenant, thread_id, lease)
         return True

@@ -156,7 +156,10 @@ class Leases:
         try:
             self._table.write(update)
         except Refused as exc:
-            raise stale(claim) from exc
+            now = leases.from_item(exc.items.get(0))
+            if now.run != claim.run_id or now.parted != lease.parted:
+                raise stale(claim) from exc
+            return now  # it was our own: it landed, but the answer was lost
         return lease
 
     def _commit(self, claim: Claim, entries: Sequence[Sealed], usage: Usage | None, *, ending: bool) -> Claim:

@@ -1,0 +1,44 @@
+"""Runs that execute in their request, and end elsewhere."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from crewline.errors import StaleOwner, Unavailable
+from crewline.http.executions import _executed
+from crewline.models.leases import Claim, Continues, Lease
+
+CLAIM = Claim(tenant="acme", thread_id="t", run_id="r", owner="o", lease=Lease())
+
+
+async def _elsewhere() -> bytes:
+    return b"from elsewhere"
+
+
+async def _answer(answer: Any = None, error: BaseException | None = None) -> bytes:
+    future: Future[Any] = Future()
+    if error:
+        future.set_exception(error)
+    else:
+        future.set_result(answer)
+    return await _executed(future, _elsewhere)
+
+
+async def test_what_ended_here_is_answered() -> None:
+    assert await _answer({"n": 1}) == b'{"n":1}'
+
+
+async def test_a_run_that_goes_on_in_another_slice_is_waited_for_there() -> None:
+    assert await _answer(Continues(claim=CLAIM)) == b"from elsewhere"
+
+
+async def test_a_run_that_another_worker_took_over_is_waited_for_there() -> None:
+    assert await _answer(error=StaleOwner("It belongs to another worker.")) == b"from elsewhere"
+
+
+async def test_another_failure_is_one() -> None:
+    with pytest.raises(Unavailable):
+        await _answer(error=Unavailable("DynamoDB did not answer."))
