@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.cold.layouts import Layout, synthesise
-from benchmarks.cold.starts import PEER, Starts, importers, install_client, start
+from benchmarks.cold.starts import PEER, PEER_CODE, Starts, importers, install_client, start
 from benchmarks.reports import Verdict, aligned, exit_code, verdict_lines
 from crewline import locations
 from crewline_cdk.bundles import Target
@@ -76,7 +76,7 @@ def _measure(
     found = {name: Starts(name) for name in (PEER, *layouts)}
     for _ in range(rounds):
         # The layers of crews have boto3; both have the rest.
-        found[PEER].all.append(start(interpreter, layouts["crew"], client, peer=True))
+        found[PEER].all.append(start(interpreter, layouts["crew"], client, code=PEER_CODE))
         for name, layout in layouts.items():
             found[name].all.append(start(interpreter, layout, client))
     return found

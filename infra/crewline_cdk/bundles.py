@@ -9,7 +9,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -73,6 +73,9 @@ PROJECT_EXCLUDES: Final = (
 
 _UNUSED: Final = ("python/zstandard/_cffi.*.so", "python/bin")
 """What nothing on Lambda loads: zstandard's second backend is 11 MB, and CPython takes the first."""
+
+_SERVICES: Final = "python/botocore/data"
+"""One folder a service of AWS, 22 MB, all of which are looked through when the first client is made."""
 
 _INSTALL: Final = (
     *("--target", "python"),
@@ -180,13 +183,16 @@ def install_command(lock: Path, target: Target) -> list[str]:
     return [*UV, "pip", "install", *_INSTALL, *target.options, "-r", str(lock)]
 
 
-def bundle_dependencies(lock: Path, target: Target, output: Path) -> None:
+def bundle_dependencies(
+    lock: Path, target: Target, output: Path, *, services: Collection[str] | None = None
+) -> None:
     """Install locked dependencies for Lambda as `python`.
 
     Args:
         lock: The requirements, each with a version and hashes.
         target: What they are installed for.
         output: The empty folder to fill.
+        services: The services of AWS that are called; all may be without it.
 
     Raises:
         BadDeployment: The installer failed; the message says why.
@@ -199,16 +205,20 @@ def bundle_dependencies(lock: Path, target: Target, output: Path) -> None:
     for pattern in _UNUSED:
         for path in output.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if services is not None:
+        for folder in (output / _SERVICES).iterdir():
+            if folder.is_dir() and folder.name not in services:
+                shutil.rmtree(folder)
 
 
-def dependencies_source(lock: Path, target: Target) -> str:
+def dependencies_source(lock: Path, target: Target, *, services: Collection[str] | None = None) -> str:
     """Fingerprint a layer of dependencies by what decides its content: the lock and how it is installed.
 
     Returns:
         A hash that is the same on every machine.
     """
     pins = "".join(line for line in lock.read_text().splitlines(keepends=True) if not line.startswith("#"))
-    return hashlib.sha256(repr((pins, _INSTALL, target.options, _UNUSED)).encode()).hexdigest()
+    return hashlib.sha256(repr((pins, _INSTALL, target.options, _UNUSED, services)).encode()).hexdigest()
 
 
 def cannot_install(what: str, target: Target, reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from constructs import Construct
 from crewline import locations
 from crewline.errors import BadDeployment
 from crewline.models.manifests import Manifest
+from crewline.store.clients import SERVICES
 from crewline_cdk.archives import Archive, make_archive
 from crewline_cdk.bundles import (
     Target,
@@ -152,7 +153,8 @@ def make_layers(
     crew_lock = lock_requirements(manifest, target) if bundling and crews else locations.CREW_LOCK
     return Layers(
         core=press.make("CoreLayer", bundle_core),
-        dependencies=press.install("DepsLayer", locations.CONTROL_LOCK),
+        # No code but ours is there, to call other services.
+        dependencies=press.install("DepsLayer", locations.CONTROL_LOCK, services=SERVICES),
         crew_dependencies=press.install("CrewDepsLayer", crew_lock) if crews else None,
         project=press.make("ProjectLayer", partial(bundle_project, manifest.folder)),
         streaming=press.make(
@@ -190,10 +192,11 @@ class _Press:
                 "deploy again.",
             )
 
-    def install(self, construct_id: str, lock: Path) -> Layer:
-        """Make a layer of locked dependencies."""
-        fill = partial(bundle_dependencies, lock, self._target)
-        return self.make(construct_id, fill, made_from=dependencies_source(lock, self._target))
+    def install(self, construct_id: str, lock: Path, *, services: Collection[str] | None = None) -> Layer:
+        """Make a layer of locked dependencies; see `bundle_dependencies`."""
+        fill = partial(bundle_dependencies, lock, self._target, services=services)
+        source = dependencies_source(lock, self._target, services=services)
+        return self.make(construct_id, fill, made_from=source)
 
     def make(self, construct_id: str, fill: Callable[[Path], None], *, made_from: str | None = None) -> Layer:
         """Make a layer; see `make_archive`."""

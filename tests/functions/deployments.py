@@ -168,7 +168,7 @@ def deployment() -> Iterator[Deployment]:
         patch.setattr(base, "_make_api_call", one_at_a_time)
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         clients._session.cache_clear()
-        answer_here(clients._session().events)
+        answer_here(clients._session().get_component("event_emitter"))
         name = f"deployment-{uuid4().hex}"
         cloud = Cloud(clients.client("dynamodb"), clients.client("s3"), clients.client("sqs"))
         make_table(cloud.dynamodb, name)

@@ -80,6 +80,15 @@ def test_the_control_plane_imports_from_its_layers_alone_and_no_langgraph(
     assert not modules & ENGINE
 
 
+def test_the_control_plane_has_a_client_for_every_service_that_it_calls(
+    layouts: dict[str, Layout], client: Path
+) -> None:
+    assert PYTHON is not None
+    code = "from crewline.store.clients import SERVICES, client\nfor service in SERVICES: client(service)"
+
+    assert start(PYTHON.path, layouts["api"], client, code=code).modules
+
+
 @pytest.mark.parametrize("name", CREWS)
 def test_functions_that_load_crews_import_them_and_what_they_require(
     layouts: dict[str, Layout], client: Path, name: str

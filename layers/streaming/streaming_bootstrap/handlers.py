@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import random
@@ -60,6 +61,8 @@ def load(name: str) -> tuple[ModuleType, Handler]:
     module_name, dot, function_name = name.rpartition(".")
     if not dot:
         raise HandlerNotLoaded("Runtime.MalformedHandlerName", f"Bad handler {name!r}: it lacks a dot.")
+    # What is imported stays: the collector would walk it again and again meanwhile, a tenth of a cold start.
+    gc.disable()
     try:
         module = importlib.import_module(module_name.replace("/", "."))
     except ImportError as exc:
@@ -70,6 +73,9 @@ def load(name: str) -> tuple[ModuleType, Handler]:
         raise HandlerNotLoaded(
             "Runtime.UserCodeSyntaxError", f"Syntax error in module {module_name!r}: {exc}"
         ) from exc
+    finally:
+        gc.freeze()
+        gc.enable()
     handler = getattr(module, function_name, None)
     if not callable(handler):
         raise HandlerNotLoaded(

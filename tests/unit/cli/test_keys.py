@@ -80,8 +80,10 @@ def table(monkeypatch: pytest.MonkeyPatch, stacks: Stacks) -> Iterator[Table]:
     }.items():
         monkeypatch.setenv(variable, value)
     clients._session.cache_clear()
-    answer_here(clients._session().events)
-    clients._session().events.register_first("before-send.cloudformation", stacks.answer)
+    answer_here(clients._session().get_component("event_emitter"))
+    clients._session().get_component("event_emitter").register_first(
+        "before-send.cloudformation", stacks.answer
+    )
     name = f"keys-{uuid4().hex}"
     dynamodb = clients.client("dynamodb")
     make_table(dynamodb, name)
@@ -277,7 +279,7 @@ def test_what_aws_refuses_is_one_line(
     def refuse(**_: Any) -> None:
         raise failure
 
-    clients._session().events.register_first("before-call.dynamodb.Query", refuse)
+    clients._session().get_component("event_emitter").register_first("before-call.dynamodb.Query", refuse)
     assert run(monkeypatch, "list") == 2
     assert capsys.readouterr().err.startswith(f"Error: {message}")
 

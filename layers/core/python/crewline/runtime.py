@@ -67,7 +67,7 @@ from crewline.services.threads import Threads
 from crewline.services.webhooks import Webhooks
 from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
-from crewline.store.clients import client
+from crewline.store.clients import client, deferred
 from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, IntakeDeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
@@ -289,7 +289,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     core, settings = _begin(environ, service="api")
-    crew = HandOver(Functions(client("lambda")), settings.crew_function)
+    crew = HandOver(Functions(deferred("lambda")), settings.crew_function)
     return _make_app(
         core,
         settings,
@@ -363,7 +363,7 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
     if not settings.dead_letter_url:
         raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
     sweeper = compose_sweeper(
-        core, _dispatches(core, settings), DeadLetters(client("sqs"), settings.dead_letter_url)
+        core, _dispatches(core, settings), DeadLetters(deferred("sqs"), settings.dead_letter_url)
     )
     policy = _policy(core.manifest, environ)
     webhooks = Webhooks(
@@ -405,11 +405,12 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
     _reseed_after_restore()
     settings = read_settings(environ)
     manifest = read_manifest(Path(settings.manifest))
+    sqs = deferred("sqs")
     stores = Stores(
         table=Table(client("dynamodb"), settings.table),
-        blobs=Blobs(client("s3"), settings.bucket),
-        queue=RunQueue(client("sqs"), settings.run_queue_url),
-        webhooks=WebhookQueue(client("sqs"), settings.webhook_queue_url),
+        blobs=Blobs(deferred("s3"), settings.bucket),
+        queue=RunQueue(sqs, settings.run_queue_url),
+        webhooks=WebhookQueue(sqs, settings.webhook_queue_url),
     )
     core = compose(
         stores,
@@ -439,7 +440,7 @@ def _dispatches(core: Core, settings: Settings) -> Dispatches:
         raise BadManifest(
             f"The environment lacks {VARIABLES['workflow_arn']}, which runs that outlive an invocation need."
         )
-    return compose_dispatches(core, Workflow(client("stepfunctions"), settings.workflow_arn))
+    return compose_dispatches(core, Workflow(deferred("stepfunctions"), settings.workflow_arn))
 
 
 def _load_engine(core: Core, dispatches: Dispatches, settings: Settings) -> Engine:

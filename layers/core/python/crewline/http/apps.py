@@ -44,7 +44,6 @@ class App:
         self._resolver = Resolver()
         for router in routers:
             self._resolver.include_router(router)
-        self._resolver.prepare()
         self._authentication = authentication
         self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes

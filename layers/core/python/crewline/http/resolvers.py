@@ -8,6 +8,7 @@ the answers were another request's). Here each request's state is in a context v
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -104,18 +105,13 @@ class Resolver(APIGatewayRestResolver):
 
     def __init__(self) -> None:
         self._own: dict[str, Any] = {}
+        self._prepared: set[Route] = set()
+        self._preparing = threading.Lock()
         super().__init__(enable_validation=True, debug=False)
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
         self.exception_handler(Exception)(_raise)
         self.exception_handler(NotFoundError)(_raise_not_found)
-
-    def prepare(self) -> None:
-        """Build every route's stack and models now: lazily, two first requests would race for it."""
-        for route in (*self._static_routes, *self._dynamic_routes):
-            _ = route.dependant, route.body_field
-            if not route._middleware_stack_built:  # noqa: SLF001
-                route._build_middleware_stack(router_middlewares=self._router_middlewares, app=self)  # noqa: SLF001
 
     def place(self, event: Mapping[str, Any]) -> tuple[str, str] | None:
         """Tell which route answers a request.
@@ -151,6 +147,7 @@ class Resolver(APIGatewayRestResolver):
         """
         request = _Request(_WithBody(event, body), context, caller)
         self._check_method(request.event)
+        self._prepare(request.event)
         token = _REQUEST.set(request)
         try:
             return self._resolve().response
@@ -164,6 +161,19 @@ class Resolver(APIGatewayRestResolver):
         allowed = {route.method for route in routes if route.rule.groups == fewest}
         if allowed and event.http_method not in allowed:
             raise MethodNotAllowed(event.http_method, allowed)
+
+    def _prepare(self, event: APIGatewayProxyEvent) -> None:
+        """Build the stack and models of the routes that may answer, not of all at a cold start.
+
+        Left to Powertools, two first requests would race for it.
+        """
+        for route in self._matching(event.path):
+            if route.method == event.http_method and route not in self._prepared:
+                with self._preparing:
+                    _ = route.dependant, route.body_field
+                    if not route._middleware_stack_built:  # noqa: SLF001
+                        route._build_middleware_stack(router_middlewares=self._router_middlewares, app=self)  # noqa: SLF001
+                    self._prepared.add(route)
 
     def _matching(self, path: str) -> list[Route]:
         path = self._remove_prefix(path)

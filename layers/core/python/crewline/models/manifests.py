@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import orjson
-from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
@@ -187,6 +186,8 @@ def project_environment(manifest: Manifest) -> dict[str, str]:
         raise BadManifest(
             f"{manifest.path}: env names {manifest.env.name}, which is not in {manifest.folder}."
         )
+    from dotenv import dotenv_values  # noqa: PLC0415  no function reads the file: its layer has no such package
+
     return {name: value or "" for name, value in dotenv_values(manifest.env, interpolate=False).items()}
 
 

@@ -30,7 +30,7 @@ CREW_KEYS: Final = frozenset(("graph_id", "assistant_id"))
 class Wire(BaseModel):
     """Base of request bodies: unknown fields are ignored, values are never coerced between kinds."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
 
 def whole(value: Any) -> Any:
