@@ -95,7 +95,11 @@ class CrewlineService(Construct):
             adapter=adapters.adapter_layer(self, target, props.adapter_layer) if adapted else None,
         )
         self.layers = layers.all
-        self.functions = self._make_functions(props, manifest, of_project, layers, target)
+        defaults = self._defaults(props, manifest, layers, target)
+        self.functions = self._make_functions(props, of_project, defaults)
+        self._feed_functions(props)
+        self._tell_functions()
+        self._allow_functions()
         self.workflow = make_workflow(self, self.functions["worker"])
         schedule = self._sweep_every_minute(self.functions["sweeper"])
         if key and manifest.events:
@@ -130,23 +134,17 @@ class CrewlineService(Construct):
         for name, value in props.tags.items():
             Tags.of(self).add(name, value)
 
-    def _make_functions(
-        self,
-        props: CrewlineProps,
-        manifest: Manifest,
-        of_project: ProjectEnvironment,
-        layers: Layers,
-        target: Target,
-    ) -> dict[str, lambda_.Function]:
-        """Make the functions, and allow each what it needs of table, bucket and queues."""
-        dead_letters = dead_letters_of(self.run_queue)
-        defaults = FunctionDefaults(
+    def _defaults(
+        self, props: CrewlineProps, manifest: Manifest, layers: Layers, target: Target
+    ) -> FunctionDefaults:
+        """Put together what all functions have in common."""
+        return FunctionDefaults(
             environment={
                 **environment(
                     table=self.table.table_name,
                     bucket=self.bucket.bucket_name,
                     run_queue_url=self.run_queue.queue_url,
-                    dead_letter_url=dead_letters.queue_url,
+                    dead_letter_url=dead_letters_of(self.run_queue).queue_url,
                     webhook_queue_url=self.webhook_queue.queue_url,
                     workflow_arn=workflow_arn(self),
                     longest_run_s=props.longest_run_seconds,
@@ -164,7 +162,12 @@ class CrewlineService(Construct):
             log_retention=props.log_retention,
             removal_policy=props.removal_policy,
         )
-        functions = {
+
+    def _make_functions(
+        self, props: CrewlineProps, of_project: ProjectEnvironment, defaults: FunctionDefaults
+    ) -> dict[str, lambda_.Function]:
+        """Make the functions, which can do nothing yet."""
+        return {
             "api": make_function(self, "api", size=props.api, defaults=defaults, streams=True),
             "crew": make_function(
                 self,
@@ -210,7 +213,10 @@ class CrewlineService(Construct):
                 dead_letters=self.event_dead_letters,
             ),
         }
-        functions["worker"].add_event_source(
+
+    def _feed_functions(self, props: CrewlineProps) -> None:
+        """Let each queue invoke the function that takes its messages."""
+        self.functions["worker"].add_event_source(
             SqsEventSource(
                 self.run_queue,
                 batch_size=1,
@@ -218,7 +224,7 @@ class CrewlineService(Construct):
                 report_batch_item_failures=True,
             )
         )
-        functions["sweeper"].add_event_source(
+        self.functions["sweeper"].add_event_source(
             # One at a time: an endpoint that does not answer holds up no other.
             SqsEventSource(
                 self.webhook_queue,
@@ -227,7 +233,7 @@ class CrewlineService(Construct):
                 report_batch_item_failures=True,
             )
         )
-        functions["intake"].add_event_source(
+        self.functions["intake"].add_event_source(
             SqsEventSource(
                 self.intake_queue,
                 batch_size=10,  # the most of a FIFO queue
@@ -235,16 +241,22 @@ class CrewlineService(Construct):
                 report_batch_item_failures=True,
             )
         )
-        refused = dead_letters_of(self.intake_queue)
+
+    def _tell_functions(self) -> None:
+        """Say to single functions what they alone must know of the others."""
         for name, own in {
-            "api": environment(crew_function=functions["crew"].function_name),
+            "api": environment(crew_function=self.functions["crew"].function_name),
             "intake": environment(
-                intake_dead_letter_url=refused.queue_url,
+                intake_dead_letter_url=dead_letters_of(self.intake_queue).queue_url,
                 event_dead_letter_url=self.event_dead_letters.queue_url,
             ),
         }.items():
             for variable, value in own.items():
-                functions[name].add_environment(variable, value)
+                self.functions[name].add_environment(variable, value)
+
+    def _allow_functions(self) -> None:
+        """Allow each function what it needs of table, bucket, queues and the others, and no more."""
+        functions = self.functions
         functions["crew"].grant_invoke_latest_version(functions["api"])
         for name in ("crew", "worker", "sweeper"):
             functions[name].add_to_role_policy(
@@ -264,9 +276,8 @@ class CrewlineService(Construct):
                 self.bucket.grant_delete(function)
             else:
                 self.bucket.grant_read_write(function)
-        dead_letters.grant(functions["sweeper"], "sqs:ReceiveMessage", "sqs:DeleteMessage")
-        refused.grant(functions["intake"], "sqs:SendMessage")
-        return functions
+        dead_letters_of(self.run_queue).grant(functions["sweeper"], "sqs:ReceiveMessage", "sqs:DeleteMessage")
+        dead_letters_of(self.intake_queue).grant(functions["intake"], "sqs:SendMessage")
 
     def _sweep_every_minute(self, sweeper: lambda_.Function) -> events.Rule:
         # A sweep that failed is not repeated: the next one comes before Lambda would try again.
