@@ -178,12 +178,17 @@ def deployment() -> Iterator[Deployment]:
             for one in (name, f"{name}-dead", f"{name}-webhooks")
         )
         manifest = BASIC / "langgraph.json"
+        refused_url = cloud.sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})[
+            "QueueUrl"
+        ]
         variables = environment(
             table=name,
             bucket=name,
             run_queue_url=url,
             dead_letter_url=dead_letter_url,
             webhook_queue_url=webhook_url,
+            intake_dead_letter_url=refused_url,
+            event_dead_letter_url=dead_letter_url,
             workflow_arn=workflows.ARN,
             manifest=str(manifest),
             max_body_bytes=LIMIT,
@@ -200,7 +205,7 @@ def deployment() -> Iterator[Deployment]:
             webhook_url=webhook_url,
         )
         _, key = world.api_keys.create(TENANT, SCOPES)
-        functions = {one: load(one) for one in ("api", "crew", "tail", "worker", "sweeper")}
+        functions = {one: load(one) for one in ("api", "crew", "tail", "worker", "sweeper", "intake")}
         yield Deployment(world, key, functions, writes)
         for one in functions:
             del sys.modules[f"tested_function_{one}"]

@@ -175,13 +175,15 @@ def test_what_is_not_there_is_told_by_a_sentence(
     assert detail in answer.detail
 
 
-@pytest.mark.parametrize("name", ["api", "tail", "sweeper"])
+@pytest.mark.parametrize("name", ["api", "tail", "sweeper", "intake"])
 def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> None:
     variables = environment(
         table="t",
         bucket="b",
         run_queue_url="http://q",
         dead_letter_url="http://d",
+        intake_dead_letter_url="http://i",
+        event_dead_letter_url="http://e",
         workflow_arn=ARN,
         manifest=str(BASIC / "langgraph.json"),
         tenant=TENANT,

@@ -10,7 +10,7 @@ from crewline_cdk.bundles import START, STREAMING_FOLDER
 OfType = Callable[[str], dict[str, dict[str, Any]]]
 STREAMING = ("ApiFunction", "CrewFunction", "TailFunction")
 CREWS = ("CrewFunction", "WorkerFunction")
-NAMES = (*STREAMING, "WorkerFunction", "SweeperFunction")
+NAMES = (*STREAMING, "WorkerFunction", "SweeperFunction", "IntakeFunction")
 
 
 def test_every_function_runs_python_313_on_arm(of_type: OfType) -> None:
@@ -115,6 +115,27 @@ def test_webhooks_are_delivered_one_at_a_time_so_that_none_holds_up_another(of_t
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
+def test_the_intake_takes_ten_messages_at_a_time_and_reports_those_that_failed(of_type: OfType) -> None:
+    source = _source(of_type, "IntakeFunction")
+    (queue,) = (name for name in of_type("SQS::Queue") if name.startswith("ServiceIntakeQueue"))
+
+    assert source["EventSourceArn"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert source["BatchSize"] == 10
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 10}
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_an_event_that_the_intake_failed_on_goes_to_the_dead_letters_of_events(of_type: OfType) -> None:
+    intake = of_type("Lambda::Function")["IntakeFunction"]
+    (queue,) = (name for name in of_type("SQS::Queue") if name.startswith("ServiceEventDeadLetters"))
+
+    assert intake["DeadLetterConfig"] == {"TargetArn": {"Fn::GetAtt": [queue, "Arn"]}}
+    assert (intake["MemorySize"], intake["Timeout"]) == (512, 30)
+    variables = intake["Environment"]["Variables"]
+    assert variables[VARIABLES["event_dead_letter_url"]] == {"Ref": queue}
+    assert "ServiceIntakeDeadLetters" in variables[VARIABLES["intake_dead_letter_url"]]["Ref"]
+
+
 def test_the_sweeper_is_small_and_runs_every_minute(of_type: OfType) -> None:
     sweeper = of_type("Lambda::Function")["SweeperFunction"]
     ((rule_id, rule),) = of_type("Events::Rule").items()
@@ -198,10 +219,13 @@ def _allowed(of_type: OfType, action: str, resource: str) -> set[str]:
 @pytest.mark.parametrize(
     ("queue", "senders", "takers"),
     [
-        ("ServiceRunQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Worker"}),
+        ("ServiceRunQueue", {"Api", "Crew", "Worker", "Sweeper", "Intake"}, {"Worker"}),
         ("ServiceDeadLetters", set(), {"Sweeper"}),
-        ("ServiceWebhookQueue", {"Api", "Crew", "Worker", "Sweeper"}, {"Sweeper"}),
+        ("ServiceWebhookQueue", {"Api", "Crew", "Worker", "Sweeper", "Intake"}, {"Sweeper"}),
         ("ServiceWebhookDeadLetters", set(), set()),
+        ("ServiceIntakeQueue", set(), {"Intake"}),
+        ("ServiceIntakeDeadLetters", {"Intake"}, set()),
+        ("ServiceEventDeadLetters", {"Intake"}, set()),
     ],
 )
 def test_who_may_send_to_a_queue_and_take_from_it(
@@ -214,7 +238,7 @@ def test_who_may_send_to_a_queue_and_take_from_it(
 
 def test_the_sweeper_writes_items_and_no_objects(of_type: OfType) -> None:
     assert _allowed(of_type, "dynamodb:Query", "/index/*") >= {"Sweeper"}
-    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Worker"}
+    assert _allowed(of_type, "s3:PutObject", "ServiceBucket") == {"Api", "Crew", "Worker", "Intake"}
     assert _allowed(of_type, "s3:GetObject*", "ServiceBucket") == {
         name.removesuffix("Function") for name in NAMES
     }

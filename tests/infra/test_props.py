@@ -61,6 +61,7 @@ def test_a_value_outside_of_what_is_allowed_is_refused(name: str, value: Any, se
         ("tail", (512, 10), r"tail\.timeout_seconds must be from 30 to 900, not 10\."),
         ("api", (512, 60), r"api\.timeout_seconds must be from 70 to 900, not 60\."),
         ("sweeper", (512, 181), r"sweeper\.timeout_seconds must be from 30 to 180, not 181\."),
+        ("intake", (512, 49), r"intake\.timeout_seconds must be from 10 to 48, not 49\."),
     ],
 )
 def test_a_size_that_lambda_or_the_function_cannot_do_with_is_refused(

@@ -54,7 +54,7 @@ def test_the_bucket_is_private_and_encrypted(of_type: OfType) -> None:
 def test_bucket_and_queues_refuse_what_does_not_come_over_tls(of_type: OfType) -> None:
     policies = [*of_type("S3::BucketPolicy").values(), *of_type("SQS::QueuePolicy").values()]
 
-    assert len(policies) == 5
+    assert len(policies) == 8
     for policy in policies:
         (statement,) = policy["PolicyDocument"]["Statement"]
         assert statement["Effect"] == "Deny"
@@ -65,7 +65,7 @@ def test_what_holds_state_outlives_the_stack(template: dict[str, Any]) -> None:
     kinds = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SQS::Queue"}
     stateful = [resource for resource in template["Resources"].values() if resource["Type"] in kinds]
 
-    assert len(stateful) == 6
+    assert len(stateful) == 9
     assert {resource["DeletionPolicy"] for resource in stateful} == {"Retain"}
 
 
@@ -74,6 +74,7 @@ def test_what_holds_state_outlives_the_stack(template: dict[str, Any]) -> None:
     [
         ("ServiceRunQueue", "ServiceDeadLetters", RECEIVES),
         ("ServiceWebhookQueue", "ServiceWebhookDeadLetters", 8),
+        ("ServiceIntakeQueue", "ServiceIntakeDeadLetters", RECEIVES),
     ],
 )
 def test_a_message_that_keeps_failing_goes_to_the_dead_letters_of_its_queue(
@@ -98,6 +99,20 @@ def test_a_message_stays_hidden_for_a_whole_invocation_of_its_function(
     (queue,) = _queues(of_type, name).values()
 
     assert queue["VisibilityTimeout"] >= of_type("Lambda::Function")[function]["Timeout"]
+
+
+def test_messages_come_in_order_and_a_repeated_dead_letter_is_known(of_type: OfType) -> None:
+    (queue,) = _queues(of_type, "ServiceIntakeQueue").values()
+    (dead,) = _queues(of_type, "ServiceIntakeDeadLetters").values()
+    (events,) = _queues(of_type, "ServiceEventDeadLetters").values()
+    timeout = of_type("Lambda::Function")["IntakeFunction"]["Timeout"]
+
+    assert (queue["FifoQueue"], dead["FifoQueue"], "FifoQueue" in events) == (True, True, False)
+    assert "ContentBasedDeduplication" not in queue, "equal messages are not the same"
+    for one in (queue, dead):
+        assert one["DeduplicationScope"] == "messageGroup"
+        assert one["FifoThroughputLimit"] == "perMessageGroupId"
+    assert queue["VisibilityTimeout"] == 6 * timeout < 300, "SQS knows a message for five minutes"
 
 
 def _queues(of_type: OfType, name: str) -> dict[str, dict[str, Any]]:

@@ -26,7 +26,7 @@ from crewline_cdk.interpreters import find_interpreter
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "projects" / "foreign"
 PYTHON = find_interpreter(Target().python)
-CONTROL = ("api", "tail", "sweeper")
+CONTROL = ("api", "tail", "sweeper", "intake")
 CREWS = ("crew", "worker")
 ENGINE = {"langgraph", "langgraph_sdk", "langchain_core", "langsmith"}
 

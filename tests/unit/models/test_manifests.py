@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -144,6 +145,51 @@ def test_webhooks_go_to_public_https_unless_the_manifest_says_otherwise(tmp_path
 def test_crews_that_are_long_are_named(tmp_path: Path) -> None:
     assert read(tmp_path, crewline={"long": ["crew"]}).long_crews == {"crew"}
     assert read(tmp_path).long_crews == frozenset()
+
+
+EVENT = {"source": "shop", "detail_type": "Placed", "assistant_id": "crew", "input": "detail"}
+
+
+def test_events_that_become_runs_are_named_with_what_is_where_in_them(tmp_path: Path) -> None:
+    more = {**EVENT, "detail_type": "Paid", "thread_key": "detail.customer", "assistant_id": str(UUID(int=7))}
+    first, second = read(tmp_path, crewline={"events": [EVENT, more]}).events
+    assert (first.source, first.detail_type, first.thread_key) == ("shop", "Placed", None)
+    assert (second.detail_type, second.thread_key) == ("Paid", "detail.customer")
+    assert read(tmp_path).events == ()
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ({"input": "detail..id"}, "crewline.events.0.input: value error, is not jmespath, see character 8"),
+        ({"input": "detail["}, "is not jmespath, see character 8"),
+        ({"input": "a ~ b"}, "is not jmespath, see character 3"),
+        (
+            {"thread_key": "upper(detail.id)"},
+            "events.0.thread_key: value error, jmespath has no function upper",
+        ),
+        ({"metadata": ""}, "crewline.events.0.metadata: string should have at least 1 character"),
+        ({"tenant": "A#B"}, "crewline.events.0.tenant"),
+        ({"source": ""}, "crewline.events.0.source"),
+        ({"threadkey": "detail"}, "crewline.events.0.threadkey: extra inputs"),
+        (
+            {"assistant_id": "other"},
+            "'other', which is neither a graph of this manifest nor the id of an assistant",
+        ),
+    ],
+)
+def test_an_entry_for_events_that_cannot_work_is_refused_with_the_place(
+    tmp_path: Path, entry: dict[str, Any], sentence: str
+) -> None:
+    graphs = {"crew": "./graphs.py:graph"}
+    path = write(tmp_path, {"graphs": graphs, "crewline": {"events": [{**EVENT, **entry}]}})
+    assert sentence in refusal(path)
+
+
+def test_an_event_starts_one_run(tmp_path: Path) -> None:
+    graphs = {"crew": "./graphs.py:graph"}
+    path = write(tmp_path, {"graphs": graphs, "crewline": {"events": [EVENT, {**EVENT, "input": "id"}]}})
+    assert "two entries for source 'shop' and detail_type 'Placed'" in refusal(path)
 
 
 def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:

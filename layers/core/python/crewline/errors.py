@@ -67,6 +67,8 @@ class ThreadExists(Conflict):
 class KeyReused(Conflict):
     """An idempotency key came before, with another request."""
 
+    code = "key_reused"
+
 
 class StaleOwner(Conflict):
     """The lease of the thread belongs to another owner: this worker's time is over.
