@@ -116,7 +116,6 @@ def synthesise(python: Path | str, project: Path, folder: Path) -> Synthesised:
         **os.environ,
         "CDK_OUTDIR": str(folder),
         "CDK_CONTEXT_JSON": json.dumps(context),
-        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
     }
     command = [str(python), "-m", "crewline_cdk"]
     ended = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)

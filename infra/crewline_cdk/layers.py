@@ -188,7 +188,7 @@ class _Press:
             Annotations.of(scope).add_warning_v2(
                 "crewline:notCompiled",
                 f"There is no Python {target.python} on this machine, so the layers are not compiled and every cold "
-                f"start takes two to three times as long; install it (uv python install {target.python}) and "
+                f"start takes three times as long; install it (uv python install {target.python}) and "
                 "deploy again.",
             )
 

@@ -1,10 +1,16 @@
+from __future__ import annotations
+
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from crewline import locations
 from crewline.errors import BadDeployment
+
+if TYPE_CHECKING:
+    from aws_cdk import Stack
 
 MB = 1_048_576
 
@@ -43,3 +49,68 @@ def test_the_limit_is_that_of_lambda(archive: Path) -> None:
     check_size("crew", [Archive(archive, "")] * 11)
     with pytest.raises(BadDeployment, match=r"are 252\.0 MB unpacked, and Lambda takes 250\.0 MB"):
         check_size("crew", [Archive(archive, "")] * 12)
+
+
+@pytest.fixture
+def light(node: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dependencies that take no time: a file with the name of the lock."""
+    from crewline_cdk import layers
+
+    def fill(lock: Path, _target: object, output: Path, **_: object) -> None:
+        (output / "python").mkdir()
+        (output / "python" / lock.stem).touch()
+
+    monkeypatch.setattr(layers, "bundle_dependencies", fill)
+
+
+def synthesise(folder: Path) -> Stack:
+    from aws_cdk import App
+
+    from crewline_cdk.stacks import CrewlineStack
+
+    app = App(outdir=str(folder / "cdk.out"))
+    stack = CrewlineStack(app, "Crewline")
+    app.synth()
+    return stack
+
+
+def test_the_synth_warns_that_layers_are_not_compiled(
+    light: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from aws_cdk.assertions import Annotations, Match
+
+    from crewline_cdk import layers
+
+    monkeypatch.setattr(layers, "find_interpreter", lambda python: None)
+
+    stack = synthesise(tmp_path)
+
+    told = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("not compiled"))
+    assert [one.id for one in told] == ["/Crewline/Service"]
+    zips = [zipfile.ZipFile(path).namelist() for path in tmp_path.glob("cdk.out/asset.*.zip")]
+    assert zips
+    assert not [name for names in zips for name in names if name.endswith(".pyc")]
+
+
+def test_the_layers_of_every_function_are_weighed(
+    light: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from crewline_cdk import layers
+
+    weighed = {}
+
+    def weigh(name: str, archives: list[Any]) -> None:
+        weighed[name] = {package for archive in archives for package in archive.packages()}
+
+    monkeypatch.setattr(layers, "check_size", weigh)
+
+    synthesise(tmp_path)
+
+    control = {"crewline", "control", "project"}
+    assert weighed == {
+        "api": {*control, "streaming"},
+        "tail": {*control, "streaming"},
+        "sweeper": control,
+        "crew": {"crewline", "crew", "project", "streaming"},
+        "worker": {"crewline", "crew", "project"},
+    }
