@@ -111,6 +111,7 @@ def test_the_layers_of_every_function_are_weighed(
         "api": {*control, "streaming"},
         "tail": {*control, "streaming"},
         "sweeper": control,
+        "intake": control,
         "crew": {"crewline", "crew", "project", "streaming"},
         "worker": {"crewline", "crew", "project"},
     }
