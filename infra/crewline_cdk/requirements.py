@@ -14,7 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from crewline import locations
 from crewline.errors import BadDeployment, BadManifest
@@ -26,7 +26,6 @@ _COMPILE: Final = (
     *("--only-binary", ":all:", "--generate-hashes"),
     *("--no-emit-index-url", "--no-emit-find-links", "--no-annotate", "--no-header", "--quiet"),
 )
-_DISTRIBUTION: Final = ("pyproject.toml", "setup.py")
 _INCLUDE: Final = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[ =]?\s*(\S+)", re.MULTILINE)
 _PIN: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
@@ -43,7 +42,7 @@ def lock_requirements(manifest: Manifest, target: Target) -> Path:
 
     Raises:
         BadManifest: A dependency lies outside of the project, or is no folder.
-        BadDeployment: The requirements contradict each other, or there is no wheel for one.
+        BadDeployment: What a folder requires is not written down; the requirements contradict each other, or there is no wheel for one.
     """
     files = [file for folder in _folders(manifest) if (file := _requirements_file(folder))]
     if not files and not manifest.requirements:
@@ -71,27 +70,31 @@ def _folders(manifest: Manifest) -> Iterator[Path]:
 
 
 def _requirements_file(folder: Path) -> Path | None:
-    """Find where a local folder says what it requires: a distribution, or a list of requirements."""
-    distribution = [folder / name for name in _DISTRIBUTION if (folder / name).is_file()]
-    if not distribution:
-        listed = folder / "requirements.txt"
-        return listed if listed.is_file() else None
-    [file, *_] = distribution
-    return file if file.name == "setup.py" or _requires(file) else None
+    """Find where a local folder says what it requires: its pyproject.toml, or a list of requirements.
+
+    Raises:
+        BadDeployment: It would have to be built to know.
+    """
+    pyproject, listed = folder / "pyproject.toml", folder / "requirements.txt"
+    parsed = _parse(pyproject) if pyproject.is_file() else {}
+    project = parsed.get("project", {})
+    if project and "dependencies" not in project.get("dynamic", ()):
+        return pyproject if project.get("dependencies") else None
+    if listed.is_file():
+        return listed
+    if project or "build-system" in parsed or (folder / "setup.py").is_file():
+        raise BadDeployment(
+            f"What {folder} requires is only known when it is built, and nothing is built for a deployment; list it "
+            "as dependencies of [project] in its pyproject.toml, or in a requirements.txt beside it."
+        )
+    return None
 
 
-def _requires(pyproject: Path) -> object:
-    """Read what of a pyproject.toml decides its requirements; nothing if it has none."""
+def _parse(pyproject: Path) -> dict[str, Any]:
     try:
-        parsed = tomllib.loads(pyproject.read_text())
+        return tomllib.loads(pyproject.read_text())
     except tomllib.TOMLDecodeError as exc:
         raise BadManifest(f"{pyproject} is not valid TOML: {exc}.") from exc
-    project = parsed.get("project")
-    if project is None or "dependencies" in project.get("dynamic", ()):
-        return parsed
-    return (
-        (project["dependencies"], parsed.get("tool", {}).get("uv")) if project.get("dependencies") else None
-    )
 
 
 def _fingerprint(manifest: Manifest, files: list[Path], target: Target) -> str:
@@ -99,9 +102,15 @@ def _fingerprint(manifest: Manifest, files: list[Path], target: Target) -> str:
     texts: list[object] = [target.options, locations.CREW_LOCK.read_text(), manifest.requirements]
     for file in files:
         name = file.relative_to(manifest.folder).as_posix()
-        content = repr(_requires(file)) if file.suffix == ".toml" else _with_included(file)
+        content = _of_pyproject(file) if file.suffix == ".toml" else _with_included(file)
         texts.append((name, content))
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:32]
+
+
+def _of_pyproject(pyproject: Path) -> list[Any]:
+    """Read what of a pyproject.toml decides its requirements: uv's own settings are among it."""
+    parsed = _parse(pyproject)
+    return [parsed["project"]["dependencies"], parsed.get("tool", {}).get("uv")]
 
 
 def _with_included(requirements: Path) -> list[str]:

@@ -99,6 +99,32 @@ def test_a_local_folder_says_what_it_requires(index: Path, project: Path, name: 
     assert pins(lock_of(project, "./lib")) == ["engine==1.0", "tool==1.0"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("setup.py", "import setuptools; setuptools.setup()\n"),
+        ("pyproject.toml", "[project]\nname = 'ours'\nversion = '1'\ndynamic = ['dependencies']\n"),
+        ("pyproject.toml", "[build-system]\nrequires = []\n[tool.poetry.dependencies]\ntool = '1'\n"),
+    ],
+)
+def test_what_only_a_build_would_tell_must_be_listed(
+    index: Path, project: Path, name: str, text: str
+) -> None:
+    (project / name).write_text(text)
+    with pytest.raises(BadDeployment, match=r"only known when it is built.*requirements\.txt beside it\."):
+        lock_of(project, ".")
+
+    (project / "requirements.txt").write_text("tool<2\n")
+
+    assert pins(lock_of(project, ".")) == ["engine==1.0", "tool==1.0"]
+
+
+def test_a_pyproject_that_only_sets_tools_requires_nothing(index: Path, project: Path) -> None:
+    (project / "pyproject.toml").write_text("[tool.ruff]\nline-length = 100\n")
+
+    assert lock_of(project, ".") == locations.CREW_LOCK
+
+
 def test_a_lock_stays_until_what_it_was_made_from_changes(index: Path, project: Path) -> None:
     (project / "requirements.txt").write_text("-r more.txt\n")
     (project / "more.txt").write_text("tool<2\n")
