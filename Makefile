@@ -5,8 +5,8 @@ export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
-	bench-search bench-cold fuzz e2e lint \
-	format synth openapi lock wheel clean
+	bench-search bench-intake bench-cold fuzz e2e lint \
+	format synth openapi schemas lock wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench-stream: install ## print how fast and dear streams are, beside another ser
 bench-search: install ## print what thread searches read, at 1,000 and at 100,000 threads (minutes)
 	@$(BIN)/python -m benchmarks.searches
 
+bench-intake: install ## print what messages that become runs cost, with repeated and bad ones among 10,000 (minutes)
+	@$(BIN)/python -m benchmarks.intake
+
 bench-cold: install ## print what cold starts cost, from the zips that a deploy uploads (needs Node and Python 3.13)
 	@$(BIN)/python -m benchmarks.cold
 
@@ -68,6 +71,9 @@ synth: install ## write the template that `crewline dev` deploys (needs Node)
 
 openapi: install ## write the OpenAPI document that the API serves
 	@$(BIN)/python -m crewline.http.openapi
+
+schemas: install ## write the JSON Schemas of messages and events into docs/schemas
+	@$(BIN)/python -m crewline.events.schemas
 
 lock: install ## resolve the dependencies anew
 	@$(BIN)/uv pip compile -q --upgrade pyproject.toml --group develop --extra cdk --universal --python-version 3.11 \
