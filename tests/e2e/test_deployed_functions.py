@@ -29,7 +29,7 @@ PROBE = """
 import os, sys
 
 def handler(event, context):
-    import where
+    import pack.one, pack.two, where
     return {"where": where.PLACE, "path": sys.path, "variables": dict(os.environ), "cwd": os.getcwd()}
 """
 
@@ -162,8 +162,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def test_a_function_has_its_code_its_layers_over_one_another_and_the_variables_of_lambda(
     cloud: Cloud,
 ) -> None:
-    first = cloud.layer({"python/where.py": "PLACE = 'first'", "data/only.txt": "kept"})
-    second = cloud.layer({"python/where.py": "PLACE = 'second'"})
+    first = cloud.layer(
+        {"python/where.py": "PLACE = 'first'", "python/pack/one.py": "", "data/only.txt": "kept"}
+    )
+    second = cloud.layer({"python/where.py": "PLACE = 'second'", "python/pack/two.py": ""})
 
     seen = cloud.invoke(cloud.function(PROBE, "handler", first, second, DATA="/opt/data/only.txt"), {})
 

@@ -53,8 +53,8 @@ def main() -> int:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
     steps = Steps(console)
     try:
-        with _cloud(given.state, steps) as deployer:
-            _Walk(deployer, steps, given.state).through(given.conformance)
+        with _cloud(given.state, steps) as (deployer, function_log):
+            _Walk(deployer, steps, given.state, function_log).through(given.conformance)
     except (NodeMissing, RuntimeUnavailable, LocalServiceError) as exc:
         console.print(f"Error: {exc}", markup=False)
         return 2
@@ -67,15 +67,16 @@ def main() -> int:
 
 
 @contextmanager
-def _cloud(folder: Path, steps: Steps) -> Iterator[Deployer]:
+def _cloud(folder: Path, steps: Steps) -> Iterator[tuple[Deployer, Path]]:
     with states.held(folder) as state:
         with steps.step("install the CDK command line and the functions' runtime"):
             cdk = installed(ROOT / "tests" / "cdk") / ".bin"
             runtimes = make_runtimes(folder / "runtimes")
         _empty(state)
         with clouds.running(state, runtimes=runtimes) as cloud:
-            yield Deployer(cloud, cdk, folder)
-        _empty(state)
+            yield Deployer(cloud, cdk, folder), state.function_log
+        with steps.step("remove what the local cloud kept"):
+            _empty(state)
 
 
 def _empty(state: states.StateFolder) -> None:
@@ -88,10 +89,11 @@ def _empty(state: states.StateFolder) -> None:
 class _Walk:
     """The steps, in their order."""
 
-    def __init__(self, deployer: Deployer, steps: Steps, folder: Path) -> None:
+    def __init__(self, deployer: Deployer, steps: Steps, folder: Path, function_log: Path) -> None:
         self._deployer = deployer
         self._steps = steps
         self._folder = folder
+        self._function_log = function_log
 
     def through(self, conformance: Path | None) -> None:
         step, deployer = self._steps.step, self._deployer
@@ -105,7 +107,9 @@ class _Walk:
         project = self._copy("basic")
         updates.add_gated_crew(project)
         basic = self._deploy(_BASIC, project)
-        with step("tests of this repository, with the official client"):
+        with step("a thread that begins with supersteps"):
+            self._steps.say(crews.begin_with_supersteps(basic))
+        with step("tests of this repository, with the official clients"):
             self._steps.say(suites.run_own(basic, self._folder / "own.log"))
         self._update(basic, project)
         with step("crewline deploy of a project with requirements of its own"):
@@ -122,6 +126,8 @@ class _Walk:
             self._steps.say("Conformance suite: left out, for none was given (make e2e CONFORMANCE=PATH).")
         with step("a key is refused within a minute of its revocation"):
             self._steps.say(access.check_revoked(examples, revoked))
+        with step("the sweeper, every minute by the schedule"):
+            self._steps.say(crews.read_sweeps(self._function_log))
         for deployed in made:
             with step(f"cdk destroy {deployed.stack}"):
                 self._steps.say(deployer.destroy(deployed))

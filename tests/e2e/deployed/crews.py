@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from langgraph_sdk import get_sync_client
@@ -54,6 +56,36 @@ def expect_echo(deployed: Deployed, prefix: str) -> None:
     for values in (in_place, by_queue):
         if (said := values["messages"][-1]["content"]) != f"{prefix}hi":
             raise CheckFailed(f"A crew said {said!r}, not {prefix}hi.")
+
+
+def begin_with_supersteps(deployed: Deployed) -> str:
+    """Make a thread with supersteps: the control plane hands that to the function that has the crews.
+
+    Raises:
+        CheckFailed: The thread does not begin with them.
+    """
+    client = client_of(deployed)
+    given = {"messages": [{"role": "user", "content": "begun"}]}
+    updates: Any = [{"updates": [{"values": given, "as_node": "__input__"}]}]
+    thread_id = client.threads.create(graph_id="echo", supersteps=updates)["thread_id"]
+    said: Any = client.runs.wait(thread_id, "echo", input={"messages": []})
+    texts = [message["content"] for message in said["messages"]]
+    if texts != ["begun", "echo: begun"]:
+        raise CheckFailed(f"The thread says {texts}.")
+    return "handed from api to crew and back"
+
+
+def read_sweeps(log: Path) -> str:
+    """Read in the functions' log what the schedule has begun every minute.
+
+    Raises:
+        CheckFailed: Nothing, or a sweep of which a part failed.
+    """
+    lines = [json.loads(line) for line in log.read_text().splitlines() if '"message":"swept"' in line]
+    failed = [line for line in lines if line["failed"]]
+    if failed or not lines:
+        raise CheckFailed(f"Of {len(lines)} sweeps these failed in part: {failed}")
+    return f"{len(lines)} sweeps"
 
 
 def use_foreign(deployed: Deployed) -> str:

@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,20 +107,43 @@ class _Sandboxes:
         }
 
     def _opt(self, layers: Iterable[Any]) -> Path:
-        """Unpack layers over one another in their order; once for each set of them."""
+        """Lay layers over one another in their order; once for each set of them."""
         archives = [archive for one in layers if (archive := self._functions._resolve_layer_zip(one))]
-        digest = hashlib.sha256(b"".join(hashlib.sha256(archive).digest() for archive in archives))
-        opt = self._folder / f"opt-{digest.hexdigest()[:16]}"
+        digests = [hashlib.sha256(archive).hexdigest() for archive in archives]
+        opt = self._folder / f"opt-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}"
         # No process may be started meanwhile: it would inherit a file that is being written, and
         # who executes that one is refused.
         with self._functions._provided_code_lock:
             if not opt.exists():
-                unpacked = Path(tempfile.mkdtemp(dir=self._folder))
-                for archive in archives:
-                    with zipfile.ZipFile(io.BytesIO(archive)) as content:
-                        self._functions._extract_zip_preserving_mode(content, str(unpacked))
-                unpacked.rename(opt)
+                unpacked = [self._layer(*one) for one in zip(digests, archives, strict=True)]
+                made = Path(tempfile.mkdtemp(dir=self._folder))
+                _lay_over(unpacked, made)
+                made.rename(opt)
         return opt
+
+    def _layer(self, digest: str, archive: bytes) -> Path:
+        layer = self._folder / f"layer-{digest[:16]}"
+        if not layer.exists():
+            unpacked = Path(tempfile.mkdtemp(dir=self._folder))
+            with zipfile.ZipFile(io.BytesIO(archive)) as content:
+                self._functions._extract_zip_preserving_mode(content, str(unpacked))
+            unpacked.rename(layer)
+        return layer
+
+
+def _lay_over(folders: Sequence[Path], target: Path) -> None:
+    """Show several folders as one, by links: what a later one has hides what the ones before have."""
+    places: dict[str, list[Path]] = {}
+    for folder in folders:
+        for place in folder.iterdir():
+            places.setdefault(place.name, []).append(place)
+    for name, found in places.items():
+        inner = [place for place in found if place.is_dir()]
+        if len(inner) > 1 and found[-1].is_dir():
+            (target / name).mkdir()
+            _lay_over(inner, target / name)
+        else:
+            (target / name).symlink_to(found[-1])
 
 
 def let_invocations_end(runtime: Any, functions: Any) -> None:
