@@ -35,7 +35,7 @@ from tests.faults.stories import STORIES, Found, Story
 from tests.faults.telling import Role, Telling
 
 Case = tuple[Role | None, Trouble, str]
-_STOPS, _FAULTS = 24, 71
+_STOPS, _FAULTS = 36, 107
 """Of so many calls one is stopped at, or afflicted, in the small form: another one in each story."""
 _CONFLICTS = 3
 
