@@ -90,6 +90,7 @@ def template(tmp_path: Path) -> Path:
         "Bucket": {"Type": "AWS::S3::Bucket"},
         "DeadLetters": {"Type": "AWS::SQS::Queue"},
         "WebhookQueue": {"Type": "AWS::SQS::Queue"},
+        "IntakeQueue": {"Type": "AWS::SQS::Queue"},
         "Queue": {
             "Type": "AWS::SQS::Queue",
             "Properties": {
@@ -138,6 +139,7 @@ def template(tmp_path: Path) -> Path:
         "RunQueueUrl": {"Value": {"Ref": "Queue"}},
         "WorkflowArn": {"Value": "arn:aws:states:us-east-1:000000000000:stateMachine:none"},
         "WebhookQueueUrl": {"Value": {"Ref": "WebhookQueue"}},
+        "IntakeQueueUrl": {"Value": {"Ref": "IntakeQueue"}},
     }
     path = tmp_path / "template.json"
     path.write_text(json.dumps({"Resources": resources, "Outputs": outputs}))
