@@ -6,6 +6,7 @@ Each `bundle_*` fills an empty folder with what Lambda unpacks under `/opt`.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Final, Literal
 
 from crewline import locations
 from crewline.errors import BadDeployment
+from crewline.models.manifests import Manifest
 
 Architecture = Literal["arm64", "x86_64"]
 """The processors of Lambda, by Lambda's names."""
@@ -147,17 +149,17 @@ def adapter_source(target: Target) -> str:
     return digest.hexdigest()
 
 
-def bundle_project(project: Path, output: Path) -> None:
+def bundle_project(manifest: Manifest, output: Path) -> None:
     """Lay out the crews' project as `project`.
 
     Args:
-        project: The folder of the manifest.
+        manifest: Its manifest; the file of variables that it names stays out, whatever its name.
         output: The empty folder to fill.
 
     Raises:
         BadDeployment: What is filled lies in what is copied.
     """
-    project, output = project.resolve(), output.resolve()
+    project, output = manifest.folder.resolve(), output.resolve()
     within = output.relative_to(project).parts if output.is_relative_to(project) else ()
     if within and not any(fnmatchcase(part, pattern) for part in within for pattern in PROJECT_EXCLUDES):
         raise BadDeployment(
@@ -165,6 +167,10 @@ def bundle_project(project: Path, output: Path) -> None:
             "let it write to cdk.out, or elsewhere (--output)."
         )
     copy_tree(project, output / PROJECT_FOLDER, PROJECT_EXCLUDES)
+    if isinstance(manifest.env, Path):
+        named = Path(os.path.relpath(manifest.env, manifest.folder))
+        if ".." not in named.parts:
+            (output / PROJECT_FOLDER / named).unlink(missing_ok=True)
 
 
 def install_command(lock: Path, target: Target) -> list[str]:

@@ -156,7 +156,7 @@ def make_layers(
         # No code but ours is there, to call other services.
         dependencies=press.install("DepsLayer", locations.CONTROL_LOCK, services=SERVICES),
         crew_dependencies=press.install("CrewDepsLayer", crew_lock) if crews else None,
-        project=press.make("ProjectLayer", partial(bundle_project, manifest.folder)),
+        project=press.make("ProjectLayer", partial(bundle_project, manifest)),
         streaming=press.make(
             "AdapterLayer", partial(bundle_adapter, target), made_from=adapter_source(target)
         )

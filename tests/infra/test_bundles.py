@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 
 from crewline import locations
 from crewline.errors import BadDeployment
+from crewline.models.manifests import Manifest
 from crewline_cdk.bundles import (
     Architecture,
     Target,
@@ -74,7 +76,7 @@ def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_
     (project / "prompts").symlink_to(tmp_path / "prompts")
     (project / "gone").symlink_to(tmp_path / "nowhere")
 
-    bundle_project(project, tmp_path / "layer")
+    bundle_project(Manifest(path=project / "langgraph.json", crews={}), tmp_path / "layer")
 
     copied = [path for path in (tmp_path / "layer").rglob("*") if path.is_file()]
     assert {str(path.relative_to(tmp_path / "layer" / "project")) for path in copied} == {
@@ -83,13 +85,44 @@ def test_a_project_is_copied_without_history_secrets_and_what_machines_made(tmp_
     }
 
 
+@pytest.mark.parametrize("name", ["prod.env", "./settings/prod.env", "settings/../prod.env"])
+def test_the_file_of_variables_stays_out_whatever_its_name(tmp_path: Path, name: str) -> None:
+    project = tmp_path / "ours"
+    (project / "settings").mkdir(parents=True)
+    for one in ("prod.env", "settings/prod.env"):
+        (project / one).write_text("OPENAI_API_KEY=sk-1")
+
+    bundle_project(
+        Manifest(path=project / "langgraph.json", crews={}, env=project / name), tmp_path / "layer"
+    )
+
+    [left] = [path for path in (tmp_path / "layer").rglob("*") if path.is_file()]
+    assert left.relative_to(tmp_path / "layer" / "project") != Path(os.path.normpath(name))
+
+
+def test_a_file_of_variables_beside_the_project_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "prod.env").write_text("OPENAI_API_KEY=sk-1")
+    (tmp_path / "layer").mkdir()
+    (tmp_path / "layer" / "prod.env").write_text("of somebody else")
+    manifest = Manifest(
+        path=tmp_path / "ours" / "langgraph.json", crews={}, env=tmp_path / "ours" / "../prod.env"
+    )
+
+    bundle_project(manifest, tmp_path / "layer")
+
+    assert (tmp_path / "prod.env").is_file()
+    assert (tmp_path / "layer" / "prod.env").is_file()
+
+
 def test_a_project_is_not_copied_into_itself(tmp_path: Path) -> None:
-    (tmp_path / "langgraph.json").write_text("{}")
+    manifest = Manifest(path=tmp_path / "langgraph.json", crews={})
+    manifest.path.write_text("{}")
 
     with pytest.raises(BadDeployment, match=r"The CDK writes to .*/build, which lies in the project"):
-        bundle_project(tmp_path, tmp_path / "build" / "layers" / "x")
+        bundle_project(manifest, tmp_path / "build" / "layers" / "x")
     (tmp_path / "build" / "cdk.out" / "x").mkdir(parents=True)  # as there is when a layer is filled
-    bundle_project(tmp_path, tmp_path / "build" / "cdk.out" / "x")
+    bundle_project(manifest, tmp_path / "build" / "cdk.out" / "x")
 
     copied = (tmp_path / "build" / "cdk.out" / "x" / "project").rglob("*")
     assert {path.name for path in copied} == {"langgraph.json", "build"}
