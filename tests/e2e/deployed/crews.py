@@ -65,12 +65,13 @@ def begin_with_supersteps(deployed: Deployed) -> str:
         CheckFailed: The thread does not begin with them.
     """
     client = client_of(deployed)
-    given = {"messages": [{"role": "user", "content": "begun"}]}
-    updates: Any = [{"updates": [{"values": given, "as_node": "__input__"}]}]
+    begun = {"messages": [{"role": "assistant", "content": "begun"}]}
+    updates: Any = [{"updates": [{"values": begun, "as_node": "reply"}]}]
     thread_id = client.threads.create(graph_id="echo", supersteps=updates)["thread_id"]
-    said: Any = client.runs.wait(thread_id, "echo", input={"messages": []})
+    added: Any = {"messages": [{"role": "user", "content": "added"}]}
+    said: Any = client.runs.wait(thread_id, "echo", input=added)
     texts = [message["content"] for message in said["messages"]]
-    if texts != ["begun", "echo: begun"]:
+    if texts != ["begun", "added", "echo: added"]:
         raise CheckFailed(f"The thread says {texts}.")
     return "handed from api to crew and back"
 
