@@ -3,6 +3,8 @@
 
 import { Window } from "happy-dom";
 
+import { TIME_SCALE } from "./services.mjs";
+
 const window = new Window({ url: "http://localhost/" });
 Object.assign(globalThis, { window, document: window.document });
 globalThis.navigator ??= window.navigator;
@@ -11,7 +13,7 @@ globalThis.navigator ??= window.navigator;
 const { createElement, useEffect, useState } = await import("react");
 const { createRoot } = await import("react-dom/client");
 
-const PATIENCE = 15_000;
+const PATIENCE = 15_000 * TIME_SCALE;
 
 /** Say what a message has to say, whichever way it is written down. */
 export function text({ content }) {

@@ -6,6 +6,9 @@ import { setTimeout as pause } from "node:timers/promises";
 export const URL_OF_SERVICE = process.env.SERVICE_URL;
 if (!URL_OF_SERVICE) throw new Error("Set SERVICE_URL to where the service answers.");
 
+/** By how much everything may take longer than on a laptop. */
+export const TIME_SCALE = Number(process.env.TIME_SCALE ?? 1);
+
 /** The input of a graph that talks. */
 export const says = (content) => ({ messages: [{ type: "human", content }] });
 
@@ -36,6 +39,6 @@ export function connections() {
 
 /** Run scenarios one after the other; then end, whatever a client still has open. */
 export async function play(scenarios) {
-  for (const [name, scenario] of Object.entries(scenarios)) await test(name, { timeout: 30_000 }, scenario);
+  for (const [name, scenario] of Object.entries(scenarios)) await test(name, { timeout: 30_000 * TIME_SCALE }, scenario);
   setTimeout(() => process.exit(), 1000).unref(); // the last report is still on its way
 }
