@@ -8,12 +8,15 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from crewline.errors import BadMessage, Conflict, LimitExceeded, Unavailable
+from crewline.models.clocks import new_id
 from crewline.models.intake import Message, thread_id_of
 from crewline.models.leases import MOST_WAITING
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.intake import Intake
+from crewline.store import keys
 from crewline.store.idempotency import Once
+from tests.unit.services.crashes import crashing
 from tests.unit.store.worlds import TENANT, Calls, World, claimed
 
 KEY = "customer-7"
@@ -104,6 +107,33 @@ def test_a_message_whose_thread_went_after_it_was_started_is_done(world: World, 
     world.cancellations.cancel(TENANT, thread_id, run.run_id)
     world.threads.delete(TENANT, thread_id)
     assert start(intake, thread_id=thread_id) is None
+
+
+@pytest.mark.parametrize("where", ["new thread", "busy thread", "no thread"])
+def test_wherever_a_process_stops_the_message_that_comes_again_leaves_one_run(
+    world: World, intake: Intake, where: str
+) -> None:
+    key, before = "", 0
+
+    def begin() -> None:
+        nonlocal key, before
+        key = new_id()
+        if where == "busy thread":
+            started(intake, f"before {key}", thread_key=key)
+        before = len(rows())
+
+    def act() -> None:
+        start(intake, key, **({} if where == "no thread" else {"thread_key": key}))
+
+    def check() -> None:
+        act()
+        act()
+        assert len(rows()) == before + 1
+
+    def rows() -> list[str]:
+        return [sort for _, sort in world.items() if sort.startswith(keys.RUN_PREFIX)]
+
+    assert crashing(world, act, begin, check) >= 4
 
 
 def test_another_message_under_the_same_key_is_refused(world: World, intake: Intake) -> None:
