@@ -52,7 +52,7 @@ class Message(RunCreate):
     Nobody is answered, so a field that is not known is refused, and not ignored as in a request.
     """
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     thread_key: _Key | None = None
     """Names a thread of its own, which is made when it is not there: all runs of one key are on one thread."""
@@ -124,7 +124,7 @@ class EventMapping(BaseModel):
     Paths are JMESPath over the whole event as EventBridge delivers it: `detail.customer.id`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     source: Annotated[str, Field(min_length=1, max_length=256)]
     """The event's `source`, exactly."""
