@@ -58,7 +58,7 @@ _REFUSALS: Final = (
     _Refusal(
         apigateway.ResponseType.REQUEST_TOO_LARGE,
         errors.TooLarge,
-        "The request is larger than the 10 MB that API Gateway takes; "
+        "The request is larger than the 6 MB that a function takes; "
         "store large inputs elsewhere and send a reference.",
     ),
     _Refusal(
@@ -87,7 +87,7 @@ _REFUSALS: Final = (
     _Refusal(
         apigateway.ResponseType.DEFAULT_4_XX,
         errors.BadRequest,
-        "API Gateway cannot take the request: $context.error.responseType.",
+        "API Gateway cannot take the request ($context.error.responseType).",
         any_status=True,
     ),
     _Refusal(
@@ -148,8 +148,9 @@ def make_api(
 
 def _add_refusal(api: apigateway.RestApi, refusal: _Refusal, cors: CorsPolicy) -> None:
     """Let API Gateway tell of an error in the shape of `crewline.http.errors`."""
-    # The extended id: a client may choose the other one, quotes and all.
-    detail = f"{refusal.sentence} Request id $context.extendedRequestId."
+    # The extended id: a client may choose the other one, quotes and all. No dot behind a variable: what replaces
+    # them is not Velocity, and nothing says where it takes a name to end.
+    detail = f"{refusal.sentence} (Request $context.extendedRequestId)"
     headers = _readable(cors)
     if refusal.error.retryable:
         headers["retry-after"] = str(_RETRY_SECONDS)

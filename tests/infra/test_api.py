@@ -1,6 +1,7 @@
 """The REST API sends every path to the function that `crewline.http.resources` names for it."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -203,7 +204,14 @@ def test_errors_of_the_gateway_look_like_those_of_the_functions(of_type: OfType)
     }
     for response in responses.values():
         assert _rendered(response).keys() == {"detail", "code"}
-        assert _rendered(response)["detail"].endswith("Request id IT.")
+        assert _rendered(response)["detail"].endswith(" (Request IT)")
+
+
+def test_no_variable_of_the_gateways_errors_could_be_taken_for_a_longer_one(of_type: OfType) -> None:
+    for response in of_type("ApiGateway::GatewayResponse").values():
+        template = response["ResponseTemplates"]["application/json"]
+        assert re.findall(r"\$[A-Za-z.]+", template)
+        assert not re.findall(r"\$[A-Za-z.]*\.(?![A-Za-z])", template)
 
 
 def test_who_may_try_again_is_told_when(of_type: OfType) -> None:
