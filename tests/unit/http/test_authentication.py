@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from crewline.errors import Unauthenticated, Unavailable
+from crewline.errors import Forbidden, Unauthenticated, Unavailable
 from crewline.http import system, waits
 from crewline.http.apps import App, json_response
 from crewline.http.authentication import NEEDED, Authentication
@@ -25,7 +25,7 @@ from crewline.http.streams import guarded
 from crewline.http.waits import keep_alive
 from crewline.local.proxy_events import lambda_context
 from crewline.models.api_keys import SCOPES, Caller, Credential
-from crewline.models.cors import CorsPolicy
+from crewline.models.cors import STUDIO, CorsPolicy
 from crewline.models.threads import Wire
 from crewline.services.api_keys import FRESH_MS, Verified
 from tests.unit.http.test_apps import event
@@ -279,6 +279,32 @@ def test_where_nobody_is_asked_any_key_will_do() -> None:
         reply = ask(app, "GET", "/threads/t", **headers)
         assert (reply.status, read(reply)) == (200, {"tenant": "default"})
     assert ask(app, "GET", "/unlisted").status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://page.example", 403),
+        ("null", 403),
+        ("http://localhost.page.example", 403),
+        ("http://localhost:3000", 200),
+        (STUDIO, 200),
+    ],
+)
+def test_where_nobody_is_asked_pages_of_elsewhere_start_nothing(origin: str, status: int) -> None:
+    # With this type a browser sends a body without asking before, whatever it does with the answer.
+    reply = ask(make_app(None), "POST", "/runs", '{"name": "a"}', origin=origin, content_type="text/plain")
+    assert reply.status == status
+    assert status == 200 or "http.cors of the manifest can allow them" in read(reply)["detail"]
+
+
+def test_where_nobody_is_asked_a_manifest_may_allow_pages_beside_those_of_this_machine() -> None:
+    page = "https://page.example"
+    anybody = Authentication(None, "default", pages=CorsPolicy(allow_origins=(page,)))
+    for origin in (page, "http://127.0.0.1:2024"):
+        assert anybody.verify({"origin": origin}).caller.tenant == "default"
+    with pytest.raises(Forbidden):
+        anybody.verify({"origin": "https://other.example"})
 
 
 # ------------------------------------------------------------------ scopes

@@ -426,10 +426,11 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
 def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
     """Make what answers requests; where nobody is asked for a key, not every page of the world may send them."""
     is_open = settings.authentication == "open"
+    cors = core.manifest.cors or (LOOPBACK if is_open else CorsPolicy())
     return App(
         *routers,
-        authentication=Authentication(None if is_open else core.api_keys, settings.tenant),
-        cors=core.manifest.cors or (LOOPBACK if is_open else CorsPolicy()),
+        authentication=Authentication(None if is_open else core.api_keys, settings.tenant, pages=cors),
+        cors=cors,
         max_body_bytes=settings.max_body_bytes,
         logger=core.logger,
     )

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-from crewline.errors import Unauthenticated
+from crewline.errors import Forbidden, Unauthenticated
 from crewline.http.replies import close
 from crewline.models.api_keys import SCOPES, Caller, Scope
+from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.services.api_keys import ApiKeys, Verified
 
 API_KEY: Final = "x-api-key"
@@ -86,10 +87,12 @@ class Authentication:
     Args:
         keys: The API keys; None where every caller may do everything.
         tenant: Whose data it is then.
+        pages: Which web pages may send requests then, beside those of this machine.
     """
 
-    def __init__(self, keys: ApiKeys | None, tenant: str) -> None:
+    def __init__(self, keys: ApiKeys | None, tenant: str, *, pages: CorsPolicy = LOOPBACK) -> None:
         self._keys = keys
+        self._pages = pages
         self._anybody = Verified(Caller(tenant=tenant, scopes=frozenset(SCOPES)), None)
 
     def verify(self, headers: Mapping[str, str]) -> Verified:
@@ -100,14 +103,24 @@ class Authentication:
 
         Raises:
             Unauthenticated: It comes without a key that is good.
+            Forbidden: Nobody is asked for one, and it comes from a page of elsewhere.
             Unavailable: DynamoDB did not answer.
         """
         if self._keys is None:
+            self._check_page(headers.get("origin"))
             return self._anybody
         try:
             return self._keys.authenticate(_sent(headers))
         except Unauthenticated as exc:
             raise Unauthenticated(f"{exc.message} {_HOW}") from exc
+
+    def _check_page(self, origin: str | None) -> None:
+        # A browser keeps the answer from such a page, but it sends what a form could send without asking before.
+        if origin and not (self._pages.allows(origin) or LOOPBACK.allows(origin)):
+            raise Forbidden(
+                f"This asks nobody for a key, so pages of {origin[:100]!r} may not call it; "
+                "http.cors of the manifest can allow them."
+            )
 
     def watched(
         self, chunks: AsyncIterator[bytes], verified: Verified, headers: Mapping[str, str]
