@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from aws_cdk import RemovalPolicy
+from aws_cdk import aws_events as events
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
@@ -97,6 +98,8 @@ class CrewlineProps:
     """What sends the answers of functions."""
     adapter_layer: str | None = None
     """ARN of another version of the Lambda Web Adapter's layer."""
+    event_bus: events.IEventBus | None = None
+    """Who is told of every run, when it begins and how it ends; nobody without one, and then it costs nothing."""
     encryption_key: kms.IKey | None = None
     """What encrypts table, bucket, queues, logs and the functions' variables; keys of AWS's own without one."""
     log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH

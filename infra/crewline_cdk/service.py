@@ -99,7 +99,7 @@ class CrewlineService(Construct):
         self.functions = self._make_functions(props, of_project, defaults)
         self._feed_functions(props)
         self._tell_functions()
-        self._allow_functions()
+        self._allow_functions(props)
         self.workflow = make_workflow(self, self.functions["worker"])
         schedule = self._sweep_every_minute(self.functions["sweeper"])
         if key and manifest.events:
@@ -151,6 +151,7 @@ class CrewlineService(Construct):
                     manifest=f"/opt/{PROJECT_FOLDER}/{manifest.path.name}",
                     leaving_seen=False,  # API Gateway does not tell a function that its client has left
                 ),
+                **(environment(event_bus=props.event_bus.event_bus_arn) if props.event_bus else {}),
                 # Read when langgraph is imported; lax deserialisation has been remote code execution.
                 "LANGGRAPH_STRICT_MSGPACK": "true",
             },
@@ -254,7 +255,7 @@ class CrewlineService(Construct):
             for variable, value in own.items():
                 self.functions[name].add_environment(variable, value)
 
-    def _allow_functions(self) -> None:
+    def _allow_functions(self, props: CrewlineProps) -> None:
         """Allow each function what it needs of table, bucket, queues and the others, and no more."""
         functions = self.functions
         functions["crew"].grant_invoke_latest_version(functions["api"])
@@ -270,6 +271,8 @@ class CrewlineService(Construct):
             grant_items(self.table, function)
             self.run_queue.grant_send_messages(function)
             self.webhook_queue.grant_send_messages(function)
+            if props.event_bus:
+                props.event_bus.grant_put_events_to(function)
             if name == "sweeper":
                 # A webhook says what its run left, and a run that is given up may leave nothing.
                 self.bucket.grant_read(function)

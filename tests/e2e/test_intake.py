@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,16 +14,19 @@ import pytest
 from crewline.local import clouds, services
 from crewline.local.services import LocalService
 from crewline.models.intake import thread_id_of
+from crewline.models.lifecycles import RunEvent
 from tests.e2e.processes import eventually
 from tests.unit.store.worlds import BASIC
 
 TENANT = "default"
 PATIENCE_S = 60.0
+BUS = "crews"
+"""Who is told of every run of these tests."""
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
-    with services.serve(BASIC, state=tmp_path_factory.mktemp("intake") / "state") as service:
+    with services.serve(BASIC, state=tmp_path_factory.mktemp("intake") / "state", event_bus=BUS) as service:
         yield service
 
 
@@ -94,6 +98,45 @@ def test_an_event_starts_a_run_in_the_thread_of_its_customer(service: LocalServi
     (letter,) = eventually(lambda: _letters(service, "EventDeadLetters"), PATIENCE_S)
     assert letter["MessageAttributes"]["id"]["StringValue"] == sent[1]["EventId"]
     assert "thread_key leads to nothing" in letter["MessageAttributes"]["reason"]["StringValue"]
+
+
+def test_a_bus_is_told_of_every_run_and_its_rules_hand_it_on(service: LocalService) -> None:
+    events, sqs = aws(service, "events"), aws(service, "sqs")
+    url = sqs.create_queue(QueueName="told")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["crewline"], "detail": {"metadata": {"customer": ["grace"]}}}
+    events.put_rule(Name="told", EventBusName=BUS, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="told", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn}])
+    body = {"assistant_id": "steps", "input": {"n": 1}, "metadata": {"customer": "grace"}}
+    with httpx.Client(base_url=service.url, timeout=PATIENCE_S) as http:
+        thread_id = http.post("/threads", json={}).raise_for_status().json()["thread_id"]
+        waited = http.post(f"/threads/{thread_id}/runs/wait", json=body).raise_for_status()
+        background = http.post(f"/threads/{thread_id}/runs", json=body).raise_for_status().json()
+        stateless = http.post("/runs/wait", json=body).raise_for_status()
+        failing = http.post("/runs/wait", json={**body, "assistant_id": "failing"}).raise_for_status()
+    assert "__error__" in failing.json()
+    assert "__error__" not in {**waited.json(), **stateless.json()}
+    told: dict[str, Any] = {}
+
+    def all_told() -> bool:
+        answer = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        for message in answer.get("Messages", []):
+            envelope = json.loads(message["Body"])
+            event = RunEvent.model_validate(envelope["detail"])
+            assert (envelope["source"], envelope["detail-type"]) == ("crewline", event.type)
+            told[event.id] = event
+        return len(told) >= 8
+
+    eventually(all_told, PATIENCE_S)
+    assert Counter(event.type for event in told.values()) == {
+        "run.started": 4,
+        "run.succeeded": 3,
+        "run.failed": 1,
+    }
+    ended = told[f"{background['run_id']}.succeeded"]
+    assert (ended.thread_id, ended.graph_id, ended.status) == (thread_id, "steps", "success")
+    (failed,) = (event for event in told.values() if event.type == "run.failed")
+    assert failed.error == failing.json()["__error__"]["error"]
 
 
 def _letters(service: LocalService, name: str) -> list[Any]:

@@ -31,10 +31,13 @@ from crewline.runtime import (
 )
 from crewline.store import clients, keys
 from crewline.store.blobs import Blobs
+from crewline.store.buses import EventBus
 from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.table import Table
 from crewline.store.workflows import Workflow
+from tests.buses import NAME, Bus
 from tests.tables import answer_here
+from tests.unit.store.worlds import AtOnce
 from tests.workflows import ARN, Executions
 
 if TYPE_CHECKING:
@@ -352,6 +355,7 @@ class Process:
         webhooks: The webhook queue.
         executions: Those of the workflow.
         graph: Makes its crew.
+        bus: Who is told of every run, if anybody is.
     """
 
     def __init__(
@@ -362,6 +366,8 @@ class Process:
         webhooks: Queue,
         executions: Executions,
         graph: Callable[[Process], Graph],
+        *,
+        bus: Bus | None = None,
     ) -> None:
         self.wire = wire
         stores = Stores(
@@ -369,8 +375,10 @@ class Process:
             blobs=Blobs(wire.over(cloud.s3), BUCKET),
             queue=RunQueue(wire.over(queue), "runs"),
             webhooks=WebhookQueue(wire.over(webhooks), "webhooks"),
+            bus=EventBus(wire.over(bus), NAME) if bus else None,
         )
         core = compose(stores, _manifest(), cloud.clock, _LOGGER, check_webhook=lambda _url: None)
+        core.outbox._senders = AtOnce(1)
         self.table, self.blobs, self.records = core.table, core.blobs, core.records
         self.leases, self.threads, self.runs = core.leases, core.threads, core.runs
         self.cancellations, self.copies, self.prunings = core.cancellations, core.copies, core.prunings

@@ -239,6 +239,21 @@ def _meeting(strategy: str, *waiting: str) -> Callable[[Telling], None]:
     return tell
 
 
+_ENDS: Final = {"success": "run.succeeded", "gone": "run.canceled"}
+
+
+def _announced(telling: Telling) -> None:
+    """One is rolled back, one that waited is superseded, one succeeds: a bus is told of each, once or more often."""
+    _meeting("rollback", "next")(telling)
+    assert telling.bus
+    told = {(event.run_id, event.type) for event in telling.bus.told}
+    ends = {(run_id, _ENDS[telling.status(label)]) for label, run_id in telling.runs.items()}
+    assert {one for one in told if one[1] != "run.started"} == ends
+    assert {run_id for run_id, what in told if what == "run.started"} == {
+        one.run_id for one in telling.executed
+    }
+
+
 def _unclaimed(strategy: str) -> Callable[[Telling], None]:
     """Somebody asks before the first run is claimed."""
 
@@ -279,6 +294,7 @@ _add("interrupt", _meeting("interrupt", "next"), "other", "worker", judge=_inter
 _add("interrupt of an unclaimed run", _unclaimed("interrupt"), "other", judge=_interrupted)
 _add("rollback", _meeting("rollback", "next"), "other", "worker", before=_earlier)
 _add("rollback of an unclaimed run", _unclaimed("rollback"), "other", before=_earlier)
+_add("events", _announced, "other", "worker", before=Telling.listen, wide=True)
 
 
 def _roll_back_an_answer(node: str) -> Callable[[Telling], None]:

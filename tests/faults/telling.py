@@ -21,6 +21,7 @@ from crewline.models.threads import ThreadCreate
 from crewline.store import keys, leases
 from crewline.store.idempotency import Once
 from crewline.store.items import Item
+from tests.buses import Bus
 from tests.faults.processes import GRAPH, Cloud, Process, Queue, Stopped, Trouble, Wire
 from tests.workflows import Executions
 
@@ -70,6 +71,7 @@ class Telling:
         self.thread_id = new_id()
         self.queue = Queue(cloud.clock)
         self.webhooks = Queue(cloud.clock)
+        self.bus: Bus | None = None
         self.executions = Executions()
         self.meanwhile: dict[str, Callable[[], object]] = {}
         """What somebody else does while a node is executed for the first time."""
@@ -105,7 +107,13 @@ class Telling:
             self.webhooks,
             self.executions,
             lambda process: self._graph(self, process),
+            bus=self.bus,
         )
+
+    def listen(self) -> None:
+        """From now on the deployment has an event bus."""
+        self.bus = Bus()
+        self._processes.clear()
 
     def process(self, role: Role) -> Process:
         """Give the process that plays a role now."""

@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import pytest
 
 from crewline.events.schemas import FOLDER, spelled
 from crewline.models.intake import thread_id_of
+from crewline.models.lifecycles import SOURCE, RunEvent
 from crewline.models.manifests import read_manifest
 from crewline.services.intake import _HOPELESS
 from tests.functions.deployments import TENANT, Deployment, recorded
+from tests.tables import answer_here
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
-SEND, COMPUTE, REDRIVE = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)[:3]
-MANIFEST, EVENT, MESSAGE = (json.loads(one) for one in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)[:3])
+SEND, COMPUTE, REDRIVE, _, CONSUME = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+MANIFEST, EVENT, MESSAGE, TOLD = (
+    json.loads(one) for one in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL)
+)
 CUSTOMER = thread_id_of(TENANT, "customer-42")
 
 
@@ -96,6 +101,36 @@ def test_dead_letters_become_runs_when_they_are_sent_again(
     exec(REDRIVE, {})
     take(deployment, queue)
     assert len(runs(deployment, thread_id_of(TENANT, key))) == 1
+
+
+def test_the_event_of_the_guide_is_one_that_is_told_and_its_consumer_acts_once(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert RunEvent.model_validate(TOLD).model_dump(mode="json") == TOLD
+    table, dynamodb = f"seen-{uuid4().hex}", deployment.world.cloud.dynamodb
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    topic = boto3.client("sns").create_topic(Name=table)["TopicArn"]
+    sqs = deployment.world.cloud.sqs
+    url = sqs.create_queue(QueueName=table)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    boto3.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    session = boto3.Session()
+    answer_here(session.events)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    monkeypatch.setenv("SEEN_TABLE", table)
+    monkeypatch.setenv("TOPIC_ARN", topic)
+    names: dict[str, Any] = {}
+    exec(CONSUME, names)
+    envelope = {"source": SOURCE, "detail-type": TOLD["type"], "detail": TOLD}
+    names["handler"](envelope, None)
+    names["handler"](envelope, None)
+    (message,) = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    assert f"Run {TOLD['run_id']} of planner failed with TokenLimit." in message["Body"]
 
 
 def test_every_reason_is_in_the_guide() -> None:

@@ -9,6 +9,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import Unavailable
+from crewline.models.leases import Claim
+from crewline.models.runs import Run
+from crewline.services.runs import Runs
 from crewline.store import keys
 from crewline.store.changes import Update
 from tests.functions.deployments import TENANT, Deployment, recorded
@@ -119,9 +122,12 @@ def test_a_worker_whose_run_was_taken_over_lets_its_message_go(
     path, message = queued(deployment)
     thread = path.split("/")[2]
     lost = Update(key=keys.lease(TENANT, thread), set={"owner": "another"})
-    monkeypatch.setattr(
-        "crewline.services.leases.Leases.show_running", lambda *_: deployment.world.table.write(lost)
-    )
+
+    def overtaken(_runs: Runs, _claim: Claim, run: Run) -> Run:
+        deployment.world.table.write(lost)
+        return run
+
+    monkeypatch.setattr(Runs, "show_running", overtaken)
     assert deployment.work(message) == DONE
     assert status(deployment, path) == "pending"
     assert deployment.world.table.get(keys.lease(TENANT, thread))

@@ -101,6 +101,7 @@ def _synthesise(folder: Path, decide: Callable[[Any], dict[str, Any]]) -> Synthe
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     """A team that decides on nearly everything."""
     from aws_cdk import RemovalPolicy
+    from aws_cdk import aws_events as events
     from aws_cdk import aws_kms as kms
     from aws_cdk import aws_logs as logs
     from aws_cdk import aws_sns as sns
@@ -124,6 +125,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
             "removal_policy": RemovalPolicy.DESTROY,
             "tags": {"team": "crews"},
             "alarms_topic": sns.Topic(shared, "Topic"),
+            "event_bus": events.EventBus(shared, "Bus"),
         }
 
     return _synthesise(folder, decide)
@@ -194,6 +196,26 @@ def test_crews_get_the_variables_of_their_project_and_the_sweeper_those_of_webho
     assert "MODEL" not in ours.variables("Sweeper")
     (warning,) = ours.warnings
     assert "AWS_PROFILE, LANGGRAPH_STRICT_MSGPACK of the manifest's env are not deployed" in warning
+
+
+def test_whoever_ends_runs_may_tell_the_bus_of_a_team_and_the_tail_may_not(
+    ours: Synthesised, theirs: Synthesised
+) -> None:
+    (bus,) = {
+        json.dumps(statement["Resource"])
+        for name in NAMES
+        for statement in ours.statements(name)
+        if statement["Action"] == "events:PutEvents"
+    }
+    told = {
+        name
+        for name in NAMES
+        if any(statement["Action"] == "events:PutEvents" for statement in ours.statements(name))
+    }
+    assert told == set(NAMES) - {"Tail"}
+    assert json.dumps(ours.variables("Worker")[VARIABLES["event_bus"]]) == bus
+    assert "events:PutEvents" not in json.dumps(theirs.template)
+    assert VARIABLES["event_bus"] not in theirs.variables("Worker")
 
 
 def test_the_manifest_is_that_of_the_team(ours: Synthesised) -> None:

@@ -95,7 +95,7 @@ def test_a_batch_counts_its_runs_by_status(world: World) -> None:
     ended, running, cancelled, _ = started(made)
     for run in (ended, running):
         claim: Any = world.leases.claim(TENANT, run.thread_id, run.run_id)
-        world.leases.show_running(claim)
+        world.runs.show_running(claim, run)
         if run is ended:
             world.endings.finish(claim, Outcome(status="success", thread_status="idle"), [])
     world.cancellations.cancel(TENANT, cancelled.thread_id, cancelled.run_id)

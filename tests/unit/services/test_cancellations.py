@@ -39,7 +39,7 @@ def execute(world: World, run: Run) -> Claim:
     world.messages()
     claim = world.leases.claim(TENANT, run.thread_id, run.run_id)
     assert isinstance(claim, Claim)
-    world.leases.show_running(claim)
+    world.runs.show_running(claim, run)
     return claim
 
 

@@ -68,6 +68,11 @@ def finish(world: World, claim: Claim, *entries: Sealed, **outcome: Any) -> Ende
     return world.endings.finish(claim, replace(SUCCESS, **outcome), entries)
 
 
+def heard(world: World, claim: Claim) -> Run:
+    """The run of a claim, as if it had a webhook."""
+    return replace(row(world, claim.thread_id, claim.run_id), heard=True)
+
+
 def take_over(world: World, claim: Claim) -> Claim:
     world.clock.pass_(LEASE_MS + 1)
     held = world.leases.claim(TENANT, claim.thread_id, claim.run_id)
@@ -236,7 +241,7 @@ def test_an_end_with_as_many_superseded_runs_as_can_wait_and_as_many_entries_as_
     last = queue(world, claim, "interrupt")
     entries = [sealed(number, parent=number - 1) for number in range(1, 100)]
     with Calls(world.cloud.dynamodb, "TransactWriteItems") as calls:
-        ended = finish(world, claim, *entries, heard=True)
+        ended = finish(world, claim, *entries, run=heard(world, claim))
     assert max(len(request["TransactItems"]) for request in calls.requests) <= 100
     assert (ended.lease.run, ended.lease.head, ended.lease.waiting) == (last.run_id, uuid6(99), 0)
     assert statuses(world, claim) == ["interrupted"] * 32 + ["pending"]
@@ -516,7 +521,7 @@ def test_an_end_without_an_execution_says_what_earlier_ones_have_used(world: Wor
 
 
 def test_an_end_that_somebody_listens_to_is_announced_once(world: World, claim: Claim) -> None:
-    finish(world, claim, heard=True)
+    finish(world, claim, run=heard(world, claim))
     assert [(one["run_id"], one["status"]) for one in world.announced()] == [(claim.run_id, "success")]
     assert not any(key[0].startswith("O#") for key in world.items())
 
@@ -524,7 +529,7 @@ def test_an_end_that_somebody_listens_to_is_announced_once(world: World, claim: 
 def test_an_end_that_could_not_be_announced_stays_in_the_outbox(world: World, claim: Claim) -> None:
     with Calls(world.cloud.sqs, "SendMessage") as calls:
         calls.failures = [EndpointConnectionError(endpoint_url="http://sqs")]
-        assert finish(world, claim, heard=True).status == "success"
+        assert finish(world, claim, run=heard(world, claim)).status == "success"
     (left,) = [key for key in world.items() if key[0].startswith("O#")]
     assert keys.is_outbox(keys.Key(*left))
     world.outbox.publish(keys.Key(*left))
@@ -534,7 +539,7 @@ def test_an_end_that_could_not_be_announced_stays_in_the_outbox(world: World, cl
 
 def test_a_rolled_back_run_is_announced_to_nobody(world: World, claim: Claim) -> None:
     cancel(world, claim, "rollback")
-    finish(world, claim, heard=True)
+    finish(world, claim, run=heard(world, claim))
     assert world.announced() == []
 
 

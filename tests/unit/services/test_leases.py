@@ -109,13 +109,14 @@ def test_two_claims_have_two_owners(world: World, claim: Claim) -> None:
 
 
 def test_a_run_is_shown_as_running_unless_its_row_is_gone_or_it_has_ended(world: World, claim: Claim) -> None:
-    world.leases.show_running(claim)
+    run = world.runs.get(TENANT, claim.thread_id, claim.run_id)
+    world.runs.show_running(claim, run)
     assert run_status(world, claim) == "running"
     world.endings.finish(claim, SUCCESS, [])
-    world.leases.show_running(claim)
+    world.runs.show_running(claim, run)
     assert run_status(world, claim) == "success"
     world.table.write(Delete(key=keys.run(TENANT, claim.thread_id, claim.run_id)))
-    world.leases.show_running(claim)
+    world.runs.show_running(claim, run)
     assert world.table.get(keys.run(TENANT, claim.thread_id, claim.run_id)) is None
 
 

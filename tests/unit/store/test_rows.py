@@ -10,7 +10,6 @@ from crewline.models.runs import Run, RunCreate, RunError, Usage
 from crewline.models.threads import Thread
 from crewline.store import keys, outbox, runs, threads
 from crewline.store.changes import Write
-from crewline.store.queues import WebhookJob
 from crewline.store.table import Refused
 from tests.unit.store.worlds import TENANT, World
 
@@ -205,11 +204,12 @@ def test_the_status_that_a_rolled_back_run_leaves_keeps_error_and_state(world: W
     assert found.state_updated_at == "2026-02-01"
 
 
-def test_an_outbox_item_is_read_as_its_message_and_removed(world: World) -> None:
-    put = outbox.put(TENANT, "t", "r1", status="success", now_ms=5)
+def test_an_outbox_item_is_read_as_it_was_written_and_removed(world: World) -> None:
+    put = outbox.put(TENANT, run(status="success"), webhook=True, event="{}", now_ms=5)
     world.table.write(put)
-    job = outbox.get(world.table, put.key)
-    assert job == WebhookJob(tenant=TENANT, thread_id="t", run_id="r1", status="success")
+    assert outbox.get(world.table, put.key) == outbox.Item(
+        tenant=TENANT, thread_id="t", run_id="r1", status="success", webhook=True, event="{}"
+    )
     assert world.items()[put.key][keys.LEASES_IN_FLIGHT.sort] == f"{5:015d}"
     for _ in range(2):
         world.table.write(outbox.delete(put.key))

@@ -49,6 +49,7 @@ from crewline.store.items import Item, item_from_wire
 from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
+from tests.buses import Bus
 from tests.tables import REST, answer_here
 from tests.workflows import Executions
 
@@ -178,6 +179,8 @@ class World:
     batches: Batches = field(init=False)
     cancellations: Cancellations = field(init=False)
     executions: Executions = field(default_factory=Executions)
+    bus: Bus | None = None
+    """Who is told of every run."""
 
     @property
     def dispatches(self) -> Dispatches:
@@ -190,6 +193,7 @@ class World:
             blobs=Blobs(self.cloud.s3, self.name),
             queue=RunQueue(self.cloud.sqs, self.queue_url),
             webhooks=WebhookQueue(self.cloud.sqs, self.webhook_url),
+            bus=self.bus.bus if self.bus else None,
         )
         core = compose(
             stores,
@@ -202,6 +206,7 @@ class World:
         for part in fields(self):
             if not part.init:
                 setattr(self, part.name, getattr(core, part.name))
+        self.outbox._senders = AtOnce(1)
 
     def again(self) -> World:
         """The same cloud as another process sees it, which remembers nothing."""
@@ -214,6 +219,7 @@ class World:
             webhook_url=self.webhook_url,
             leaving_seen=self.leaving_seen,
             executions=self.executions,
+            bus=self.bus,
         )
 
     def items(self) -> dict[tuple[str, str], Item]:

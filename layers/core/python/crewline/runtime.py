@@ -67,6 +67,7 @@ from crewline.services.threads import Threads
 from crewline.services.webhooks import Webhooks
 from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
+from crewline.store.buses import EventBus
 from crewline.store.clients import client, deferred
 from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, IntakeDeadLetters, RunQueue, WebhookQueue
@@ -88,6 +89,8 @@ class Stores:
     blobs: Blobs
     queue: RunQueue
     webhooks: WebhookQueue
+    bus: EventBus | None = None
+    """Who is told of every run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +153,8 @@ def compose(
     """
     table, blobs, queue = stores.table, stores.blobs, stores.queue
     records = Records(table, blobs, clock=clock)
+    outbox = Outbox(table, stores.webhooks, stores.bus, clock, logger)
     leases = Leases(table, records, clock)
-    outbox = Outbox(table, stores.webhooks)
     recents = Recents()
     threads = Threads(table, blobs, records, queue, clock, expiry=manifest.expiry)
     assistants = Assistants(table, manifest, clock, threads=threads)
@@ -170,6 +173,7 @@ def compose(
         places=places,
         recents=recents,
         check_webhook=check_webhook,
+        outbox=outbox,
         logger=logger,
         long_crews=manifest.long_crews,
         leaving_seen=leaving_seen,
@@ -411,6 +415,7 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
         blobs=Blobs(deferred("s3"), settings.bucket),
         queue=RunQueue(sqs, settings.run_queue_url),
         webhooks=WebhookQueue(sqs, settings.webhook_queue_url),
+        bus=EventBus(deferred("events"), settings.event_bus) if settings.event_bus else None,
     )
     core = compose(
         stores,

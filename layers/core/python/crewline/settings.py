@@ -23,6 +23,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "intake_dead_letter_url": "CREWLINE_INTAKE_DEAD_LETTER_URL",
     "event_dead_letter_url": "CREWLINE_EVENT_DEAD_LETTER_URL",
     "workflow_arn": "CREWLINE_WORKFLOW_ARN",
+    "event_bus": "CREWLINE_EVENT_BUS",
     "crew_function": "CREWLINE_CREW_FUNCTION",
     "manifest": "CREWLINE_MANIFEST",
     "tenant": "CREWLINE_TENANT",
@@ -63,6 +64,8 @@ class Settings:
     """URL of the SQS queue for events that can never become runs; only the intake needs it."""
     workflow_arn: str = ""
     """ARN of the state machine in which runs go on that outlive an invocation."""
+    event_bus: str = ""
+    """Name or ARN of the EventBridge bus that is told of every run; without it no event is written or sent."""
     crew_function: str = ""
     """Name of the function that has the crews; only the control plane hands requests over to it."""
     tenant: str = "default"

@@ -27,13 +27,14 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _FORCED: Final = 130
 
 
-def run(project: Path, *, port: int, state: Path, stop_on_eof: bool = False) -> None:
+def run(project: Path, *, port: int, state: Path, event_bus: str = "", stop_on_eof: bool = False) -> None:
     """Serve a project until Ctrl-C or SIGTERM.
 
     Args:
         project: The folder of the project's `langgraph.json`.
         port: Port on loopback; 0 for any free one.
         state: The folder for state and logs.
+        event_bus: Name of a bus on the local cloud that is told of every run.
         stop_on_eof: Stop when standard input ends, too.
 
     Raises:
@@ -46,7 +47,7 @@ def run(project: Path, *, port: int, state: Path, stop_on_eof: bool = False) -> 
         with _raised_signals():
             if stop_on_eof:
                 lifelines.when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
-            with serve(project, state=state, port=port) as service:
+            with serve(project, state=state, port=port, event_bus=event_bus) as service:
                 _welcome(console, service, time.monotonic() - begun)
                 code = service.cloud.process.wait()
                 log = last_lines(service.state.cloud_log)

@@ -64,6 +64,9 @@ def dev(
             show_default=".crewline in the project",
         ),
     ] = None,
+    event_bus: Annotated[
+        str, typer.Option(metavar="NAME", help="Tell this EventBridge bus of the local cloud of every run.")
+    ] = "",
     stop_on_eof: Annotated[
         bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when standard input ends.")
     ] = False,
@@ -80,7 +83,7 @@ def dev(
     if bundled:
         typer.echo(f"There is no {FILENAME} here: serving the example crews.")
     state = state or (Path.cwd() if bundled else folder) / ".crewline"
-    development.run(folder, port=port, state=state, stop_on_eof=stop_on_eof)
+    development.run(folder, port=port, state=state, event_bus=event_bus, stop_on_eof=stop_on_eof)
 
 
 @app.command(epilog="Example: crewline deploy --project ../my-crews --stack Crews")

@@ -443,7 +443,7 @@ class Execution:
             thread_status="error" if stopped.error else ("interrupted" if stopped.open_steps else "idle"),
             error=stopped.error,
             usage=self._tokens.total(stream.first, stream.last) if stream else self._tokens.committed,
-            heard=bool(self._run.kwargs.get("webhook")),
+            run=self._run,
         )
 
     def _know_cancel(self, action: Cancel) -> None:

@@ -14,9 +14,14 @@ from pydantic import BaseModel
 
 from crewline import locations
 from crewline.models.intake import EventMapping, Message
+from crewline.models.lifecycles import RunEvent
 
 FOLDER: Final = locations.ROOT / "docs" / "schemas"
-SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {"intake-message": Message, "event-mapping": EventMapping}
+SCHEMAS: Final[Mapping[str, type[BaseModel]]] = {
+    "intake-message": Message,
+    "event-mapping": EventMapping,
+    "run-event": RunEvent,
+}
 """Name of a file → what it describes."""
 
 

@@ -47,6 +47,7 @@ def serve(
     *,
     state: Path,
     port: int = 0,
+    event_bus: str = "",
     functions: Path = locations.FUNCTIONS,
     template: Path = locations.TEMPLATE,
 ) -> Iterator[LocalService]:
@@ -58,6 +59,7 @@ def serve(
         project: The folder of the project's `langgraph.json`.
         state: The folder for state and logs; made if need be.
         port: Port on loopback; 0 for any free one.
+        event_bus: Name of a bus on the local cloud that is told of every run; made if need be.
         functions: The folder of the functions' entry points.
         template: The stack to deploy.
 
@@ -77,8 +79,11 @@ def serve(
         # First of all: with the caller's AWS profile no client could be made.
         stack.enter_context(_own_environment())
         cloud = stack.enter_context(clouds.running(folder))
-        outputs = _deploy(cloud, manifest, variables, functions=functions, template=template)
-        os.environ.update({**variables, **_STRICT, **_settings(outputs, manifest), **cloud.environment})
+        if event_bus:
+            stacks.make_bus(cloud, event_bus)
+        own = {**_STRICT, **(environment(event_bus=event_bus) if event_bus else {})}
+        outputs = _deploy(cloud, manifest, variables, own, functions=functions, template=template)
+        os.environ.update({**variables, **own, **_settings(outputs, manifest), **cloud.environment})
         stack.enter_context(chdir(manifest.folder))
         answers: dict[str, Answer] = {}
         os.environ["AWS_ENDPOINT_URL_LAMBDA"] = stack.enter_context(invocations.served(answers))
@@ -105,6 +110,7 @@ def _deploy(
     cloud: clouds.LocalCloud,
     manifest: Manifest,
     variables: Mapping[str, str],
+    own: Mapping[str, str] = _STRICT,
     *,
     functions: Path,
     template: Path,
@@ -119,7 +125,7 @@ def _deploy(
         functions=code,
         layer=layer,
         project=variables,
-        local={**_STRICT, **environment(manifest=str(manifest.path))},
+        local={**own, **environment(manifest=str(manifest.path))},
         events=manifest.events,
     )
     return stacks.deploy(cloud, localised, [*code.values(), layer])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,6 +138,18 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
         )
     except KeyError as exc:
         raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc
+
+
+def make_bus(cloud: LocalCloud, name: str) -> None:
+    """Make an event bus, unless it is there; `default` always is.
+
+    Args:
+        cloud: Where to.
+        name: Its name.
+    """
+    events = clients.client("events", endpoint_url=cloud.url, region=REGION, credentials=CREDENTIALS)
+    with suppress(events.exceptions.ResourceAlreadyExistsException):
+        events.create_event_bus(Name=name)
 
 
 def expire_items(cloud: LocalCloud, table: str) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
-from crewline.errors import Conflict, CrewlineError, NotFound, Unavailable
+from crewline.errors import Conflict, NotFound, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Cancel, Lease
 from crewline.models.runs import Run
-from crewline.services.endings import Announcer, Endings
+from crewline.services.endings import Announcer, Endings, stopped_at
 from crewline.services.runs import Runs
 from crewline.services.threads import not_found
-from crewline.store import keys, leases, markers, outbox, runs
+from crewline.store import keys, leases, markers, runs
 from crewline.store.changes import Change
 from crewline.store.markers import Marker
 from crewline.store.table import Refused, Table
@@ -130,7 +130,6 @@ class Cancellations:
             leases.unqueue(tenant, run.thread_id),
             markers.delete(tenant, run.thread_id, marker),
         ]
-        announced = None
         if action == "rollback":
             changes += [
                 runs.delete(tenant, run.thread_id, run.run_id),
@@ -138,16 +137,15 @@ class Cancellations:
             ]
         else:
             changes.append(runs.set_superseded(tenant, run.thread_id, run.run_id, ended_at=iso(now)))
-            if marker.heard:
-                announced = outbox.put(tenant, run.thread_id, run.run_id, status="interrupted", now_ms=now)
-                changes.append(announced)
+        stopped = stopped_at(run, iso(now), forgotten=action == "rollback")
+        if announced := self._announcer.note(tenant, stopped, "run.canceled"):
+            changes.append(announced)
         try:
             self._table.transact(changes)
         except Refused:
             return False
         if announced:
-            with suppress(CrewlineError):  # the sweeper publishes what is left
-                self._announcer.publish(announced.key)
+            self._announcer.try_to_publish(announced.key)
         return True
 
     def _stop_in_flight(self, tenant: str, run: Run, action: Cancel) -> bool:

@@ -17,14 +17,15 @@ from typing import Final, Protocol
 from aws_lambda_powertools import Logger
 
 from crewline.checkpoints.records import Sealed
-from crewline.errors import CrewlineError, Unavailable
+from crewline.errors import Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Claim, Lease, Rest
-from crewline.models.runs import RunError, RunStatus, Usage
+from crewline.models.lifecycles import Happening, ending
+from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.services.leases import Leases, progress, stale
-from crewline.store import keys, leases, markers, outbox, runs, threads
+from crewline.store import keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
-from crewline.store.changes import Change, Delete, grouped
+from crewline.store.changes import Change, Delete, Put, grouped
 from crewline.store.keys import Key
 from crewline.store.markers import Marker
 from crewline.store.queues import PurgeJob, RunJob, RunQueue, delay_until
@@ -47,8 +48,15 @@ KEEP_S: Final = 300
 class Announcer(Protocol):
     """Who tells the listeners that a run has ended."""
 
-    def publish(self, key: Key) -> None:
-        """Send what an outbox item says, then remove it."""
+    @property
+    def hears_all(self) -> bool:
+        """Whether somebody is told of every run, those without a webhook too."""
+
+    def note(self, tenant: str, run: Run, happening: Happening) -> Put | None:
+        """Make the item that a transaction writes; None when nobody listens."""
+
+    def try_to_publish(self, key: Key) -> None:
+        """Send what an item says, then remove it; or leave it to the sweeper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +67,8 @@ class Outcome:
     thread_status: Rest
     error: RunError | None = None
     usage: Usage | None = None
-    heard: bool = False
-    """Somebody listens for the end."""
+    run: Run | None = None
+    """The run; None when nobody is told of its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +190,7 @@ class Endings:
         """
         self._logger.error("run given up", run_id=claim.run_id, thread_id=claim.thread_id, reason=reason)
         error = RunError(error="RunGivenUp", message=f"Run {claim.run_id} was given up: {reason}")
-        outcome = Outcome(status="error", thread_status="error", error=error, heard=self._heard(claim))
+        outcome = Outcome(status="error", thread_status="error", error=error, run=self._row(claim))
         return self.finish(claim, outcome, ())
 
     def stop_unclaimed(self, tenant: str, thread_id: str, lease: Lease) -> None:
@@ -215,7 +223,7 @@ class Endings:
         if isinstance(claim, Claim):
             self.finish(
                 claim,
-                Outcome(status="interrupted", thread_status=claim.lease.was, heard=self._heard(claim)),
+                Outcome(status="interrupted", thread_status=claim.lease.was, run=self._row(claim)),
                 (),
             )
 
@@ -241,7 +249,10 @@ class Endings:
             asked = _as_asked(outcome, claim.lease)
             try:
                 if _leaves_nothing(claim.lease):
-                    return replace(self._forget(claim, asked), undone=undone)
+                    plan = self._forgetting(claim, asked, undone=undone)
+                    self._forget(claim, plan)
+                    self._follow(claim, plan)
+                    return plan.ended
                 plan = None
                 queue = self._waiting(claim)
                 if len(entries) + 3 * len(queue.superseded) + _OWN_CHANGES > _MOST_CHANGES:
@@ -299,38 +310,47 @@ class Endings:
             changes.append(self._run_row(claim, outcome, head, undone=undone))
         changes.append(self._thread_row(claim, outcome, queue.following, undone=undone))
         changes += last
-        heard: list[Key] = []
-        if outcome.heard and not undone:
-            changes.append(self._listen(claim, claim.run_id, outcome.status, now, heard))
+        told = self._tell(claim, outcome)
         for marker in queue.superseded:
-            changes += self._supersede(claim, marker, now, heard)
+            changes += self._supersede(claim, marker, now, told)
         if queue.following:
             changes.append(markers.delete(claim.tenant, claim.thread_id, queue.following))
         return _Plan(
-            changes=changes,
+            changes=[*changes, *told],
             following=queue.following,
-            heard=heard,
+            heard=[put.key for put in told],
             ended=Ended(status=outcome.status, lease=lease, rest=outcome.thread_status, undone=undone),
         )
 
-    def _forget(self, claim: Claim, outcome: Outcome) -> Ended:
-        """Remove every row of a stateless run that executed in place: it has committed nothing."""
+    def _forgetting(self, claim: Claim, outcome: Outcome, *, undone: bool) -> _Plan:
+        """Plan to remove every row of a stateless run that executed in place: it has committed nothing."""
         gone = leases.entomb(claim, now=0, purge_at=0)
-        row = runs.delete(claim.tenant, claim.thread_id, claim.run_id, must_exist=False)
-        rest = [
+        told = self._tell(claim, outcome)
+        changes: list[Change] = [
+            Delete(key=gone.key, condition=gone.condition, parameters=gone.parameters),
+            runs.delete(claim.tenant, claim.thread_id, claim.run_id, must_exist=False),
             runs.delete_pointer(claim.tenant, claim.run_id),
             Delete(key=keys.thread(claim.tenant, claim.thread_id)),
+            *told,
         ]
-        lease = Delete(key=gone.key, condition=gone.condition, parameters=gone.parameters)
+        return _Plan(
+            changes=changes,
+            following=None,
+            heard=[put.key for put in told],
+            ended=Ended(status=outcome.status, lease=Lease(), rest=outcome.thread_status, undone=undone),
+        )
+
+    def _forget(self, claim: Claim, plan: _Plan) -> None:
+        """Remove what the plan says, and what the run was asked for if that is in S3."""
+        lease, row, *rest = plan.changes
         try:
             self._table.transact([lease, replace(row, condition="attribute_not_exists(#kwargs_blob)"), *rest])
         except Refused as exc:
             if not (exc.items.get(_RUN_ROW) or {}).get("kwargs_blob"):
                 raise
-            self._table.transact([lease, row, *rest])
+            self._table.transact(plan.changes)
             if self._blobs:
                 self._blobs.delete(self._blobs.list(claim.tenant, claim.thread_id))
-        return Ended(status=outcome.status, lease=Lease(), rest=outcome.thread_status)
 
     def _puts(self, claim: Claim, entries: Sequence[Sealed]) -> list[Change]:
         return [
@@ -366,21 +386,38 @@ class Endings:
         error = outcome.error.wire() if outcome.error else None
         return threads.set_outcome(tenant, thread_id, status=status, error=error, updated_at=now)
 
-    def _supersede(self, claim: Claim, marker: Marker, now: int, heard: list[Key]) -> Iterator[Change]:
+    def _supersede(self, claim: Claim, marker: Marker, now: int, told: list[Put]) -> Iterator[Change]:
         yield markers.delete(claim.tenant, claim.thread_id, marker)
-        if claim.lease.drop == "rollback":
+        forgotten = claim.lease.drop == "rollback"
+        if forgotten:
             yield runs.delete(claim.tenant, claim.thread_id, marker.run_id, must_exist=False)
+        else:
+            yield runs.set_superseded(
+                claim.tenant, claim.thread_id, marker.run_id, ended_at=iso(now), owner=claim.owner
+            )
+        if not self._announcer.hears_all and (forgotten or not marker.heard):
             return
-        yield runs.set_superseded(
-            claim.tenant, claim.thread_id, marker.run_id, ended_at=iso(now), owner=claim.owner
-        )
-        if marker.heard:
-            yield self._listen(claim, marker.run_id, "interrupted", now, heard)
+        if run := runs.get(
+            self._table, self._blobs, claim.tenant, claim.thread_id, marker.run_id, whole=False
+        ):
+            stopped = stopped_at(run, iso(now), forgotten=forgotten)
+            if put := self._announcer.note(claim.tenant, stopped, "run.canceled"):
+                told.append(put)
 
-    def _listen(self, claim: Claim, run_id: str, status: RunStatus, now: int, heard: list[Key]) -> Change:
-        put = outbox.put(claim.tenant, claim.thread_id, run_id, status=status, now_ms=now)
-        heard.append(put.key)
-        return put
+    def _tell(self, claim: Claim, outcome: Outcome) -> list[Put]:
+        """Make the item that tells of a run's end, if somebody listens."""
+        if outcome.run is None:
+            return []
+        ended = replace(
+            outcome.run,
+            status=outcome.status,
+            started_at=iso(claim.lease.started),
+            ended_at=iso(self._clock()),
+            error=outcome.error,
+            usage=outcome.usage or claim.lease.usage,
+        )
+        put = self._announcer.note(claim.tenant, ended, ending(outcome.status, outcome.thread_status))
+        return [put] if put else []
 
     def _follow(self, claim: Claim, plan: _Plan | None) -> None:
         """Send the messages that the transaction calls for; the sweeper sends what is lost here."""
@@ -390,13 +427,10 @@ class Endings:
         if following:
             job = RunJob(tenant=tenant, thread_id=thread_id, run_id=following.run_id)
             self._send(job, delay_s=delay_until(following.due, self._clock()))
-        if claim.lease.private and claim.lease.keep_s <= KEEP_S:
+        if claim.lease.private and 0 < claim.lease.keep_s <= KEEP_S:
             self._send(PurgeJob(tenant=tenant, thread_id=thread_id), delay_s=claim.lease.keep_s)
         for key in plan.heard:
-            try:
-                self._announcer.publish(key)
-            except CrewlineError as exc:
-                self._logger.warning("end not published yet", thread_id=thread_id, reason=exc.message)
+            self._announcer.try_to_publish(key)
 
     def _send(self, job: RunJob | PurgeJob, *, delay_s: int = 0) -> None:
         try:
@@ -458,9 +492,9 @@ class Endings:
             ),
         )
 
-    def _heard(self, claim: Claim) -> bool:
-        row = self._table.get(keys.run(claim.tenant, claim.thread_id, claim.run_id))
-        return bool(row and row.get("heard"))
+    def _row(self, claim: Claim) -> Run | None:
+        """Read the run that a claim is on, for those who are told of its end."""
+        return runs.get(self._table, self._blobs, claim.tenant, claim.thread_id, claim.run_id, whole=False)
 
     # ------------------------------------------------------------------ rolling back
 
@@ -479,7 +513,10 @@ class Endings:
             )  # what the table says was written, not what we know
         except Refused as exc:
             raise stale(claim) from exc
-        outcome = Outcome(status="interrupted", thread_status=lease.was)
+        # Its row goes with the end, so a webhook could not say anything of it; an event has it all.
+        row = self._row(claim) if self._announcer.hears_all else None
+        run = replace(row, heard=False) if row else None
+        outcome = Outcome(status="interrupted", thread_status=lease.was, run=run)
         return self._end(replace(claim, lease=lease), outcome, (), undone=True)
 
     def _remove_traces(self, claim: Claim) -> None:
@@ -500,6 +537,11 @@ class Endings:
             ]
         for start in range(0, len(found), _UNDO_GROUP):
             self._table.transact(found[start : start + _UNDO_GROUP])
+
+
+def stopped_at(run: Run, ended_at: str, *, forgotten: bool) -> Run:
+    """Give a run that waited as it is when it was stopped; one whose row goes has nothing for a webhook to say."""
+    return replace(run, status="interrupted", ended_at=ended_at, heard=run.heard and not forgotten)
 
 
 def _as_asked(outcome: Outcome, lease: Lease) -> Outcome:

@@ -153,8 +153,8 @@ class Jobs:
             if claim.lease.attempt > MOST_ATTEMPTS:
                 self._endings.give_up_claimed(claim, NO_PROGRESS)
                 return None
-            self._leases.show_running(claim)
             run = self._runs.get(claim.tenant, claim.thread_id, claim.run_id)
+            run = self._runs.show_running(claim, run)
             if run.kwargs["long"] and claim.lease.channel == "queue" and not claim.lease.cancel:
                 self._move(claim)
                 return None

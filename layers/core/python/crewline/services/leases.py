@@ -13,10 +13,10 @@ from uuid import uuid4
 
 from crewline.checkpoints.records import Sealed
 from crewline.errors import Conflict, RunCancelled, StaleOwner
-from crewline.models.clocks import Clock, iso
+from crewline.models.clocks import Clock
 from crewline.models.leases import Claim, Lease
 from crewline.models.runs import Usage
-from crewline.store import leases, runs
+from crewline.store import leases
 from crewline.store.changes import grouped
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
@@ -78,24 +78,6 @@ class Leases:
             ) from exc
         lease = leases.from_item(item)
         return Claim(tenant=tenant, thread_id=thread_id, run_id="", owner=owner, lease=lease)
-
-    def show_running(self, claim: Claim) -> None:
-        """Show on the run row that it is executed; skipped when the row is gone or the run has ended.
-
-        Raises:
-            Unavailable: DynamoDB did not answer.
-        """
-        change = runs.set_running(
-            claim.tenant,
-            claim.thread_id,
-            claim.run_id,
-            updated_at=iso(self._clock()),
-            started_at=iso(claim.lease.started),
-        )
-        try:
-            self._table.write(change)
-        except Refused:
-            return
 
     def commit(
         self, claim: Claim, entries: Sequence[Sealed], *, usage: Usage | None = None, ending: bool = False

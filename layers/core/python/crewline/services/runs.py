@@ -32,6 +32,7 @@ from crewline.models.threads import Thread
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.leases import stale
+from crewline.services.outbox import Outbox
 from crewline.services.places import Place, Places
 from crewline.services.recents import Recents
 from crewline.services.results import joined_values, outcome_values, run_values
@@ -73,6 +74,7 @@ class Runs:
         endings: Ends runs that nobody executes.
         places: Finds what they run on.
         recents: Threads that this process knows.
+        outbox: Tells who listens that a run has begun.
         check_webhook: Refuses an address that nothing will be posted to.
         logger: Where a message that was not sent is noted.
         long_crews: Crews whose runs go straight to the workflow.
@@ -93,6 +95,7 @@ class Runs:
         endings: Endings,
         places: Places,
         recents: Recents,
+        outbox: Outbox,
         check_webhook: Callable[[str], object],
         logger: Logger,
         long_crews: frozenset[str] = frozenset(),
@@ -108,6 +111,7 @@ class Runs:
         self._endings = endings
         self._places = places
         self._recents = recents
+        self._outbox = outbox
         self._check_webhook = check_webhook
         self._logger = logger
         self._long_crews = long_crews
@@ -418,6 +422,42 @@ class Runs:
             self._logger.warning("message not sent, the sweeper will", reason=exc.message, **job.model_dump())
         return Admitted(run=run)
 
+    def show_running(self, claim: Claim, run: Run) -> Run:
+        """Show on the row of a run that it is executed, and tell who listens that it has begun.
+
+        Skipped when the row is gone or the run has ended.
+
+        Args:
+            claim: The claim.
+            run: The run row, read since: it says whether the run has begun before.
+
+        Returns:
+            The run as it is then.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        now, started_at = iso(self._clock()), iso(claim.lease.started)
+        running = replace(run, status="running", started_at=started_at, updated_at=now)
+        begun = self._outbox.note(claim.tenant, running, "run.started") if run.started_at is None else None
+        change = runs.set_running(
+            claim.tenant,
+            claim.thread_id,
+            claim.run_id,
+            updated_at=now,
+            started_at=started_at,
+            first=begun is not None,
+        )
+        try:
+            if begun is None:
+                self._table.write(change)
+            else:
+                self._table.transact([change, begun])
+                self._outbox.publish_soon(begun.key)
+        except Refused:
+            return run
+        return running
+
     def settle(self, claim: Claim, run: Run, reading: Future[Assistant] | None = None) -> Run:
         """Make sure that a claimed run has what its assistant says, before anything of it executes.
 
@@ -480,6 +520,9 @@ class Runs:
             the thread is not as it was read.
         """
         rows = [*changes, runs.put(tenant, run, self._blobs), runs.put_pointer(tenant, run)]
+        begun = self._outbox.note(tenant, run, "run.started") if run.started_at else None
+        if begun:
+            rows.append(begun)
         if once:
             made = Made(
                 thread_id=run.thread_id, run_id=run.run_id, digest=once.digest, created_at=run.created_at
@@ -495,6 +538,8 @@ class Runs:
             # An unclear end: if it has landed, the run is accepted, and must not be started again.
             if self._table.get(keys.run(tenant, run.thread_id, run.run_id)) is None:
                 raise
+        if begun:
+            self._outbox.publish_soon(begun.key)
         return None
 
     def _earlier(self, tenant: str, run: Run, once: Once | None) -> Admitted | None:

@@ -14,6 +14,7 @@ from aws_lambda_powertools import Logger
 
 from crewline.errors import InvalidRequest, Unavailable
 from crewline.models.clocks import Clock, iso
+from crewline.models.lifecycles import ENDS
 from crewline.models.runs import Run, RunStatus
 from crewline.models.webhooks import Target, WebhookPolicy, check_url
 from crewline.services.results import outcome_values
@@ -26,13 +27,6 @@ from crewline.store.table import Table
 _PREFIX: Final = "whsec_"
 _LENGTH: Final = 32
 _GONE: Final = 410
-_EVENTS: Final[Mapping[RunStatus, str]] = {
-    "success": "run.succeeded",
-    "error": "run.failed",
-    "timeout": "run.failed",
-    "interrupted": "run.canceled",
-}
-"""How a run ended → the event's name in Crewship's words."""
 
 
 class Sender(Protocol):
@@ -141,7 +135,7 @@ class Webhooks:
             "webhook-id": message_id,
             "webhook-timestamp": timestamp,
             "webhook-signature": signature,
-            "x-crewship-event": _EVENTS.get(job.status, f"run.{job.status}"),
+            "x-crewship-event": ENDS.get(job.status, f"run.{job.status}"),
             "x-crewship-delivery": message_id,
             "x-crewship-timestamp": timestamp,
             "x-crewship-signature": signature,

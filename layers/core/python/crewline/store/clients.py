@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-SERVICES: Final = ("dynamodb", "lambda", "s3", "sqs", "stepfunctions")
+SERVICES: Final = ("dynamodb", "events", "lambda", "s3", "sqs", "stepfunctions")
 """What the functions call; their layers describe no other service where no crew is loaded."""
 
 _CONFIG: Final = Config(
@@ -90,6 +90,14 @@ def client(
 @overload
 def client(
     service: Literal["lambda"],
+    *,
+    endpoint_url: str | None = ...,
+    region: str | None = ...,
+    credentials: Credentials | None = ...,
+) -> Any: ...
+@overload
+def client(
+    service: Literal["events"],
     *,
     endpoint_url: str | None = ...,
     region: str | None = ...,
@@ -158,6 +166,8 @@ def deferred(service: Literal["s3"]) -> S3Client: ...
 def deferred(service: Literal["sqs"]) -> SQSClient: ...
 @overload
 def deferred(service: Literal["lambda"]) -> Any: ...
+@overload
+def deferred(service: Literal["events"]) -> Any: ...
 @overload
 def deferred(service: Literal["stepfunctions"]) -> Any: ...
 def deferred(service: str) -> Any:

@@ -164,9 +164,10 @@ def idempotency(tenant: str, scope: str, key: str) -> Key:
     return Key(_partition("I", tenant, _digest(f"{scope}\n{key}")), "!")
 
 
-def outbox(tenant: str, run_id: str, due_ms: int) -> Key:
-    """Locate a lifecycle event or webhook that is not yet published; sorted by due time."""
-    return Key(_partition("O", tenant, str(_shard(run_id))), f"{due_ms:015d}#{run_id}")
+def outbox(tenant: str, run_id: str, due_ms: int, *, ended: bool = True) -> Key:
+    """Locate what is not yet told of a run, that it began or that it ended; sorted by due time."""
+    what = "" if ended else "#began"
+    return Key(_partition("O", tenant, str(_shard(run_id))), f"{due_ms:015d}#{run_id}{what}")
 
 
 def batch(tenant: str, batch_id: str) -> Key:

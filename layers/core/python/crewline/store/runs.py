@@ -81,18 +81,31 @@ def put_pointer(tenant: str, run: Run) -> Put:
     return Put(key=keys.run_pointer(tenant, run.run_id), item={"thread_id": run.thread_id})
 
 
-def set_running(tenant: str, thread_id: str, run_id: str, *, updated_at: str, started_at: str) -> Update:
+def set_running(
+    tenant: str, thread_id: str, run_id: str, *, updated_at: str, started_at: str, first: bool = False
+) -> Update:
     """Show that a run is executed; written beside loading, without the fence.
 
     ```
     D: delete run ──▶ no row                          W: set running ──✗ no row: nothing comes back
     W1: claims, stalls ── W2: claims, finishes        W1: set running ──✗ it has ended
+    W1: claims, dies ── W2: claims ── set running, first ──▶ with the item that tells that it has begun
+    W1: claims, stalls ── W2: set running, first ──▶  W1: set running, first ──✗ that is told already
     ```
+
+    Args:
+        tenant: Whose run.
+        thread_id: Its thread.
+        run_id: The run.
+        updated_at: The time.
+        started_at: When it was first claimed.
+        first: Only if nothing says yet that it has begun.
     """
     return Update(
         key=keys.run(tenant, thread_id, run_id),
         set={"status": "running", "updated_at": updated_at, "started_at": started_at},
-        condition="#status IN (:pending, :running)",
+        condition="#status IN (:pending, :running)"
+        + (" AND attribute_not_exists(#started_at)" if first else ""),
         parameters={"pending": "pending", "running": "running"},
     )
 
