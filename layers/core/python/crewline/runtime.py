@@ -1,7 +1,7 @@
 """The composition root: what a process is made of, put together once.
 
-Imported by the functions, the front door and the command line, and by nothing else. The control
-plane is made without the engine, whose import is a second of LangGraph.
+Imported by the functions, the front door and the command line, and by nothing else. Each function
+imports its own part alone: what a cold start reads is billed, and the engine is a second of LangGraph.
 """
 
 from __future__ import annotations
@@ -16,24 +16,9 @@ from typing import TYPE_CHECKING
 from aws_lambda_powertools import Logger
 
 from crewline.errors import BadManifest
-from crewline.events.intake import Receiver
-from crewline.events.posts import Poster
-from crewline.http import assistants as assistant_routes
-from crewline.http import creations as creation_routes
-from crewline.http import drawings as drawing_routes
-from crewline.http import executions as execution_routes
-from crewline.http import runs as run_routes
-from crewline.http import searches as search_routes
-from crewline.http import states as state_routes
-from crewline.http import streams as stream_routes
-from crewline.http import system as system_routes
-from crewline.http import threads as thread_routes
 from crewline.http.apps import App
 from crewline.http.authentication import Authentication
-from crewline.http.handovers import HandOver
 from crewline.http.resolvers import Router
-from crewline.http.v2 import commands as command_routes
-from crewline.http.v2 import streams as event_routes
 from crewline.models.clocks import Clock, reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
@@ -54,7 +39,6 @@ from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
-from crewline.services.intake import Intake
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.places import Places
@@ -64,12 +48,10 @@ from crewline.services.runs import Runs
 from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
-from crewline.services.webhooks import Webhooks
 from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
 from crewline.store.clients import client, deferred
-from crewline.store.functions import Functions
 from crewline.store.queues import DeadLetters, IntakeDeadLetters, RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
@@ -79,6 +61,7 @@ if TYPE_CHECKING:
     from crewline.engine.crews import Crews
     from crewline.engine.executor import Executor
     from crewline.engine.loops import CrewLoop
+    from crewline.events.intake import Receiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +275,15 @@ def make_api(environ: Mapping[str, str]) -> App:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
+    from crewline.http import assistants as assistant_routes
+    from crewline.http import runs as run_routes
+    from crewline.http import searches as search_routes
+    from crewline.http import system as system_routes
+    from crewline.http import threads as thread_routes
+    from crewline.http.handovers import HandOver
+    from crewline.http.v2 import commands as command_routes
+    from crewline.store.functions import Functions
+
     core, settings = _begin(environ, service="api")
     crew = HandOver(Functions(deferred("lambda")), settings.crew_function)
     return _make_app(
@@ -313,6 +305,11 @@ def make_crew(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
         CrewFailedToLoad: The code of a crew raised.
     """
+    from crewline.http import creations as creation_routes
+    from crewline.http import drawings as drawing_routes
+    from crewline.http import executions as execution_routes
+    from crewline.http import states as state_routes
+
     core, settings = _begin(environ, service="crew")
     engine = _load_engine(core, _dispatches(core, settings), settings)
     return _make_app(
@@ -333,6 +330,9 @@ def make_tail(environ: Mapping[str, str]) -> App:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
+    from crewline.http import streams as stream_routes
+    from crewline.http.v2 import streams as event_routes
+
     core, settings = _begin(environ, service="tail")
     seen = core.cancellations if settings.leaving_seen else None
     return _make_app(
@@ -363,6 +363,9 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
+    from crewline.events.posts import Poster
+    from crewline.services.webhooks import Webhooks
+
     core, settings = _begin(environ, service="sweeper")
     if not settings.dead_letter_url:
         raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
@@ -389,6 +392,9 @@ def make_intake(environ: Mapping[str, str]) -> tuple[Receiver, Logger]:
     Raises:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
+    from crewline.events.intake import Receiver
+    from crewline.services.intake import Intake
+
     core, settings = _begin(environ, service="intake")
     needed = ("intake_dead_letter_url", "event_dead_letter_url")
     if missing := [VARIABLES[name] for name in needed if not getattr(settings, name)]:
