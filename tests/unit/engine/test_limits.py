@@ -19,7 +19,7 @@ from crewline.engine.executor import Executor
 from crewline.engine.slices import ENDING_S
 from crewline.errors import LimitExceeded
 from crewline.models.leases import LEASE_MS, Claim, Continues
-from crewline.models.limits import Guards
+from crewline.models.limits import Guards, LimitsPolicy, Price
 from crewline.models.runs import RunCreate, Usage
 from crewline.services.runs import Admitted
 from crewline.store import leases
@@ -28,7 +28,7 @@ from tests.unit.services.crashes import Stopped
 from tests.unit.store.worlds import TENANT, claimed
 
 CHEAP, DEAR = "small-1", "large-1"
-PRICES = {CHEAP: {"input": 0.5, "output": 1}, DEAR: {"input": 100, "output": 500}}
+PRICES = {CHEAP: Price(input=0.5, output=1), DEAR: Price(input=100, output=500)}
 SYNC = {"durability": "sync"}
 
 
@@ -46,7 +46,7 @@ class Guarded:
 
     def execute(self, started: Admitted, *, ends: float | None = None, **limits: Any) -> Any:
         """Execute a claimed run in a process whose manifest says this."""
-        guards = Guards.model_validate({"limits": limits, "prices": PRICES})
+        guards = Guards(limits=LimitsPolicy.model_validate(limits), prices=PRICES)
         around = replace(self.place.around, guards=guards, monotonic=lambda: 0.0)
         return (
             Executor(around, self.place.loop)

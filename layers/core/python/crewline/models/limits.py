@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -77,13 +78,12 @@ class Price(BaseModel):
     """Dollars for a million output tokens."""
 
 
-class Guards(BaseModel):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
     """What keeps the runs of a project from going on for ever."""
 
-    model_config = ConfigDict(frozen=True)
-
-    limits: LimitsPolicy = LimitsPolicy()
-    prices: Mapping[str, Price] = Field(default_factory=dict)
+    limits: LimitsPolicy = field(default_factory=LimitsPolicy)
+    prices: Mapping[str, Price] = field(default_factory=dict)
     """By model, as the model calls itself, without a date at its end; `*` for all others."""
 
     def limits_of(self, crew: str, metadata: Mapping[str, Any], *, longest_s: int) -> Limits:

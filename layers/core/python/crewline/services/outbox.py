@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final
 
+import orjson
 from aws_lambda_powertools import Logger
 
 from crewline.errors import CrewlineError
 from crewline.models.clocks import Clock
-from crewline.models.lifecycles import SOURCE, Happening, RunEvent, event_of
+from crewline.models.lifecycles import SOURCE, Happening, event_of
 from crewline.models.runs import Run
 from crewline.store import outbox
 from crewline.store.buses import EventBus
@@ -120,6 +121,6 @@ class Outbox:
             found.append(("webhook", lambda: self._queue.send(job)))
         bus, event = self._bus, item.event
         if bus and event:
-            kind = RunEvent.model_validate_json(event).type
+            kind = orjson.loads(event)["type"]
             found.append(("event", lambda: bus.put(SOURCE, kind, event)))
         return found
