@@ -7,9 +7,10 @@ decides on more writes an app of its own around `CrewlineStack` or `CrewlineServ
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from aws_cdk import App
 
@@ -20,6 +21,9 @@ from crewline_cdk.packaging import STACK_NAME
 from crewline_cdk.props import CrewlineProps
 from crewline_cdk.stacks import CrewlineStack
 
+_NAME: Final = re.compile("[A-Za-z][A-Za-z0-9-]*")
+"""What CloudFormation takes for the name of a stack; how long it may be is for the construct to say."""
+
 
 def main(project: Path | None = None) -> None:
     """Synthesise the stack that the context asks for; what a person can repair is one line, exit 2.
@@ -29,11 +33,25 @@ def main(project: Path | None = None) -> None:
     """
     app = App(analytics_reporting=False)
     try:
-        CrewlineStack(app, _read(app, "stack") or STACK_NAME, props=_props(app, project))
+        CrewlineStack(app, _stack_name(app), props=_props(app, project))
     except CrewlineError as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201  the CDK shows it as it is
         sys.exit(2)
     app.synth()
+
+
+def _stack_name(app: App) -> str:
+    """Read what the stack is called.
+
+    Raises:
+        BadDeployment: Nothing can be called so.
+    """
+    name = _read(app, "stack") or STACK_NAME
+    if not _NAME.fullmatch(name):
+        raise BadDeployment(
+            f"No stack can be called {name!r}: a name has letters, digits and hyphens, and begins with a letter."
+        )
+    return name
 
 
 def _props(app: App, project: Path | None) -> CrewlineProps:

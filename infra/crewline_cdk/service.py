@@ -36,7 +36,7 @@ from crewline_cdk.queues import (
     make_webhook_queue,
 )
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
-from crewline_cdk.workflow import make_workflow, workflow_arn
+from crewline_cdk.workflow import check_stack_name, make_workflow, workflow_arn
 
 _BOOTSTRAP: Final = {"AWS_LAMBDA_EXEC_WRAPPER": f"/opt/{STREAMING_FOLDER}/{START}"}
 """Starts the runtime of functions that stream."""
@@ -55,11 +55,12 @@ class CrewlineService(Construct):
 
     Raises:
         BadManifest: The manifest cannot be read, or names something that is not there.
-        BadDeployment: What it sets for its crews, or the image, cannot be deployed.
+        BadDeployment: What it sets for its crews, or the image, cannot be deployed, or the stack's name is too long.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, props: CrewlineProps | None = None) -> None:
         super().__init__(scope, construct_id)
+        check_stack_name(self)
         props = props or CrewlineProps()
         manifest = read_manifest(props.manifest)
         of_project = read_environment(manifest, props.environment)

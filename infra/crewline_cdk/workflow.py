@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from aws_cdk import ArnFormat, Aws, Duration, Stack
+from aws_cdk import ArnFormat, Aws, Duration, Stack, Token
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
+from crewline.errors import BadDeployment
 from crewline.models.leases import LEASE_MS
 
-_NAME: Final = f"{Aws.STACK_NAME}-runs"
+_SUFFIX: Final = "-runs"
+_NAME: Final = f"{Aws.STACK_NAME}{_SUFFIX}"
+
+_LONGEST_STACK_NAME: Final = 80 - len(_SUFFIX)
+"""Step Functions takes 80 characters for the name of a workflow; CloudFormation would take 128 for a stack's."""
 
 _LAMBDAS_FAULT: Final = (
     "Lambda.ServiceException",
@@ -25,6 +30,23 @@ _LAMBDAS_FAULT: Final = (
 
 _EXPIRED: Final = Duration.seconds(LEASE_MS // 1000 + 5)
 """After this long the lease of a slice that died is over, and another can claim the run."""
+
+
+def check_stack_name(scope: Construct) -> None:
+    """Refuse a stack whose workflow could not be named after it.
+
+    Args:
+        scope: A construct of the stack.
+
+    Raises:
+        BadDeployment: The stack's name is too long.
+    """
+    name = Stack.of(scope).stack_name
+    if not Token.is_unresolved(name) and len(name) > _LONGEST_STACK_NAME:
+        raise BadDeployment(
+            f"The name of the stack {name} has {len(name)} characters; its workflow is named after it, and at most "
+            f"{_LONGEST_STACK_NAME} fit."
+        )
 
 
 def workflow_arn(scope: Construct) -> str:

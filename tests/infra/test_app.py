@@ -22,6 +22,10 @@ from crewline import locations
             {"project": str(locations.EXAMPLES), "architecture": "arm"},
             "Error: There is no architecture 'arm'",
         ),
+        (
+            {"project": str(locations.EXAMPLES), "stack": "my_crews"},
+            "Error: No stack can be called 'my_crews': a name has letters, digits and hyphens",
+        ),
     ],
 )
 def test_what_a_person_can_repair_is_one_line(tmp_path: Path, context: dict[str, str], message: str) -> None:

@@ -547,13 +547,13 @@ def test_functions_and_layers_are_made_for_the_processor_that_a_team_chose(their
 # ------------------------------------------------------------------ refusals
 
 
-def _refused(manifest: Path) -> Any:
+def _refused(manifest: Path, stack: str = "Ours") -> Any:
     from aws_cdk import App
 
     from crewline_cdk.props import CrewlineProps
     from crewline_cdk.stacks import CrewlineStack
 
-    return CrewlineStack(App(outdir=str(manifest.parent)), "Ours", props=CrewlineProps(manifest=manifest))
+    return CrewlineStack(App(outdir=str(manifest.parent)), stack, props=CrewlineProps(manifest=manifest))
 
 
 def test_a_manifest_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -566,3 +566,10 @@ def test_variables_that_lambda_cannot_take_are_refused_before_anything_is_deploy
 
     with pytest.raises(BadDeployment, match="'A-B': a name begins with a letter"):
         _refused(manifest)
+
+
+def test_a_stack_whose_workflow_could_not_be_named_after_it_is_refused(tmp_path: Path) -> None:
+    manifest = _project(tmp_path, GRAPHS)
+
+    with pytest.raises(BadDeployment, match=r"has 76 characters; .* at most 75 fit"):
+        _refused(manifest, "a" * 76)
