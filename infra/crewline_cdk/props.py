@@ -106,8 +106,8 @@ class CrewlineProps:
     """How long the logs of functions and API are kept."""
     dead_letter_days: int = 14
     """How long messages are kept that came to nothing."""
-    removal_policy: RemovalPolicy = RemovalPolicy.RETAIN
-    """What happens to table, bucket, queues and logs when the stack goes."""
+    removal_policy: RemovalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+    """What happens to table, bucket, queues and logs when the stack goes; a first deploy that fails leaves none behind."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Tags on everything that can have some."""
     alarms_topic: sns.ITopic | None = None

@@ -66,7 +66,9 @@ def test_what_holds_state_outlives_the_stack(template: dict[str, Any]) -> None:
     stateful = [resource for resource in template["Resources"].values() if resource["Type"] in kinds]
 
     assert len(stateful) == 9
-    assert {resource["DeletionPolicy"] for resource in stateful} == {"Retain"}
+    assert {resource["UpdateReplacePolicy"] for resource in stateful} == {"Retain"}
+    # A deploy that fails leaves nothing of its own behind; an empty table would be no loss.
+    assert {resource["DeletionPolicy"] for resource in stateful} == {"RetainExceptOnCreate"}
 
 
 @pytest.mark.parametrize(

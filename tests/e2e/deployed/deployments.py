@@ -40,6 +40,9 @@ _LOOKS: Final = {
 }
 """How to find out whether a resource is there: service, operation, and the argument that names it."""
 
+_KEEPING: Final = ("Retain", "RetainExceptOnCreate")
+"""Policies that keep a resource when its stack is removed."""
+
 _ABSENT: Final = (400, 404)
 """What services answer for something that is not there."""
 
@@ -194,7 +197,7 @@ class Deployer:
             kind, name = one["ResourceType"], one["LogicalResourceId"]
             if kind in _LOOKS:
                 there = self._is_there(kind, one["PhysicalResourceId"])
-                if there != (template["Resources"][name].get("DeletionPolicy") == "Retain"):
+                if there != (template["Resources"][name].get("DeletionPolicy") in _KEEPING):
                     raise CheckFailed(f"{name} ({kind}) is {'still there' if there else 'gone'}.")
                 kept[kind] += there
         return "kept by policy: " + ", ".join(
