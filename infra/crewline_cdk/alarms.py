@@ -17,6 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from aws_cdk.aws_cloudwatch_actions import SnsAction
 from constructs import Construct
 
+from crewline.store.queues import LONGEST_DELAY_S
 from crewline_cdk.queues import dead_letters_of
 
 _FIVE_MINUTES: Final = Duration.minutes(5)
@@ -35,7 +36,7 @@ _ANSWERING: Final = ("api", "crew", "tail")
 """Functions that answer requests."""
 
 _WAITING_MARGIN_S: Final = 600
-"""How much longer than one whole invocation a run may lie in the queue."""
+"""How much longer than it was held back and one whole invocation a run may lie in the queue."""
 
 _OPERATIONS: Final = ("GetItem", "PutItem", "Query", "TransactWriteItems", "UpdateItem")
 """What nearly all that is asked of the table is; each is a metric of two alarms, and costs."""
@@ -167,7 +168,7 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
                 "why. Put right what it says and send the message to the intake queue again."
             ),
         )
-    longest = watched.worker_timeout_seconds + _WAITING_MARGIN_S
+    longest = LONGEST_DELAY_S + watched.worker_timeout_seconds + _WAITING_MARGIN_S
     yield _Alarm(
         name="RunQueueAgeAlarm",
         metric=watched.run_queue.metric_approximate_age_of_oldest_message(
