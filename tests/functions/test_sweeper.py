@@ -100,3 +100,25 @@ def test_a_sweeper_without_dead_letters_says_what_it_lacks(monkeypatch: pytest.M
     variables = environment(table="t", bucket="b", run_queue_url="q", manifest=str(BASIC / "langgraph.json"))
     with pytest.raises(BadManifest, match="lacks CREWLINE_DEAD_LETTER_URL"):
         make_sweeper(variables)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "own"),
+    [("http://127.0.0.1:4566", True), ("https://vpce-1.dynamodb.example", False), ("", False)],
+)
+def test_webhooks_go_to_this_machine_beside_a_local_cloud_alone(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, own: bool
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    variables = environment(
+        table="t",
+        bucket="b",
+        run_queue_url="q",
+        dead_letter_url="d",
+        workflow_arn="w",
+        manifest=str(BASIC / "langgraph.json"),  # which permits it
+    )
+
+    _, webhooks, _ = make_sweeper({**variables, "AWS_ENDPOINT_URL": endpoint})
+
+    assert webhooks._policy.url.disable_loopback is not own  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ from crewline.services.runs import Runs
 from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
-from crewline.settings import ENDPOINT, VARIABLES, Settings, read_settings
+from crewline.settings import VARIABLES, Settings, beside_local_cloud, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
 from crewline.store.clients import client, deferred
@@ -473,4 +473,4 @@ def _reseed_after_restore() -> None:
 
 def _policy(manifest: Manifest, environ: Mapping[str, str]) -> WebhookPolicy:
     """Give where webhooks may go; only beside a local cloud may that be this machine."""
-    return manifest.webhooks if ENDPOINT in environ else manifest.webhooks.deployed()
+    return manifest.webhooks if beside_local_cloud(environ) else manifest.webhooks.deployed()

@@ -142,20 +142,25 @@ def environment(**values: str | int) -> dict[str, str]:
     }
 
 
+def beside_local_cloud(environ: Mapping[str, str]) -> bool:
+    """Tell whether AWS is a local cloud on this machine: what is for a laptop alone asks for this, and nothing else.
+
+    Args:
+        environ: Usually `os.environ`.
+    """
+    try:
+        host = urlsplit(environ.get(ENDPOINT, "")).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _check_authentication(chosen: str, environ: Mapping[str, str]) -> None:
     name = VARIABLES["authentication"]
     if chosen not in get_args(Authentication):
         raise BadManifest(f"The environment variable {name} must be keys or open, not {chosen!r}.")
-    if chosen == "open" and not _is_loopback(environ.get(ENDPOINT, "")):
+    if chosen == "open" and not beside_local_cloud(environ):
         raise BadManifest(
             f"{name}=open lets anybody do everything, so it needs {ENDPOINT} to be a local cloud on this machine; "
             "leave the variable out, and make keys with `crewline keys create`."
         )
-
-
-def _is_loopback(url: str) -> bool:
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
