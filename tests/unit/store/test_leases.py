@@ -557,6 +557,14 @@ def test_a_slice_of_a_workflow_stays_in_its_execution(world: World, w1: Claim) -
     assert lease.execution == 3
 
 
+def test_an_execution_that_was_counted_during_a_slice_stays_counted(world: World, w1: Claim) -> None:
+    change(world, channel="workflow", execution=1)
+    slow = known(world, w1)
+    world.table.write(leases.move(TENANT, T, slow.lease)[0])
+    world.table.write(leases.end_slice(slow, longest=0, now=NOW)[0])
+    assert stored(world).execution == 2
+
+
 def test_the_end_of_a_slice_is_refused_after_a_take_over(world: World, w1: Claim) -> None:
     change(world, owner="w2")
     assert refused(world, leases.end_slice(w1, longest=0, now=NOW)[0]).owner == "w2"

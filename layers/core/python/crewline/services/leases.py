@@ -136,13 +136,12 @@ class Leases:
         """
         update, lease = leases.end_slice(claim, longest=longest, usage=usage, now=self._clock())
         try:
-            self._table.write(update)
+            return leases.from_item(self._table.write(update))
         except Refused as exc:
             now = leases.from_item(exc.items.get(0))
             if now.run != claim.run_id or now.parted != lease.parted:
                 raise stale(claim) from exc
             return now  # it was our own: it landed, but the answer was lost
-        return lease
 
     def _commit(self, claim: Claim, entries: Sequence[Sealed], usage: Usage | None, *, ending: bool) -> Claim:
         head, chain, newest, steps = progress(claim.lease, entries)

@@ -359,6 +359,7 @@ def end_slice(claim_: Claim, *, longest: int, now: int, usage: Usage | None = No
     W1: end slice ──▶ ── dies before the dispatch ··· until passes ── sweeper dispatches it
     W1: stalls ── W2: claim ── W1: end slice ──✗ owner is w2
     C: cancel ──▶ W1: end slice ──▶ the cancel stays: W2 claims, and ends the run
+    W1: stalls ── sweeper: move ──▶ execution 2 ── W1: commit ── end slice ──▶ execution 2 stays: the first gives way
     ```
 
     Args:
@@ -368,7 +369,7 @@ def end_slice(claim_: Claim, *, longest: int, now: int, usage: Usage | None = No
         usage: What the run has used so far, also for what was given up; None when nothing more is known.
 
     Returns:
-        The write, and the lease as it leaves it.
+        The write, and the lease as it leaves it if nobody has counted another execution since.
     """
     lease = replace(
         claim_.lease,
@@ -385,11 +386,11 @@ def end_slice(claim_: Claim, *, longest: int, now: int, usage: Usage | None = No
         set={
             "until": lease.until,
             "channel": lease.channel,
-            "execution": lease.execution,
             "parted": lease.parted,
             "longest": lease.longest,
             **{name: value for name, value in _spell(lease).items() if name in _SPENT},
         },
+        once={"execution": lease.execution},
         remove=("owner", "attempt"),
         condition=_MINE,
         parameters={"owner": claim_.owner},
