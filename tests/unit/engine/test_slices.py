@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import orjson
 import pytest
-from langgraph.graph import START, StateGraph
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
@@ -20,7 +22,7 @@ from crewline.engine.executor import Executor
 from crewline.engine.slices import ENDING_S
 from crewline.models.events import START as FIRST
 from crewline.models.leases import Claim, Continues
-from crewline.models.runs import Run, RunCreate
+from crewline.models.runs import Run, RunCreate, Usage
 from crewline.services.events import Events
 from crewline.services.runs import Admitted
 from crewline.store import leases
@@ -155,18 +157,31 @@ def test_one_long_node_makes_no_slice_shorter_than_half(place: Place, sliced: Sl
 
 def test_a_subgraph_goes_on_where_it_stopped(place: Place, sliced: Sliced) -> None:
     inner = chain(**{name: sliced.node(name) for name in ("a", "b", "c", "d", "e")})
-    after: Any = sliced.node("after")
-    outer = StateGraph(Counting)
-    outer.add_node("inner", inner)
-    outer.add_node("after", after)
-    outer.add_edge(START, "inner")
-    outer.add_edge("inner", "after")
-    place.serve(outer.compile())
+    place.serve(_around(inner, sliced.node("after")))
     started = place.start({})
     answer = sliced.finish(started)
     assert sliced.ran == ["a", "b", "c", "d", "e", "after"]
     assert sliced.slices > 1
     assert answer["n"] == 6
+
+
+def test_a_graph_that_a_tool_calls_goes_on_where_it_stopped(place: Place, sliced: Sliced) -> None:
+    late = _endless_once(sliced.node("late"))
+    inner = chain(quick=sliced.node("quick", takes=0), late=late)
+
+    @tool
+    async def research() -> list[str]:
+        """Look for something."""
+        return list((await inner.ainvoke({}))["log"])
+
+    async def tools(state: Counting) -> dict[str, Any]:
+        return {"log": await research.ainvoke({})}
+
+    place.serve(chain(tools=tools))
+    started = place.start({})
+    assert isinstance(sliced.slice(started, lasts=MOMENT_S), Continues)
+    assert sliced.finish(sliced.go_on(started))["log"] == ["quick", "late"]
+    assert sliced.ran == ["quick", "late"]
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
@@ -189,6 +204,26 @@ def test_a_question_ends_a_run_of_several_slices(place: Place, sliced: Sliced) -
     resumed = place.start(None, command={"resume": "yes"})
     assert sliced.finish(resumed)["log"] == [*names, "yes"]
     assert sliced.ran == list(names)
+
+
+def test_usage_that_only_messages_tell_counts_over_slices(place: Place, sliced: Sliced) -> None:
+    def answering(number: int) -> Any:
+        used: Any = {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3}
+
+        def node(state: MessagesState) -> dict[str, Any]:
+            sliced.now += 100.0
+            return {"messages": [AIMessage("hi", id=str(number), usage_metadata=used)]}
+
+        return node
+
+    graph = StateGraph(MessagesState)
+    graph.add_sequence([(str(number), answering(number)) for number in range(5)])
+    graph.add_edge(START, "0")
+    place.serve(graph.compile())
+    started = place.start({"messages": []})
+    sliced.finish(started)
+    assert sliced.slices > 2
+    assert place.row(started.run).usage == Usage(input_tokens=10, output_tokens=5)
 
 
 def test_the_recursion_limit_counts_over_slices(place: Place, sliced: Sliced) -> None:
@@ -267,6 +302,7 @@ def test_a_cancel_while_a_slice_ends_is_seen_at_its_last_write(place: Place, sli
     sliced.slice(started)
     assert sliced.ran == ["cancelling"]
     assert place.row(started.run).status == "interrupted"
+    assert place.thread_row()["status"] == "interrupted"  # a node was next
     assert sliced.lease().free
 
 
@@ -289,21 +325,68 @@ def test_a_node_that_had_a_whole_slice_is_the_runs_error(place: Place, sliced: S
     assert sliced.lease().free
 
 
-def test_a_node_that_began_late_begins_anew_in_the_next_slice(place: Place, sliced: Sliced) -> None:
+def _endless_once(node: Callable[[Counting], dict[str, Any]]) -> Callable[[Counting], Any]:
+    """A node that has to be given up the first time."""
     tries = iter([_for_ever])
-    run = sliced.node("late")
 
-    async def late(state: Counting) -> dict[str, Any]:
+    async def run(state: Counting) -> dict[str, Any]:
         if endless := next(tries, None):
             await endless(state)
-        return run(state)
+        return node(state)
 
+    return run
+
+
+def test_a_node_that_began_late_begins_anew_in_the_next_slice(place: Place, sliced: Sliced) -> None:
+    late = _endless_once(sliced.node("late"))
     place.serve(chain(first=sliced.node("first", takes=0), late=late))
     started = place.start({})
     answer = sliced.slice(started, lasts=MOMENT_S)
     assert isinstance(answer, Continues)
     assert sliced.finish(sliced.go_on(started))["log"] == ["first", "late"]
     assert sliced.ran == ["first", "late"]
+
+
+def _around(inner: Graph, after: Any) -> Graph:
+    outer = StateGraph(Counting)
+    outer.add_node("inner", inner)
+    outer.add_node("after", after)
+    outer.add_edge(START, "inner")
+    outer.add_edge("inner", "after")
+    return outer.compile()
+
+
+@pytest.mark.parametrize("forking", [False, True])
+def test_a_run_whose_slices_leave_nothing_ends_as_an_error(
+    place: Place, sliced: Sliced, *, forking: bool
+) -> None:
+    inner = chain(**{name: sliced.node(name) for name in "abcde"})
+    inner.checkpointer = False
+    place.serve(_around(inner, sliced.node("after")))
+    body: dict[str, Any] = {}
+    if forking:
+        place.run({})
+        (origin,) = (state for state in place.history() if state["next"] == ["inner"])
+        body = {"checkpoint_id": origin["checkpoint"]["checkpoint_id"]}
+    sliced.ran.clear()
+    started = place.start(None if forking else {}, **body)
+    answer = sliced.finish(started)
+    assert answer["__error__"]["error"] == "NodeTimeout"
+    assert "inner" in answer["__error__"]["message"]
+    assert "300 seconds" in answer["__error__"]["message"]
+    assert sliced.ran == ["a", "b", "a", "b"]
+    assert place.row(started.run).status == "error"
+    assert sliced.lease().free
+
+
+def test_a_graph_without_a_checkpointer_that_asks_to_drain_does_so_for_nothing(
+    place: Place, sliced: Sliced
+) -> None:
+    inner = chain(a=_draining, b=sliced.node("b"))
+    inner.checkpointer = False
+    place.serve(_around(inner, sliced.node("after")))
+    assert sliced.finish(place.start({}))["__error__"]["error"] == "NodeTimeout"
+    assert sliced.slices == 2
 
 
 class Merging(TypedDict, total=False):

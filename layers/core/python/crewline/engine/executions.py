@@ -33,7 +33,7 @@ from crewline.models.clocks import Clock, system_clock
 from crewline.models.events import END, ERROR, Telling
 from crewline.models.leases import Cancel, Claim, Continues
 from crewline.models.limits import Guards
-from crewline.models.runs import Run, RunError, RunStatus
+from crewline.models.runs import Run, RunError, RunStatus, Usage
 from crewline.services.dispatches import Dispatches
 from crewline.services.endings import Ended, Endings, Outcome
 from crewline.services.events import Events, end_data
@@ -193,9 +193,7 @@ class Execution:
         if entries:
             self._commit(entries)
         self._emitter.write_rest()
-        lease = storage.leases.end_slice(
-            self.claim, longest=round(longest_s * 1000), usage=self._tokens.committed
-        )
+        lease = storage.leases.end_slice(self.claim, longest=round(longest_s * 1000), usage=self._used())
         self._around.recents.drop(self.claim.tenant, self.claim.thread_id)
         if (
             self.claim.lease.channel == "queue"
@@ -281,8 +279,11 @@ class Execution:
         if error:
             return _Stopped(snapshot=snapshot, status=status, error=error)
         open_steps = False
-        if status == "interrupted" or _may_have_stopped(graph, self._run.kwargs, snapshot):
-            open_steps = bool((await bound.aget_state(place(self._run.thread_id))).tasks)
+        if status in ("interrupted", "running") or _may_have_stopped(graph, self._run.kwargs, snapshot):
+            left = await bound.aget_state(place(self._run.thread_id))
+            open_steps = bool(left.tasks)
+            if status == "running" and not self._journal.grown:
+                return _Stopped(snapshot=snapshot, status="error", error=self._stands_still(left.next))
         answer = None
         if snapshot and self._only_updated(snapshot):
             answer = project(prepared.serializer.dumps_typed(self._stream.last))
@@ -427,6 +428,16 @@ class Execution:
         )
         return "error", RunError(error="NodeTimeout", message=message)
 
+    def _stands_still(self, nodes: Sequence[str]) -> RunError:
+        """Say that a whole slice has left nothing to go on from: so would all that follow."""
+        lasts = f"{self._slice.lasted_s:.0f} seconds" if self._slice else "its time"
+        message = (
+            f"Run {self._run.run_id} was stopped: a slice of {lasts} at most has left nothing to go on from, and the next "
+            f"would begin {', '.join(nodes) or 'its node'} anew. A graph that a node calls keeps what it has done if it has "
+            "the run's checkpointer: leave out checkpointer=False, or split the node into several."
+        )
+        return RunError(error="NodeTimeout", message=message)
+
     def _raise_failure(self) -> None:
         failure = self._journal.failure
         if failure and not isinstance(failure, RunCancelled):
@@ -437,14 +448,18 @@ class Execution:
             self._know_cancel(self._stopped)
         elif isinstance(self._journal.failure, RunCancelled):
             self._know_cancel(self._journal.failure.details["action"])
-        stream = self._stream
         return Outcome(
             status=stopped.status,
             thread_status="error" if stopped.error else ("interrupted" if stopped.open_steps else "idle"),
             error=stopped.error,
-            usage=self._tokens.total(stream.first, stream.last) if stream else self._tokens.committed,
+            usage=self._used(),
             run=self._run,
         )
+
+    def _used(self) -> Usage:
+        """Tell what the run has used, once its graph has stopped."""
+        stream = self._stream
+        return self._tokens.total(stream.first, stream.last) if stream else self._tokens.committed
 
     def _know_cancel(self, action: Cancel) -> None:
         self.claim = replace(self.claim, lease=replace(self.claim.lease, cancel=action))

@@ -73,6 +73,8 @@ class Journal:
         self._background: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self.failure: BaseException | None = None
+        self.grown = False
+        """It was given something that need not be done again: a checkpoint, or what a task has ended with."""
 
     @property
     def in_memory(self) -> bool:
@@ -154,6 +156,7 @@ class Journal:
                 record = replace(record, parent_writes=merge_writes(riding.writes if riding else ()))
                 base = self._bases.get(place)
             sealed, link = self._seal(record, base)
+            self.grown = True
             self._ready.append(replace(sealed, superstep=superstep))
             self._advance(record.namespace, record.checkpoint_id)
             self._bases[(record.namespace, record.checkpoint_id)] = (record, link)
@@ -172,6 +175,8 @@ class Journal:
             have = {(write.task_id, write.index) for write in known if write.index >= 0}
             new = [write for write in writes if (write.task_id, write.index) not in have]
             if new:
+                # Reserved channels have a negative index: a failure or a question, after which the task begins anew.
+                self.grown |= any(write.index >= 0 for write in new)
                 self._known[place] = merge_writes(known, new)
                 self._open.setdefault(place, _Open(time.monotonic())).writes.extend(new)
 

@@ -44,7 +44,7 @@ class Steps(BaseCallbackHandler):
     """
 
     run_inline = True
-    ignore_agent = True
+    # The events of tools are among those of agents.
     ignore_chat_model = True
     ignore_custom_event = True
     ignore_llm = True
@@ -56,7 +56,7 @@ class Steps(BaseCallbackHandler):
         self._lock = threading.Lock()
         self._nodes: dict[UUID, _Node] = {}
         self._within: dict[UUID, UUID | None] = {}
-        """What runs within a node, by the node: chains call chains before another node comes."""
+        """What runs within a node, by the node: chains and tools call others before another node comes."""
         self.done = 0
         """Nodes that have ended; one whose subgraph had nodes of its own does not count."""
         self.longest_s = 0.0
@@ -96,6 +96,18 @@ class Steps(BaseCallbackHandler):
         with self._lock:
             self._within.pop(run_id, None)
             self._nodes.pop(run_id, None)
+
+    def on_tool_start(self, *_given: Any, run_id: UUID, parent_run_id: UUID | None = None, **_: Any) -> None:
+        """Note a tool, which may call a graph of its own."""
+        with self._lock:
+            self._within[run_id] = self._within.get(parent_run_id) if parent_run_id else None
+
+    def on_tool_end(self, *_given: Any, run_id: UUID, **_: Any) -> None:
+        """Forget a tool, however it has ended."""
+        with self._lock:
+            self._within.pop(run_id, None)
+
+    on_tool_error = on_tool_end
 
     def outliving(self) -> list[str]:
         """Name the nodes that run since before anything of the slice was done."""
