@@ -12,6 +12,7 @@ import orjson
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
@@ -182,6 +183,41 @@ def test_a_graph_that_a_tool_calls_goes_on_where_it_stopped(place: Place, sliced
     assert isinstance(sliced.slice(started, lasts=MOMENT_S), Continues)
     assert sliced.finish(sliced.go_on(started))["log"] == ["quick", "late"]
     assert sliced.ran == ["quick", "late"]
+
+
+def _as_task(name: str, node: Any) -> Any:
+    decorate: Any = task(name=name)
+    return decorate(node)
+
+
+def test_a_workflow_goes_on_at_the_task_that_was_given_up(place: Place, sliced: Sliced) -> None:
+    quick = _as_task("quick", sliced.node("quick", takes=0))
+    slow = _as_task("slow", _endless_once(sliced.node("late")))
+
+    @entrypoint()
+    async def flow(given: Counting) -> None:
+        await quick(given)
+        await slow(given)
+
+    place.serve(flow)
+    started = place.start({})
+    assert isinstance(sliced.slice(started, lasts=MOMENT_S), Continues)
+    sliced.finish(sliced.go_on(started))
+    assert sliced.ran == ["quick", "late"]
+    assert place.row(started.run).status == "success"
+
+
+def test_a_task_that_had_a_whole_slice_is_the_runs_error(place: Place, sliced: Sliced) -> None:
+    endless = _as_task("endless", _for_ever)
+
+    @entrypoint()
+    async def flow(given: Counting) -> None:
+        await endless(given)
+
+    place.serve(flow)
+    answer = sliced.slice(place.start({}), lasts=MOMENT_S)
+    assert answer["__error__"]["error"] == "NodeTimeout"
+    assert "Node endless " in answer["__error__"]["message"]
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])

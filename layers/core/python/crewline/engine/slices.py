@@ -21,23 +21,23 @@ ENDING_S: Final = 10.0
 """What the end of a slice needs: the last writes, the dispatch of the next."""
 _SPREAD: Final = 1.5
 """How much longer than the longest node so far the next superstep may take."""
-_STEP: Final = "graph:step:"
-"""The tag by which LangGraph marks the run of a node."""
+_PLACE: Final = "langgraph_checkpoint_ns"
+"""What LangGraph's metadata say of the place of whatever runs within a node or a task, by which it is known."""
 
 
 @dataclass(slots=True)
 class _Node:
     name: str
+    place: str
     began: float
     first: bool
     """Nothing of the slice had been done when it began."""
-    around: UUID | None
-    """The node whose subgraph it is in."""
     leaf: bool = True
+    """No other one is in it: no node of a subgraph, and no task of a workflow."""
 
 
 class Steps(BaseCallbackHandler):
-    """Watches the nodes of a run, those of subgraphs included; safe for the threads of its nodes.
+    """Watches the nodes of a run, those of subgraphs and the tasks of workflows included; safe for their threads.
 
     Args:
         clock: Monotonic seconds.
@@ -55,10 +55,10 @@ class Steps(BaseCallbackHandler):
         self._clock = clock
         self._lock = threading.Lock()
         self._nodes: dict[UUID, _Node] = {}
-        self._within: dict[UUID, UUID | None] = {}
+        self._within: dict[UUID, _Node | None] = {}
         """What runs within a node, by the node: chains and tools call others before another node comes."""
         self.done = 0
-        """Nodes that have ended; one whose subgraph had nodes of its own does not count."""
+        """Nodes that have ended; one that had others in it does not count."""
         self.longest_s = 0.0
         """The longest of them."""
 
@@ -67,20 +67,20 @@ class Steps(BaseCallbackHandler):
         *_given: Any,
         run_id: UUID,
         parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
         """Note a node that begins."""
+        place = (metadata or {}).get(_PLACE)
         with self._lock:
             around = self._within.get(parent_run_id) if parent_run_id else None
-            if not any(tag.startswith(_STEP) for tag in tags or ()):
+            if not place or (around and around.place == place):
                 self._within[run_id] = around
                 return
-            self._within[run_id] = run_id
-            if around in self._nodes:
-                self._nodes[around].leaf = False
-            name = str(more.get("name") or "node")
-            self._nodes[run_id] = _Node(name, self._clock(), first=not self.done, around=around)
+            if around:
+                around.leaf = False
+            node = _Node(str(more.get("name") or "node"), place, self._clock(), first=not self.done)
+            self._nodes[run_id] = self._within[run_id] = node
 
     def on_chain_end(self, *_given: Any, run_id: UUID, **_: Any) -> None:
         """Note a node that has ended."""
