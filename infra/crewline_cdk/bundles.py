@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
@@ -111,6 +112,11 @@ def bundle_core(output: Path) -> None:
         output: The empty folder to fill.
     """
     copy_tree(locations.IMPORT_ROOT / "crewline", output / "python" / "crewline", _CORE_EXCLUDES)
+    # What `importlib.metadata` looks for: without it a deployment could not say which version it is.
+    version = metadata.version("crewline")
+    described = output / "python" / f"crewline-{version}.dist-info" / "METADATA"
+    described.parent.mkdir(parents=True)
+    described.write_text(f"Metadata-Version: 2.1\nName: crewline\nVersion: {version}\n")
 
 
 def bundle_streaming(output: Path) -> None:

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_the_core_layer_imports_as_the_library_without_what_only_a_laptop_uses(t
     assert (package / "http" / "resources.py").is_file()
     assert not {"local", "cli", "_bundle"} & {entry.name for entry in package.iterdir()}
     assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_the_core_layer_says_which_version_it_is(tmp_path: Path) -> None:
+    bundle_core(tmp_path)
+    [found] = metadata.distributions(name="crewline", path=[str(tmp_path / "python")])
+    assert found.version == metadata.version("crewline")
 
 
 def test_the_streaming_layer_starts_where_the_functions_say(
