@@ -91,6 +91,13 @@ def test_an_event_has_one_name_however_it_comes(parts: Parts) -> None:
     assert (direct.scope, direct.key) == ("event", "e1")
 
 
+def test_an_event_of_a_replay_is_the_event_that_came_before(parts: Parts) -> None:
+    parts.receiver.take_event(EVENT)
+    first = parts.once()
+    parts.receiver.take_event({**EVENT, "replay-name": "again"})
+    assert parts.once() == first
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

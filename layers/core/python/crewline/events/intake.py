@@ -17,6 +17,8 @@ from crewline.store.idempotency import Once
 
 _ENVELOPE: Final = frozenset(("source", "detail-type", "detail"))
 """Fields by which an event is known; a message has none of them."""
+_REPLAY: Final = "replay-name"
+"""Which replay of an archive brings an event: nothing that the event itself says."""
 
 
 class Starts(Protocol):
@@ -101,7 +103,8 @@ class Receiver:
         fields = _read(body)
         if fields.keys() >= _ENVELOPE:
             message = self._map(fields)
-            once = Once.of("event", str(fields.get("id") or message_id), fields)
+            said = {name: value for name, value in fields.items() if name != _REPLAY}
+            once = Once.of("event", str(fields.get("id") or message_id), said)
         else:
             message = Message.read(fields)
             key = message.idempotency_key
