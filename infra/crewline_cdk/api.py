@@ -77,7 +77,8 @@ _REFUSALS: Final = (
     _Refusal(
         apigateway.ResponseType.INTEGRATION_FAILURE,
         errors.Unavailable,
-        "The function behind this path did not answer; send it again in a moment.",
+        "The function behind this path did not answer; what it began may go on. "
+        "Send it again in a moment, a request that starts something with the same Idempotency-Key.",
     ),
     _Refusal(
         apigateway.ResponseType.INTEGRATION_TIMEOUT,
