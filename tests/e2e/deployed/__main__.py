@@ -109,6 +109,8 @@ class _Walk:
         basic = self._deploy(_BASIC, project)
         with step("a thread that begins with supersteps"):
             self._steps.say(crews.begin_with_supersteps(basic))
+        with step("a run that a message starts"):
+            self._steps.say(crews.start_by_message(deployer, basic))
         with step("tests of this repository, with the official clients"):
             self._steps.say(suites.run_own(basic, self._folder / "own.log"))
         self._update(basic, project)

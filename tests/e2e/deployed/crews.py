@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
+from langgraph_sdk.errors import NotFoundError
 
-from tests.e2e.deployed.deployments import Deployed
+from crewline.models.intake import thread_id_of
+from tests.e2e.deployed.deployments import Deployed, Deployer
 from tests.e2e.deployed.steps import CheckFailed
+
+_PATIENCE_S = 60
+_POLL_S = 0.2
 
 
 def client_of(deployed: Deployed) -> SyncLangGraphClient:
@@ -74,6 +81,38 @@ def begin_with_supersteps(deployed: Deployed) -> str:
     if texts != ["begun", "added", "echo: added"]:
         raise CheckFailed(f"The thread says {texts}.")
     return "handed from api to crew and back"
+
+
+def start_by_message(deployer: Deployer, deployed: Deployed) -> str:
+    """Start a run by a message, which is sent twice, and find it on the thread that the key names.
+
+    Raises:
+        CheckFailed: There is not one run, or it did not succeed.
+    """
+    key, client = "customer-42", client_of(deployed)
+    message = {
+        "assistant_id": "echo",
+        "input": {"messages": [{"role": "user", "content": "by a message"}]},
+        "thread_key": key,
+        "idempotency_key": "once",
+    }
+    for name in ("first", "again"):
+        deployer.send(deployed, message, group=key, name=name)
+    thread_id = thread_id_of("default", key)
+    deadline = time.monotonic() + _PATIENCE_S
+    runs: Any = []
+    while not runs or runs[0]["status"] in {"pending", "running"}:
+        if time.monotonic() > deadline:
+            raise CheckFailed(
+                f"The run of a message is not there, or not over, after {_PATIENCE_S} s: {runs}."
+            )
+        time.sleep(_POLL_S)
+        with suppress(NotFoundError):  # the thread is made with its first run
+            runs = client.runs.list(thread_id)
+    if [run["status"] for run in runs] != ["success"]:
+        raise CheckFailed(f"A message that was sent twice became {runs}.")
+    values: Any = client.threads.get_state(thread_id)["values"]
+    return f"{values['messages'][-1]['content']!r}, once"
 
 
 def read_sweeps(log: Path) -> str:

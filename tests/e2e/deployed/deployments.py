@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,8 @@ class Deployed:
     """What was synthesised for it."""
     key: str
     """An API key with all scopes."""
+    intake_queue: str
+    """URL of its queue for messages that start runs."""
 
 
 class Deployer:
@@ -172,6 +174,22 @@ class Deployer:
         )
         return made
 
+    def send(self, deployed: Deployed, message: Mapping[str, Any], *, group: str, name: str) -> None:
+        """Send a message to the queue of a stack whose messages start runs.
+
+        Args:
+            deployed: The stack.
+            message: What it says.
+            group: Whose order it keeps.
+            name: What SQS knows it by.
+        """
+        self._client("sqs").send_message(
+            QueueUrl=deployed.intake_queue,
+            MessageBody=json.dumps(message),
+            MessageGroupId=group,
+            MessageDeduplicationId=name,
+        )
+
     def destroy(self, deployed: Deployed) -> str:
         """Remove a stack, but for what its policy keeps.
 
@@ -209,7 +227,7 @@ class Deployer:
         host, _, stage = outputs["ApiUrl"].removeprefix("https://").rstrip("/").partition("/")
         url = f"{self._cloud.url}/_aws/execute-api/{host.partition('.')[0]}/{stage}"
         key = self.make_key(stack, "read", "run", "admin")["key"]
-        return Deployed(stack, url, assembly, key)
+        return Deployed(stack, url, assembly, key, outputs["IntakeQueueUrl"])
 
     def _app(self, stack: str, project: Path | None) -> Sequence[str]:
         context = {"stack": stack, "architecture": ARCHITECTURE}
