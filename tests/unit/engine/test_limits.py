@@ -17,7 +17,7 @@ from langgraph.graph import START, StateGraph
 from crewline.engine.crews import Graph
 from crewline.engine.executor import Executor
 from crewline.engine.slices import ENDING_S
-from crewline.errors import LimitExceeded
+from crewline.errors import LimitExceeded, StaleOwner
 from crewline.models.leases import LEASE_MS, Claim, Continues
 from crewline.models.limits import Guards, LimitsPolicy, Price
 from crewline.models.runs import RunCreate, Usage
@@ -130,6 +130,28 @@ def test_a_node_that_goes_on_in_its_thread_calls_no_model_any_more(place: Place,
     assert failed(guarded.run({"n": 0}, tokens=150))[0] == "TokenLimit"
     assert over.wait(PATIENCE_S)
     assert (guarded.calls, len(refused)) == (2, 3)
+
+
+def test_a_node_that_was_given_up_in_its_thread_calls_no_model_any_more(
+    place: Place, guarded: Guarded
+) -> None:
+    refused: list[BaseException] = []
+    given_up, over = threading.Event(), threading.Event()
+
+    def stubborn(state: Counting) -> dict[str, Any]:
+        given_up.wait(PATIENCE_S)
+        try:
+            guarded.ask()
+        except StaleOwner as exc:
+            refused.append(exc)
+        over.set()
+        return {"log": ["never seen"]}
+
+    place.serve(chain(stubborn=stubborn))
+    assert failed(guarded.execute(place.start({"n": 0}), ends=ENDING_S + 0.5))[0] == "NodeTimeout"
+    given_up.set()
+    assert over.wait(PATIENCE_S)
+    assert (guarded.calls, len(refused)) == (0, 1)
 
 
 def test_what_runs_beside_the_call_that_crosses_the_limit_is_stopped_at_once(

@@ -303,7 +303,11 @@ class Execution:
         given = self._left_to_answer if lease.fed and not self._forks else given_input(kwargs)
         if self._forks:
             config["configurable"]["checkpoint_id"] = kwargs["checkpoint_id"]
-        await stream.drive(given, config, durability=self._durability, context=context, **options)
+        try:
+            await stream.drive(given, config, durability=self._durability, context=context, **options)
+        except BaseException:
+            self._guard.close()  # a node in a thread goes on, and for nobody
+            raise
 
     @property
     def _forks(self) -> bool:

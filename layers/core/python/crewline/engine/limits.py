@@ -13,7 +13,7 @@ from langgraph.errors import GraphRecursionError
 from crewline.engine.crews import Graph
 from crewline.engine.inputs import run_error
 from crewline.engine.usages import TokenCounter
-from crewline.errors import LimitExceeded
+from crewline.errors import LimitExceeded, StaleOwner
 from crewline.models.leases import Lease
 from crewline.models.limits import Limits, micro_usd, usd
 from crewline.models.runs import RunError
@@ -25,7 +25,7 @@ class Guard(BaseCallbackHandler):
     """Ends a run that crosses a limit; safe for the threads of its nodes.
 
     A node in a thread cannot be cancelled, and a model call costs money: so none begins any more
-    once a limit of theirs is crossed.
+    once a limit of theirs is crossed, or the graph was stopped.
 
     Args:
         run_id: The run.
@@ -55,6 +55,7 @@ class Guard(BaseCallbackHandler):
         """What LangGraph was told as recursion limit, if that is the run's limit and not the caller's."""
         self.crossed: RunError | None = None
         """The limit of its model calls that the run has crossed."""
+        self._closed = False
         self.on_llm_end()
 
     def on_chat_model_start(self, *_given: Any, **_: Any) -> None:
@@ -62,11 +63,18 @@ class Guard(BaseCallbackHandler):
 
         Raises:
             LimitExceeded: A limit is crossed.
+            StaleOwner: The graph was stopped: whoever still calls does so for nobody.
         """
         if self.crossed:
             raise LimitExceeded(self.crossed.message)
+        if self._closed:
+            raise StaleOwner(f"Run {self._run_id} was stopped here; no model is called for it any more.")
 
     on_llm_start = on_chat_model_start
+
+    def close(self) -> None:
+        """Let no model call begin any more: the graph was stopped, or has failed."""
+        self._closed = True
 
     def on_llm_end(self, *_given: Any, **_: Any) -> None:
         """Look whether the model calls so far are within the limits, and end the run if not."""
