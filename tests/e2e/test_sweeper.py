@@ -74,7 +74,7 @@ def table(local: LocalService) -> Table:
 
 def test_the_schedule_of_the_sweeper_is_there_every_minute(local: LocalService) -> None:
     events = aws(local, "events")
-    [rule] = events.list_rules()["Rules"]
+    [rule] = [one for one in events.list_rules()["Rules"] if one.get("ScheduleExpression")]
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
     [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
     assert target["Arn"] == sweeper(local)["FunctionArn"]

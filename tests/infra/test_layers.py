@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,12 +107,13 @@ def test_the_layers_of_every_function_are_weighed(
 
     synthesise(tmp_path)
 
-    control = {"crewline", "control", "project"}
+    core = {"crewline", f"crewline-{metadata.version('crewline')}.dist-info"}
+    control = {*core, "control", "project"}
     assert weighed == {
         "api": {*control, "streaming"},
         "tail": {*control, "streaming"},
         "sweeper": control,
         "intake": control,
-        "crew": {"crewline", "crew", "project", "streaming"},
-        "worker": {"crewline", "crew", "project"},
+        "crew": {*core, "crew", "project", "streaming"},
+        "worker": {*core, "crew", "project"},
     }

@@ -36,7 +36,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         wheel(folder, "engine", version)
         wheel(folder, "tool", version)
     wheel(folder, "native", "1.0", tag="cp313-cp313-manylinux_2_34_x86_64")
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_FIND_LINKS", str(folder))
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "crew.in").write_text("engine\n")

@@ -69,7 +69,7 @@ _SECURITY: Final = {
 """The ways in which a key can be sent; one is enough."""
 _POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseValidationError")
 """Powertools' own spelling of errors, which is not ours."""
-_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id"})
+_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id", "batch_id"})
 """Path parameters that are UUIDs."""
 _NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)")
 """Paths of assistants that take a crew's name, too."""
