@@ -22,6 +22,7 @@ from botocore.exceptions import EndpointConnectionError
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.base import id as langgraph_ids
+from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, interrupt
@@ -712,3 +713,22 @@ def test_a_command_and_a_claim_are_what_they_say(place: Place) -> None:
     assert inputs.given_input({"command": None, "input": {"n": 1}}) == {"n": 1}
     started = place.start({"n": 0})
     assert replace(claimed(started), owner="x").owner == "x"
+
+
+# ------------------------------------------------------------------ the functional API
+
+
+def test_what_an_entrypoint_returns_is_its_answer_its_state_and_its_values(place: Place) -> None:
+    @task
+    def doubled(number: int) -> int:
+        return 2 * number
+
+    @entrypoint()
+    def workflow(given: dict[str, int]) -> dict[str, int]:
+        return {"n": doubled(given["n"]).result()}
+
+    place.serve(workflow)
+    assert place.run({"n": 4}) == {"n": 8}
+    assert place.state()["values"] == {"n": 8}
+    assert place.thread_row()["values"] == {"n": 8}
+    assert place.world.runs.outcome(TENANT, place.last()) == {"n": 8}

@@ -17,7 +17,8 @@ from crewline.checkpoints.records import Blob, Record, Value, Write, as_blob
 from crewline.errors import CorruptRecord
 
 INTERRUPT: Final = "__interrupt__"
-_ROOT: Final = "__root__"
+_SOLE: Final = ("__root__", "__end__")
+"""The one channel of a graph without named ones, and that of what an entrypoint (LangGraph's functional API) returned."""
 _INTERNAL_PREFIXES: Final = ("__", "branch:", "join:")
 
 # LangGraph's msgpack extension codes (langgraph.checkpoint.serde.jsonplus)
@@ -44,8 +45,9 @@ def project_values(record: Record) -> Any:
     written = record.envelope.get("channel_versions", {})
     defaults = {name: value for name, value in record.defaults.items() if name not in written}
     values: dict[str, Value] = {**defaults, **record.channels}
-    if _ROOT in values:
-        return project(as_blob(values[_ROOT]))
+    for name in _SOLE:
+        if name in values:
+            return project(as_blob(values[name]))
     return {
         name: project(as_blob(value))
         for name, value in values.items()
