@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from crewline import locations
 from crewline.models.leases import Lease
 from crewline.store.items import Item
+from tests.faults.torture import clouds
 from tests.faults.torture.checker import check
 from tests.faults.torture.facts import Accepted, Entry, Facts, Kept, ThreadEnd
 from tests.faults.torture.streams import Change
@@ -371,3 +374,9 @@ def test_the_story_of_a_thread_has_its_changes_and_what_was_noted() -> None:
     story = list(tell(good(), THREAD))
     assert any("!LEASE changed" in line and "owner=owner-a" in line for line in story)
     assert any("p told" in line and "ask-a" in line for line in story)
+
+
+def test_the_stack_of_a_torture_has_every_output_of_the_packaged_one() -> None:
+    """Whoever deploys it asks for them all."""
+    packaged = json.loads(locations.TEMPLATE.read_bytes())
+    assert set(clouds._template()["Outputs"]) == set(packaged["Outputs"])
