@@ -294,7 +294,7 @@ def test_the_supersteps_of_a_claim_before_count(place: Place, guarded: Guarded) 
     with pytest.raises(Stopped):
         guarded.execute(started, supersteps=5)
     assert failed(guarded.execute(place.take_over(started), supersteps=5))[0] == "SuperstepLimit"
-    assert place.thread_row()["values"]["n"] == 6  # LangGraph lets one that goes on make one more
+    assert place.thread_row()["values"]["n"] == 5
 
 
 def test_a_run_that_has_made_all_its_supersteps_before_makes_none(place: Place, guarded: Guarded) -> None:

@@ -270,6 +270,22 @@ def test_the_recursion_limit_counts_over_slices(place: Place, sliced: Sliced) ->
     assert sliced.ran == NAMES[:6]
 
 
+def test_a_subgraph_has_the_whole_recursion_limit_in_every_slice(place: Place, sliced: Sliced) -> None:
+    inner = chain(**{name: sliced.node(name) for name in ("v", "w", "x", "y", "z")})
+    outer = StateGraph(Counting)
+    before = START
+    for name in ("a", "b", "c", "inner"):
+        node: Any = inner if name == "inner" else sliced.node(name)
+        outer.add_node(name, node)
+        outer.add_edge(before, name)
+        before = name
+    place.serve(outer.compile())
+    answer = sliced.finish(place.start({}, config={"recursion_limit": 7}))
+    assert sliced.slices > 2
+    assert sliced.ran == ["a", "b", "c", "v", "w", "x", "y", "z"]
+    assert answer["n"] == 8
+
+
 # ------------------------------------------------------------------ stopped meanwhile
 
 

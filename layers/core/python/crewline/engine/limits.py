@@ -18,6 +18,10 @@ from crewline.models.leases import Lease
 from crewline.models.limits import Limits, micro_usd, usd
 from crewline.models.runs import RunError
 
+_PLACE: Final = "langgraph_checkpoint_ns"
+_STEP: Final = "langgraph_step"
+_WITHIN: Final = "|"
+"""What LangGraph's metadata say of a node: its place, which has this when it is in a subgraph, and its superstep."""
 _KEPT: Final = "what it had done is kept, and a run with input null goes on from there."
 
 
@@ -51,8 +55,13 @@ class Guard(BaseCallbackHandler):
         self._lease = lease
         self._tokens = tokens
         self._stop = stop
-        self._stepping: int | None = None
-        """What LangGraph was told as recursion limit, if that is the run's limit and not the caller's."""
+        self._supersteps: int | None = None
+        """How many the run may make, by the caller's limit or ours."""
+        self._ours = False
+        """Whether that is our limit, and not the caller's."""
+        self._first: int | None = None
+        """LangGraph's number of the first superstep of this claim."""
+        self.ignore_chain = not lease.steps  # the limit of a first claim is LangGraph's own to watch
         self.crossed: RunError | None = None
         """The limit of its model calls that the run has crossed."""
         self._closed = False
@@ -71,6 +80,21 @@ class Guard(BaseCallbackHandler):
             raise StaleOwner(f"Run {self._run_id} was stopped here; no model is called for it any more.")
 
     on_llm_start = on_chat_model_start
+
+    def on_chain_start(self, *_given: Any, metadata: dict[str, Any] | None = None, **_: Any) -> None:
+        """Refuse a superstep of the run's own graph that would be one too many, those of earlier claims counted.
+
+        LangGraph counts anew in each claim, and every subgraph has the whole limit for itself.
+
+        Raises:
+            GraphRecursionError: It would be.
+        """
+        place, step = (metadata or {}).get(_PLACE), (metadata or {}).get(_STEP)
+        if not place or _WITHIN in place or step is None or self._supersteps is None:
+            return
+        self._first = step if self._first is None else self._first
+        if self._lease.steps + step - self._first > self._supersteps:  # the input's own one is not counted
+            raise self._recursed()
 
     def close(self) -> None:
         """Let no model call begin any more: the graph was stopped, or has failed."""
@@ -106,7 +130,7 @@ class Guard(BaseCallbackHandler):
         return RunError(error="RunTimeout", message=message)
 
     def bounded(self, graph: Graph, config: RunnableConfig) -> RunnableConfig:
-        """Tell LangGraph how many supersteps are left, those of earlier claims deducted.
+        """Tell LangGraph how many supersteps the run may make.
 
         Raises:
             GraphRecursionError: They have used it up.
@@ -116,25 +140,27 @@ class Guard(BaseCallbackHandler):
             or (graph.config or {}).get("recursion_limit")
             or DEFAULT_RECURSION_LIMIT
         )
-        limit = min(asked, self._limits.supersteps or asked)
-        left = limit - self._lease.steps
-        self._stepping = max(left, 0) if limit < asked else None
-        if left < 1:
-            raise GraphRecursionError(
-                f"Recursion limit of {limit} reached without hitting a stop condition. "
-                "You can increase the limit by setting the `recursion_limit` config key."
-            )
-        return {**config, "recursion_limit": left}
+        self._supersteps = min(asked, self._limits.supersteps or asked)
+        self._ours = self._supersteps < asked
+        if self._lease.steps > self._supersteps:
+            raise self._recursed()
+        return {**config, "recursion_limit": self._supersteps}
 
     def failure(self, error: BaseException) -> RunError:
         """Show what the graph raised as the error of the run; LangGraph raises our limit of supersteps as its own."""
-        if self._stepping is None or not isinstance(error, GraphRecursionError):
+        if not self._ours or not isinstance(error, GraphRecursionError):
             return run_error(error)
         # One that a node gave to another graph is the crew's own.
-        if self._stepping and f" {self._stepping} " not in str(error):
+        if f" {self._supersteps} " not in str(error):
             return run_error(error)
         return self._error(
             "SuperstepLimit", f"has made {self._limits.supersteps:,} supersteps, as many as it may"
+        )
+
+    def _recursed(self) -> GraphRecursionError:
+        return GraphRecursionError(
+            f"Recursion limit of {self._supersteps} reached without hitting a stop condition. "
+            "You can increase the limit by setting the `recursion_limit` config key."
         )
 
     def _error(self, name: str, how: str) -> RunError:
