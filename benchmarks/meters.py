@@ -104,10 +104,6 @@ class Meter:
             s3=sum(self._objects.get(bucket, {}).values()),
         )
 
-    def largest_item(self, table: str) -> int:
-        """Give the bytes of the largest item of a table."""
-        return max(self._items.get(table, {}).values(), default=0)
-
     def check(self, table: str) -> None:
         """Compare what was added up with what the table has.
 

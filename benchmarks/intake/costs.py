@@ -25,7 +25,6 @@ LAMBDA_GB_S: Final = 0.0000133334
 MEMORY_GB: Final = 0.5
 """Dollars on demand, arm64; what the intake has by default."""
 
-BATCH: Final = 10
 _OF_A_KIND: Final = 10
 """Messages of each kind that are counted."""
 

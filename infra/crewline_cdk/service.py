@@ -217,32 +217,17 @@ class CrewlineService(Construct):
         }
 
     def _feed_functions(self, props: CrewlineProps) -> None:
-        """Let each queue invoke the function that takes its messages."""
-        self.functions["worker"].add_event_source(
-            SqsEventSource(
-                self.run_queue,
-                batch_size=1,
-                max_concurrency=props.max_concurrency,
-                report_batch_item_failures=True,
-            )
-        )
-        self.functions["sweeper"].add_event_source(
+        """Let each queue invoke the function that takes its messages, so many at a time, in so many sandboxes."""
+        for name, queue, batch, concurrency in (
+            ("worker", self.run_queue, 1, props.max_concurrency),
             # One at a time: an endpoint that does not answer holds up no other.
-            SqsEventSource(
-                self.webhook_queue,
-                batch_size=1,
-                max_concurrency=_MAX_DELIVERIES,
-                report_batch_item_failures=True,
+            ("sweeper", self.webhook_queue, 1, _MAX_DELIVERIES),
+            ("intake", self.intake_queue, 10, props.max_intake),  # the most of a FIFO queue
+        ):
+            source = SqsEventSource(
+                queue, batch_size=batch, max_concurrency=concurrency, report_batch_item_failures=True
             )
-        )
-        self.functions["intake"].add_event_source(
-            SqsEventSource(
-                self.intake_queue,
-                batch_size=10,  # the most of a FIFO queue
-                max_concurrency=props.max_intake,
-                report_batch_item_failures=True,
-            )
-        )
+            self.functions[name].add_event_source(source)
 
     def _tell_functions(self) -> None:
         """Say to single functions what they alone must know of the others."""

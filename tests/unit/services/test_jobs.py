@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from pydantic import ValidationError
 
 from crewline.errors import StaleOwner, Unavailable
@@ -363,6 +364,19 @@ def test_a_message_that_comes_again_moves_a_run_once(
     jobs.do(message, ends=5.0)
     assert list(world.executions.started) == [f"{run.run_id}-1"]
     assert executor.executed == []
+
+
+def test_a_long_run_that_the_workflow_did_not_take_is_left_to_the_sweeper(
+    world: World, thread: str, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any, **__: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="http://states")
+
+    run, message = create(world, thread, long=True)
+    monkeypatch.setattr(type(world.executions), "start_execution", refuse)
+    jobs.do(message, ends=5.0)
+    lease = leases.from_item(world.lease(thread))
+    assert (lease.run, lease.owner, lease.channel, lease.execution) == (run.run_id, None, "workflow", 1)
 
 
 def test_a_long_run_that_was_cancelled_before_it_began_ends_where_it_is(

@@ -36,7 +36,9 @@ def test_a_deferred_client_is_made_when_it_is_first_asked_for_something(nowhere:
 
 def test_the_layers_describe_every_service_that_functions_call() -> None:
     overloads = (*get_overloads(clients.client), *get_overloads(clients.deferred))
-    called = {re.sub(r"\W|Literal", "", overload.__annotations__["service"]) for overload in overloads}
+    named = [re.findall(r"'(\w+)'", overload.__annotations__["service"]) for overload in overloads]
+    assert all(named)
+    called = {service for services in named for service in services}
 
     # The stack is asked by the command line alone.
     assert called - {"cloudformation"} == set(clients.SERVICES)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 
-from crewline.errors import NotFound, StaleOwner, ThreadBusy
+from crewline.errors import NotFound, StaleOwner, ThreadBusy, Unavailable
 from crewline.models.clocks import Clock
 from crewline.models.leases import MOST_ATTEMPTS, Claim, Continues, Lease
 from crewline.models.runs import Run
@@ -183,7 +183,13 @@ class Jobs:
         except StaleOwner as exc:
             self._logger.warning("run taken over", reason=exc.message)
             return
-        self._dispatches.dispatch(claim.tenant, claim.thread_id, lease)
+        try:
+            self._dispatches.dispatch(claim.tenant, claim.thread_id, lease)
+        except (
+            Unavailable
+        ) as exc:  # it is in flight, and found by the sweeper: its message has nothing more to do
+            self._logger.warning("run not sent on, the sweeper will", reason=exc.message)
+            return
         self._logger.info("run goes to the workflow")
 
     def _put_off(self, job: RunJob, lease: Lease) -> None:

@@ -89,23 +89,7 @@ def client(
 ) -> SQSClient: ...
 @overload
 def client(
-    service: Literal["lambda"],
-    *,
-    endpoint_url: str | None = ...,
-    region: str | None = ...,
-    credentials: Credentials | None = ...,
-) -> Any: ...
-@overload
-def client(
-    service: Literal["events"],
-    *,
-    endpoint_url: str | None = ...,
-    region: str | None = ...,
-    credentials: Credentials | None = ...,
-) -> Any: ...
-@overload
-def client(
-    service: Literal["stepfunctions"],
+    service: Literal["lambda", "events", "stepfunctions"],
     *,
     endpoint_url: str | None = ...,
     region: str | None = ...,
@@ -165,11 +149,7 @@ def deferred(service: Literal["s3"]) -> S3Client: ...
 @overload
 def deferred(service: Literal["sqs"]) -> SQSClient: ...
 @overload
-def deferred(service: Literal["lambda"]) -> Any: ...
-@overload
-def deferred(service: Literal["events"]) -> Any: ...
-@overload
-def deferred(service: Literal["stepfunctions"]) -> Any: ...
+def deferred(service: Literal["lambda", "events", "stepfunctions"]) -> Any: ...
 def deferred(service: str) -> Any:
     """Give a client that is made when it is first used, for what most cold starts do not need.
 
