@@ -329,6 +329,17 @@ def test_a_slice_of_a_run_that_ended_with_an_error_shows_it(
     assert told == {**slice_of(world, parted), "next": "failed", "error": "ValueError"}
 
 
+def test_a_workflow_whose_slice_was_taken_over_asks_again(
+    world: World, jobs: Jobs, executor: FakeExecutor, parted: Run
+) -> None:
+    def taken_over(run: Run, claim: Claim) -> None:
+        raise StaleOwner("Somebody else has it.")
+
+    executor.act = taken_over
+    told = jobs.slice(slice_of(world, parted), ends=5.0)
+    assert (told["next"], told["seconds"]) == ("wait", LEASE_MS // 1000 + 1)
+
+
 def test_a_slice_of_a_run_that_is_gone_is_done(world: World, jobs: Jobs, parted: Run) -> None:
     world.cancellations.cancel(TENANT, parted.thread_id, parted.run_id, "rollback")
     jobs.slice(slice_of(world, parted), ends=5.0)

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 
 from crewline.errors import NotFound, StaleOwner, ThreadBusy, Unavailable
 from crewline.models.clocks import Clock
-from crewline.models.leases import MOST_ATTEMPTS, Claim, Continues, Lease
+from crewline.models.leases import LEASE_MS, MOST_ATTEMPTS, Claim, Continues, Lease
 from crewline.models.runs import Run
 from crewline.observability import run_fields
 from crewline.services.dispatches import Dispatches
@@ -136,6 +136,10 @@ class Jobs:
             run = self._runs.get(job.tenant, job.thread_id, job.run_id, whole=False)
         except NotFound:  # it was rolled back, or removed since
             return {"next": "done"}
+        if (
+            not run.finished
+        ):  # a worker that no workflow asked has taken it over: who asks for the next slice?
+            return {"next": "wait", "seconds": LEASE_MS // 1000 + 1}
         if run.error is None:
             return {"next": "done"}
         return {"next": "failed", "error": run.error.error}  # its message may hold what a customer said
