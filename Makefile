@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
+.PHONY: help install demo test docs model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
 	bench-search bench-intake bench-cold fuzz e2e lint \
 	format synth openapi schemas lock wheel clean
 
@@ -55,6 +55,10 @@ bench-intake: install ## print what messages that become runs cost, with repeate
 
 bench-cold: install ## print what cold starts cost, from the zips that a deploy uploads (needs Node and Python 3.13)
 	@$(BIN)/python -m benchmarks.cold
+
+docs: install ## build the docs as a site into dist/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -f .ci/site/mkdocs.yml
+	@echo "The docs are in dist/docs/index.html"
 
 lint: install ## format, lint, types, imports
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format' to format these files."; exit 1; }
