@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_events as events
@@ -17,6 +17,7 @@ from aws_cdk import aws_sns as sns
 from crewline import locations
 from crewline.errors import BadDeployment
 from crewline.http.preferences import LONGEST_WAIT_S
+from crewline.settings import Stage
 from crewline_cdk.bundles import Architecture
 from crewline_cdk.environments import check_names
 from crewline_cdk.functions import FunctionSize
@@ -88,6 +89,8 @@ class CrewlineProps:
     """How many batches of messages are taken in at once; at least 2, and never more than there are groups."""
     longest_run_seconds: int = 21_600
     """How long a run may take, over all its slices, before it ends with status `timeout`."""
+    stage: Stage = "production"
+    """What the deployment is for; a request that names another environment is answered 404."""
     requests_per_second: int = 100
     """Steady rate that the API takes before it answers 429; twice as many in a burst."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -128,6 +131,8 @@ class CrewlineProps:
         _check("dead_letter_days", self.dead_letter_days, *_DEAD_LETTER_DAYS)
         check_names(self.environment)
         self._check_tags()
+        if self.stage not in get_args(Stage):
+            raise BadDeployment(f"stage is {' or '.join(get_args(Stage))}, not {self.stage!r}.")
         self._check_packaging()
 
     def _check_tags(self) -> None:

@@ -150,6 +150,7 @@ class CrewlineService(Construct):
                     workflow_arn=workflow_arn(self),
                     longest_run_s=props.longest_run_seconds,
                     manifest=f"/opt/{PROJECT_FOLDER}/{manifest.path.name}",
+                    stage=props.stage,
                     leaving_seen=False,  # API Gateway does not tell a function that its client has left
                 ),
                 **(environment(event_bus=props.event_bus.event_bus_arn) if props.event_bus else {}),

@@ -39,6 +39,7 @@ def _size(memory_mb: int = 512, timeout_seconds: int = 90) -> Any:
         ),
         ("environment", {"PYTHONPATH": "/tmp"}, r"cannot set PYTHONPATH:"),
         ("environment", {"1ST": "x", "A-B": "y"}, r"cannot set '1ST', 'A-B': a name begins with a letter"),
+        ("stage", "prod", r"stage is production or staging, not 'prod'\."),
         ("streaming", "websocket", r"streaming is 'bootstrap' or 'web-adapter', not 'websocket'\."),
         ("image", "docker.io/crews:1", r"'docker\.io/crews:1' is no image that Lambda can take"),
         ("image", f"{ECR}/crews", r"/crews' is no image that Lambda can take"),

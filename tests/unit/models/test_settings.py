@@ -107,6 +107,23 @@ def test_an_authentication_that_there_is_not_is_refused(text: str) -> None:
         )
 
 
+def test_what_was_never_deployed_is_for_production_and_has_a_build_of_its_own() -> None:
+    settings = read_settings(environment(**REQUIRED))
+    assert (settings.stage, settings.build) == ("production", "0" * 32)
+
+
+@pytest.mark.parametrize("text", ["prod", "Staging", "development"])
+def test_a_stage_that_there_is_not_is_refused(text: str) -> None:
+    with pytest.raises(BadManifest, match=f"CREWLINE_STAGE must be production or staging, not '{text}'"):
+        read_settings(environment(**REQUIRED, stage=text))
+
+
+@pytest.mark.parametrize("text", ["1", "A" * 32, "0" * 31, "0" * 33, "0" * 32 + "\n", "g" * 32])
+def test_a_build_is_a_digest(text: str) -> None:
+    with pytest.raises(BadManifest, match="CREWLINE_BUILD must be 32 hex digits"):
+        read_settings(environment(**REQUIRED, build=text))
+
+
 def test_a_misspelled_setting_fails_where_it_is_spelled() -> None:
     with pytest.raises(KeyError):
         environment(tabel="t")

@@ -25,6 +25,7 @@ from crewline.store.workflows import SliceJob
 from tests.unit.store.worlds import TENANT, Calls, World, sealed
 
 MINUTE = 60_000
+BUILD, NEW_BUILD = "b" * 32, "c" * 32
 
 
 class Recorder:
@@ -58,6 +59,7 @@ class Sweeps:
     dead_letter_url: str
     recorder: Recorder = field(default_factory=Recorder)
     log: io.StringIO = field(default_factory=io.StringIO)
+    build: str = BUILD
     sweeper: Sweeper = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,6 +73,8 @@ class Sweeps:
             expiries=Expiries(
                 self.world.table, self.world.queue, self.world.clock, threads=self.world.threads
             ),
+            versions=self.world.versions,
+            build=self.build,
             clock=self.world.clock,
             logger=Logger(service=self.world.name, stream=self.log),
         )
@@ -101,7 +105,14 @@ class Sweeps:
 @pytest.fixture
 def sweeps(world: World) -> Sweeps:
     url = world.cloud.sqs.create_queue(QueueName=f"{world.name}-dead")["QueueUrl"]
+    world.versions.number(BUILD)  # as every sweep but the first finds it
     return Sweeps(world, url)
+
+
+@pytest.fixture
+def deployed(sweeps: Sweeps) -> Sweeps:
+    """The first sweeps of a new build."""
+    return Sweeps(sweeps.world, sweeps.dead_letter_url, build=NEW_BUILD)
 
 
 def started(world: World, *, delay_s: int = 0) -> RunJob:
@@ -148,6 +159,25 @@ def unpublished(world: World, run_id: str) -> Key:
 
 def test_a_world_in_order_leaves_nothing_to_do(sweeps: Sweeps) -> None:
     assert sweeps.sweep() == Swept()
+
+
+def test_what_is_deployed_has_its_version_from_the_first_sweep_on(deployed: Sweeps) -> None:
+    with Calls(deployed.world.cloud.dynamodb, "PutItem") as writes:
+        deployed.sweep()
+        deployed.sweep()
+    assert len(writes.requests) == 1
+    assert [(one.number, one.build) for one in deployed.world.versions.list()] == [(2, NEW_BUILD), (1, BUILD)]
+
+
+def test_a_version_that_cannot_be_written_stops_no_sweep_and_is_tried_again(deployed: Sweeps) -> None:
+    started(deployed.world)
+    deployed.world.clock.pass_(GRACE_MS + 1)
+    deployed.world.messages()
+    with Calls(deployed.world.cloud.dynamodb, "PutItem") as writes:
+        writes.failures.append(EndpointConnectionError(endpoint_url="https://dynamodb.example"))
+        assert deployed.sweep() == Swept(failed=1, redispatched=1)
+        assert deployed.sweep().failed == 0
+    assert [one.build for one in deployed.world.versions.list()] == [NEW_BUILD, BUILD]
 
 
 def test_a_run_whose_owner_died_is_sent_again_once_its_claim_is_over(sweeps: Sweeps) -> None:
@@ -335,7 +365,7 @@ def test_a_sweep_that_is_short_of_time_leaves_the_rest_to_the_next(sweeps: Sweep
     for _ in range(5):
         started(sweeps.world)
     sweeps.world.clock.pass_(GRACE_MS + 1)
-    left = iter([MINUTE, MINUTE, 9_000])
+    left = iter([MINUTE, MINUTE, MINUTE, 9_000])  # the version first
     assert sweeps.sweep(lambda: next(left)) == Swept(redispatched=2, complete=False)
     assert sweeps.sweep() == Swept(redispatched=5)
 

@@ -34,8 +34,8 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "api_key": ("k",),
     "webhook_token": ("digest",),
     "webhook_secret": (),
-    "deployed_version": (1,),
 }
+OF_THE_DEPLOYMENT = {"version"}
 namespaces = st.text(alphabet="ab#%:|~25\n", max_size=12)
 
 
@@ -50,7 +50,7 @@ def test_these_are_all_the_keys_there_are() -> None:
         for name, one in vars(keys).items()
         if inspect.isfunction(one) and one.__annotations__.get("return") == "Key"
     }
-    assert made == set(KINDS)
+    assert made == set(KINDS) | OF_THE_DEPLOYMENT
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_what_follows_the_tenant_cannot_make_it_another_one(one: str, other: str
 
 
 def test_kinds_that_hold_different_things_never_share_an_item() -> None:
-    made = [make(kind, "acme") for kind in KINDS]
+    made = [*(make(kind, "acme") for kind in KINDS), keys.version(1)]
     assert len(set(made)) == len(made)
 
 
@@ -111,7 +111,7 @@ def test_markers_events_and_versions_sort_by_their_number() -> None:
         [keys.event("a", "r", number, 5).sort for number in numbers],
         [keys.event("a", "r", 1, number).sort for number in numbers],
         [keys.assistant_version("a", "x", number).sort for number in numbers],
-        [keys.deployed_version("a", number).sort for number in numbers],
+        [keys.version(number).sort for number in numbers],
         [keys.in_flight("t", number)[keys.LEASES_IN_FLIGHT.sort] for number in numbers],
         [keys.expiring("t", number)[keys.THREADS_EXPIRING.sort] for number in numbers],
         [keys.outbox("a", "r", number).sort for number in numbers],

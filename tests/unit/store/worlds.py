@@ -42,6 +42,7 @@ from crewline.services.recents import Recents
 from crewline.services.runs import Admitted, Runs
 from crewline.services.searches import Searches
 from crewline.services.threads import Threads
+from crewline.services.versions import Versions
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.clients import Credentials, client
@@ -159,6 +160,7 @@ class World:
     manifest: Manifest
     webhook_url: str = ""
     leaving_seen: bool = True
+    versions: Versions = field(init=False)
     api_keys: ApiKeys = field(init=False)
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)

@@ -48,7 +48,8 @@ from crewline.services.runs import Runs
 from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
-from crewline.settings import VARIABLES, Settings, beside_local_cloud, read_settings
+from crewline.services.versions import Versions
+from crewline.settings import UNDEPLOYED, VARIABLES, Settings, beside_local_cloud, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
 from crewline.store.clients import client, deferred
@@ -81,8 +82,11 @@ class Core:
     """The services over their stores; free of LangGraph."""
 
     manifest: Manifest
+    build: str
+    """What this process runs, as a version names it."""
     clock: Clock
     logger: Logger
+    versions: Versions
     api_keys: ApiKeys
     table: Table
     blobs: Blobs
@@ -123,6 +127,7 @@ def compose(
     *,
     check_webhook: Callable[[str], object],
     leaving_seen: bool = True,
+    build: str = UNDEPLOYED,
 ) -> Core:
     """Put the services together: for functions, and for whatever stands in for one.
 
@@ -133,6 +138,7 @@ def compose(
         logger: The log of the process.
         check_webhook: Refuses an address that nothing will be posted to.
         leaving_seen: Whether a client that leaves is seen.
+        build: What the process runs, as a version names it.
     """
     table, blobs, queue = stores.table, stores.blobs, stores.queue
     records = Records(table, blobs, clock=clock)
@@ -163,8 +169,10 @@ def compose(
     )
     return Core(
         manifest=manifest,
+        build=build,
         clock=clock,
         logger=logger,
+        versions=Versions(table, clock),
         api_keys=ApiKeys(table, clock),
         table=table,
         blobs=blobs,
@@ -264,6 +272,8 @@ def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetter
         endings=core.endings,
         outbox=core.outbox,
         expiries=core.expiries,
+        versions=core.versions,
+        build=core.build,
         clock=core.clock,
         logger=core.logger,
     )
@@ -430,6 +440,7 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
         make_logger(service, settings.log_level),
         check_webhook=partial(check_url, policy=_policy(manifest, environ)),
         leaving_seen=settings.leaving_seen,
+        build=settings.build,
     )
     return core, settings
 

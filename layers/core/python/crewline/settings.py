@@ -6,6 +6,7 @@ environment with `environment()`), so that a typo fails a test and not a deploym
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from ipaddress import ip_address
@@ -33,13 +34,21 @@ VARIABLES: Final[Mapping[str, str]] = {
     "most_slices": "CREWLINE_MOST_SLICES",
     "leaving_seen": "CREWLINE_LEAVING_SEEN",
     "authentication": "CREWLINE_AUTHENTICATION",
+    "build": "CREWLINE_BUILD",
+    "stage": "CREWLINE_STAGE",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
 ENDPOINT: Final = "AWS_ENDPOINT_URL"
 """The variable by which AWS's SDKs are told that AWS is a local cloud."""
 _TRUTHS: Final = {"true": True, "false": False}
 
+UNDEPLOYED: Final = "0" * 32
+"""The build of what was never deployed: a project on a laptop, which changes while it runs."""
+_BUILD: Final = re.compile("[0-9a-f]{32}")
+
 Authentication = Literal["keys", "open"]
+Stage = Literal["production", "staging"]
+"""What a deployment is for; the environment that a request may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +93,10 @@ class Settings:
     """Whether a client that leaves is seen; behind API Gateway it is not."""
     authentication: Authentication = "keys"
     """Whether every request needs an API key, or, beside a local cloud alone, none does (`open`)."""
+    build: str = UNDEPLOYED
+    """The digest of all that was deployed, 32 hex digits: what `services.versions` numbers."""
+    stage: Stage = "production"
+    """What the deployment is for."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -120,7 +133,12 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             f"The environment lacks {', '.join(missing)}; the stack and `crewline dev` set these for every function."
         )
     settings = Settings(**values)  # type: ignore[arg-type]
+    _check_choice("stage", settings.stage, get_args(Stage))
     _check_authentication(settings.authentication, environ)
+    if not _BUILD.fullmatch(settings.build):
+        raise BadManifest(
+            f"The environment variable {VARIABLES['build']} must be 32 hex digits, not {settings.build!r}."
+        )
     return settings
 
 
@@ -155,10 +173,16 @@ def beside_local_cloud(environ: Mapping[str, str]) -> bool:
         return False
 
 
+def _check_choice(field: str, chosen: str, allowed: tuple[str, ...]) -> None:
+    if chosen not in allowed:
+        raise BadManifest(
+            f"The environment variable {VARIABLES[field]} must be {' or '.join(allowed)}, not {chosen!r}."
+        )
+
+
 def _check_authentication(chosen: str, environ: Mapping[str, str]) -> None:
+    _check_choice("authentication", chosen, get_args(Authentication))
     name = VARIABLES["authentication"]
-    if chosen not in get_args(Authentication):
-        raise BadManifest(f"The environment variable {name} must be keys or open, not {chosen!r}.")
     if chosen == "open" and not beside_local_cloud(environ):
         raise BadManifest(
             f"{name}=open lets anybody do everything, so it needs {ENDPOINT} to be a local cloud on this machine; "

@@ -16,7 +16,7 @@ from crewline.local.failures import LocalServiceError
 from crewline.local.frontdoor import Answer, FrontDoor
 from crewline.models.cors import LOOPBACK
 from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
-from crewline.settings import environment, read_settings
+from crewline.settings import UNDEPLOYED, environment, read_settings
 
 _ANSWERING: Final = ("api", "crew", "tail")
 _CONSUMING: Final = ("worker", "sweeper", "intake")
@@ -125,7 +125,7 @@ def _deploy(
         functions=code,
         layer=layer,
         project=variables,
-        local={**own, **environment(manifest=str(manifest.path))},
+        local={**own, **environment(manifest=str(manifest.path), build=UNDEPLOYED)},
         events=manifest.events,
     )
     return stacks.deploy(cloud, localised, [*code.values(), layer])
@@ -159,6 +159,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         workflow_arn=outputs.workflow_arn,
         crew_function="crew",
         manifest=str(manifest.path),
+        build=UNDEPLOYED,
         authentication="open",
     )
 

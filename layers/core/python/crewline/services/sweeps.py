@@ -79,6 +79,13 @@ class Expiries(Protocol):
         """Look at a thread that may have expired; True when it had."""
 
 
+class Versions(Protocol):
+    """Numbers what is deployed."""
+
+    def number(self, build: str) -> int:
+        """Tell the number of a build; a new one gets the next."""
+
+
 class Deliveries(Protocol):
     """Delivers webhooks."""
 
@@ -127,6 +134,8 @@ class Sweeper:
         endings: Endings,
         outbox: Outbox,
         expiries: Expiries,
+        versions: Versions,
+        build: str,
         clock: Clock,
         logger: Logger,
     ) -> None:
@@ -137,6 +146,8 @@ class Sweeper:
         self._endings = endings
         self._outbox = outbox
         self._expiries = expiries
+        self._versions = versions
+        self._build = build
         self._clock = clock
         self._logger = logger
 
@@ -151,7 +162,9 @@ class Sweeper:
         """
         done: Counter[str] = Counter()
         complete = (
-            self._sweep_dead_letters(done, remaining_ms)
+            # A deploy has its number within a minute, also when nobody uses it.
+            self._each(iter((self._build,)), self._number, done, remaining_ms)
+            and self._sweep_dead_letters(done, remaining_ms)
             and all(
                 self._sweep_shard(shard, done, remaining_ms) for shard in self._turned(keys.flight_shards())
             )
@@ -162,6 +175,10 @@ class Sweeper:
         )
         del done["nothing"]
         return Swept(**done, complete=complete)
+
+    def _number(self, build: str) -> _Did:
+        self._versions.number(build)
+        return "nothing"
 
     def _sweep_dead_letters(self, done: Counter[str], remaining_ms: Callable[[], int]) -> bool:
         return self._each(self._letters(), self._settle, done, remaining_ms)

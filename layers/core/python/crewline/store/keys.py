@@ -1,8 +1,8 @@
 """Every key and every index of the one table: the only place that spells them.
 
 All items of a thread share a partition, so that one transaction can hold any of them and one
-query reads them in order. Every partition key begins with its kind and its tenant; the tenant's
-alphabet has no `#`, so whatever follows it can be any text.
+query reads them in order. Every partition key of a tenant's begins with its kind and its tenant; the
+tenant's alphabet has no `#`, so whatever follows it can be any text.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ RUN_PREFIX: Final = "R#"
 MARKER_PREFIX: Final = "Q#"
 RECORD_PREFIX: Final = "C#"
 LATE_INFIX: Final = "#W#"
+
+VERSIONS_PARTITION: Final = "V"
+"""What holds the versions of the deployment, in the order of their numbers."""
 
 SHARDS: Final = 8
 """Over how many partitions an index entry of one tenant spreads (1,000 WCU each)."""
@@ -242,9 +245,9 @@ def webhook_secret(tenant: str) -> Key:
     return Key(_partition("W", tenant), "!SECRET")
 
 
-def deployed_version(tenant: str, number: int) -> Key:
-    """Locate the record of one deploy."""
-    return Key(_partition("V", tenant), f"{number:08d}")
+def version(number: int) -> Key:
+    """Locate a version of the deployment; no tenant's, for all of them are served by one."""
+    return Key(VERSIONS_PARTITION, f"{number:08d}")
 
 
 # ------------------------------------------------------------------ index entries
