@@ -69,6 +69,16 @@ class Answer:
         assert "Traceback" not in self.text
         return body["detail"]
 
+    @property
+    def message(self) -> str:
+        """The sentence of an error as the API of Crewship has it."""
+        body = self.json
+        assert set(body) == {"error"}
+        assert set(body["error"]) == {"message", "code"}
+        assert "Traceback" not in self.text
+        message: str = body["error"]["message"]
+        return message
+
 
 @dataclass(slots=True)
 class Deployment:

@@ -49,6 +49,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "id": 1, "method": "input.respond", "params": {"interrupt_id": "i", "response": 1},
     },
     ("POST", "/threads/{thread_id}/stream/events"): {"channels": ["values"]},
+    ("POST", "/v1/runs"): {"deployment_id": "{assistant_id}", "input": {"n": 0}},
 }  # fmt: skip
 """A body for every operation that takes one, about what the first tenant has."""
 OWN = {
@@ -171,6 +172,7 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/threads/{thread_id}/runs/{run_id}"),
         ("GET", "/threads/{thread_id}/runs/{run_id}/join"),
         ("POST", "/threads/{thread_id}/stream/events"),
+        ("GET", "/v1/runs/{run_id}"),
     ],
     ids=" ".join,
 )

@@ -27,12 +27,13 @@ _NAMES: Final = (
     ("ThreadBegin", "graph_id", _CREWS),
     ("StateEdit", "as_node", _NODES),
     ("StateUpdate", "as_node", _NODES),
+    ("RunRequest", "deployment_id", _CREWS),
 )
 """Model and field → the names that the field may have here."""
 _COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription.subscribe"]
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _EXCUSES: Final = re.compile(
-    "The graph refuses the update|has nothing to resume|has no crew|has no checkpoint"
+    "The graph refuses the update|has nothing to resume|has no crew|has no checkpoint|No running version found"
 )
 """What a refusal says that the state explains, or the graph, and not the request alone."""
 _ANY_TEXT: Final = re.compile("parameter `stream_modes?` in query")

@@ -45,6 +45,7 @@ GET /threads/{thread_id}/runs/{run_id}                 GET /threads/{thread_id}/
 GET /threads/{thread_id}/runs/{run_id}/stream          GET /threads/{thread_id}/stream
 GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
+GET /v1/runs/{run_id}
 """
 RUN = """
 POST /threads                                          PATCH /threads/{thread_id}
@@ -55,6 +56,7 @@ POST /threads/{thread_id}/runs/stream                  DELETE /threads/{thread_i
 POST /threads/{thread_id}/runs/{run_id}/cancel         POST /runs
 POST /runs/batch                                       POST /runs/cancel
 POST /runs/wait                                        POST /runs/stream
+POST /v1/runs
 """
 ADMIN = """
 POST /assistants                                       PATCH /assistants/{assistant_id}

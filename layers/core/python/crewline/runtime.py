@@ -166,6 +166,7 @@ def compose(
         logger=logger,
         long_crews=manifest.long_crews,
         leaving_seen=leaving_seen,
+        build=build,
     )
     return Core(
         manifest=manifest,
@@ -291,6 +292,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http import system as system_routes
     from crewline.http import threads as thread_routes
     from crewline.http.handovers import HandOver
+    from crewline.http.v1 import runs as crewship_run_routes
     from crewline.http.v2 import commands as command_routes
     from crewline.store.functions import Functions
 
@@ -305,6 +307,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         search_routes.routes(core.searches),
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
         command_routes.routes(core.runs, core.threads),
+        crewship_run_routes.routes(core.runs, core.versions, stage=settings.stage),
     )
 
 

@@ -26,7 +26,7 @@ import uvicorn
 from crewline.errors import BadRequest
 from crewline.http.asgi import Application, Scope
 from crewline.http.errors import error_reply
-from crewline.http.proxy_events import proxy_event, read_headers
+from crewline.http.proxy_events import proxy_event, read_headers, request_path
 from crewline.http.replies import Reply
 from crewline.observability import make_logger
 
@@ -71,7 +71,7 @@ def adapted(answer: Answer) -> Application:
         try:
             event, context = _read(scope, body or b"")
         except BadRequest as exc:
-            return error_reply(exc, request_id=request_id, logger=logger)
+            return error_reply(exc, path=request_path(scope), request_id=request_id, logger=logger)
         # In a thread, as a handler may wait: an answer that streams goes on.
         run = contextvars.copy_context().run
         return await asyncio.get_running_loop().run_in_executor(None, run, answer, event, context)

@@ -72,7 +72,7 @@ class App:
             response = self._resolver.respond(event, body_read, context, caller=caller)
         except Exception as exc:  # noqa: BLE001 (the edge: every error becomes a reply here, and is logged here)
             request_id = str(getattr(context, "aws_request_id", None) or uuid4())
-            return error_reply(exc, request_id=request_id, logger=self._logger)
+            return error_reply(exc, path=str(event.get("path")), request_id=request_id, logger=self._logger)
         body: bytes | AsyncIterator[bytes]
         if response.body is None:
             body = b""

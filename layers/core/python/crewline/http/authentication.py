@@ -72,6 +72,9 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): "run",
     ("POST", "/threads/{thread_id}/stream/events"): "read",
+    # ---- the API of Crewship
+    ("POST", "/v1/runs"): "run",
+    ("GET", "/v1/runs/{run_id}"): "read",
 }
 """Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
 

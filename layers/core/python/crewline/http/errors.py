@@ -1,9 +1,10 @@
-"""Errors as HTTP: one table from class to status, one body."""
+"""Errors as HTTP: one table from class to status, and a body as each API spells it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import orjson
 from aws_lambda_powertools import Logger
@@ -36,29 +37,63 @@ STATUS: Final[dict[type[errors.CrewlineError], int]] = {
     errors.Unavailable: 503,
 }
 """Error class → status; a subclass takes that of its nearest listed base."""
+_INVALID: Final = STATUS[errors.InvalidRequest]
+"""What the API of Crewship answers with 400."""
 
 _OURS: Final = "Value error, "
 """What pydantic puts before the sentence of a rule of our own."""
 _JSON: Final = {"content-type": "application/json"}
+_CREWSHIP: Final = re.compile("/(v1|webhooks)(/.*)?")
+"""Paths of the API of Crewship."""
 
 
-def error_reply(error: Exception, *, request_id: str, logger: Logger) -> Reply:
-    """Spell an error as the LangGraph API does, `{"detail": text}`, and log it, once.
+def speaks_crewship(path: str) -> bool:
+    """Tell whether a path belongs to the API of Crewship, and not to that of the LangGraph Server."""
+    return _CREWSHIP.fullmatch(path) is not None
+
+
+def error_body(path: str, message: str, code: str) -> bytes:
+    """Spell an error as the API of a path does: `{"detail": text}`, or `{"error": {"message": text}}`.
+
+    Args:
+        path: The path of the request.
+        message: A sentence for a person.
+        code: A word for a program.
+    """
+    if speaks_crewship(path):
+        return orjson.dumps({"error": {"message": message, "code": code}})
+    return orjson.dumps({"detail": message, "code": code})
+
+
+def error_reply(error: Exception, *, path: str, request_id: str, logger: Logger) -> Reply:
+    """Spell an error as the API of a path does, and log it, once.
 
     Args:
         error: What a route raised.
+        path: The path of the request.
         request_id: Names the request, for an error that is ours.
         logger: Where it is logged.
 
     Returns:
         The reply; an unexpected exception's text is in the log and never in the reply.
     """
+    status, message, code, headers = _told(error, path, request_id, logger)
+    if status == _INVALID and speaks_crewship(path):
+        status = STATUS[errors.BadRequest]
+    return Reply(status, {**_JSON, **headers}, error_body(path, message, code))
+
+
+def _told(
+    error: Exception, path: str, request_id: str, logger: Logger
+) -> tuple[int, str, str, dict[str, str]]:
+    """Give status, sentence, code and headers of an error."""
     if isinstance(error, RequestValidationError):
-        return _reply(422, describe_validation(error), "invalid_request")
+        describe = describe_fields if speaks_crewship(path) else describe_validation
+        return _INVALID, describe(error), errors.InvalidRequest.code, {}
     status = next((STATUS[base] for base in type(error).__mro__ if base in STATUS), None)
     if status is None or not isinstance(error, errors.CrewlineError):
         logger.error("request failed", request_id=request_id, exc_info=error)
-        return _reply(500, f"Internal error; look for request {request_id} in the logs.", "internal")
+        return 500, f"Internal error; look for request {request_id} in the logs.", "internal", {}
     if status >= 500:  # noqa: PLR2004 (HTTP's own line)
         logger.warning("request failed", request_id=request_id, reason=error.message)
     retry_after = getattr(error, "retry_after", None) or error.details.get("retry_after")
@@ -67,22 +102,28 @@ def error_reply(error: Exception, *, request_id: str, logger: Logger) -> Reply:
         headers["allow"] = error.allowed
     if isinstance(error, errors.Unauthenticated):
         headers["www-authenticate"] = "Bearer"
-    return _reply(status, error.message, error.code, headers)
+    return status, error.message, error.code, headers
 
 
 def describe_validation(error: RequestValidationError) -> str:
     """Say in one sentence which fields of a request are wrong and how."""
-    parts = []
+    parts = [f"{where}: {what}" for where, what, _ in _wrong(error)]
+    return "Invalid request: " + "; ".join(parts) + "."
+
+
+def describe_fields(error: RequestValidationError) -> str:
+    """Say the same as the API of Crewship does: `deployment_id is required`."""
+    return "; ".join(
+        f"{where} is required" if kind == "missing" else f"{where}: {what}"
+        for where, what, kind in _wrong(error)
+    )
+
+
+def _wrong(error: RequestValidationError) -> Iterator[tuple[str, str, str]]:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"] if part != "body")
-        parts.append(f"{where or 'body'}: {_first_lower(str(item['msg']).removeprefix(_OURS))}")
-    return "Invalid request: " + "; ".join(parts) + "."
+        yield where or "body", _first_lower(str(item["msg"]).removeprefix(_OURS)), str(item["type"])
 
 
 def _first_lower(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-def _reply(status: int, detail: str, code: str, headers: dict[str, str] | None = None) -> Reply:
-    body: dict[str, Any] = {"detail": detail, "code": code}
-    return Reply(status, {**_JSON, **(headers or {})}, orjson.dumps(body))

@@ -18,8 +18,10 @@ from typing_extensions import TypedDict
 
 from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
 from crewline.http.authentication import API_KEY, NEEDED
+from crewline.http.errors import speaks_crewship
 from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver, Router
+from crewline.http.v1 import runs as crewship_runs
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
 from crewline.models.answers import (
@@ -34,6 +36,8 @@ from crewline.models.answers import (
 )
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
+from crewline.models.crewship import CrewshipError, CrewshipRun, StartedRun
+from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
@@ -53,6 +57,8 @@ _ERRORS: Final = {
     429: "Too much waits already.",
     503: "The service cannot answer now; try again.",
 }
+_CREWSHIP_BAD: Final = "The request contradicts itself, or a field has a wrong type, form or value."
+"""What 400 says where there is no 422."""
 _DESCRIPTION: Final = (
     "Threads are durable conversations, runs are executions on them. "
     "The API is that of the LangGraph Server; its SDKs speak it unchanged."
@@ -73,6 +79,10 @@ _UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id
 """Path parameters that are UUIDs."""
 _NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)")
 """Paths of assistants that take a crew's name, too."""
+_PUBLIC_IDS: Final = {
+    f"{kind}_id": {"pattern": f"^{prefix}[0-9a-f]{{32}}$"} for kind, prefix in PREFIXES.items()
+}
+"""Path parameters of `/v1` that are ids, and how they are spelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +278,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/threads/{thread_id}/stream/events"): Operation(
         "Stream what happens on a thread.", errors=(400, 413), body=EventsRequest
     ),
+    # ---- the API of Crewship
+    ("POST", "/v1/runs"): Operation("Start a run.", {202: StartedRun}, errors=(404, 409, 413), headers=_KEY),
+    ("GET", "/v1/runs/{run_id}"): Operation("Get a run.", {200: CrewshipRun}, errors=(404,)),
 }
 """Method and path of every route → what it does."""
 
@@ -337,12 +350,14 @@ def _routers() -> Iterator[Router]:
     yield states.routes(nothing, nothing, nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
+    yield crewship_runs.routes(nothing, nothing, stage=nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
     """Give the schema of each route's answer, and of the body it reads itself, and what they refer to."""
     typed: list[tuple[Any, Literal["serialization", "validation"], TypeAdapter[Any]]] = [
         ("error", "serialization", TypeAdapter(ErrorAnswer)),
+        ("crewship error", "serialization", TypeAdapter(CrewshipError)),
         ("event", "serialization", TypeAdapter(EventAnswer)),
     ]
     for place, operation in OPERATIONS.items():
@@ -360,7 +375,9 @@ def _describe(described: dict[str, Any], path: str, operation: Operation) -> Non
     described["tags"] = [path.split("/")[1]]
     parameters = described.setdefault("parameters", [])
     for parameter in parameters:
-        if parameter["in"] == "path" and parameter["name"] in _UUIDS and not _NAMED.match(path):
+        if parameter["in"] == "path" and speaks_crewship(path):
+            parameter["schema"] |= _PUBLIC_IDS.get(parameter["name"], {})
+        elif parameter["in"] == "path" and parameter["name"] in _UUIDS and not _NAMED.match(path):
             parameter["schema"]["format"] = "uuid"
     for name in operation.headers:
         parameters.append(
@@ -375,22 +392,28 @@ def _describe(described: dict[str, Any], path: str, operation: Operation) -> Non
 
 def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
+    crewship = speaks_crewship(place[1])
     if not operation.answers:
         content = {_SSE: {"schema": {"$ref": _REF.format(model="EventAnswer")}}}
         responses["200"] = {"description": "Events, each of this form.", "content": content}
     keys = (401, 403) if NEEDED[place] else ()
-    for status in sorted({*operation.errors, *keys, 422, 503}):
-        responses[str(status)] = _error(_ERRORS[status])
+    for status in sorted({*operation.errors, *keys, 400 if crewship else 422, 503}):
+        said = _CREWSHIP_BAD if crewship and status == 400 else _ERRORS[status]  # noqa: PLR2004 (bad request)
+        responses[str(status)] = _error(said, crewship=crewship)
     for status, answer in operation.answers.items():
         body = {} if answer is None else {"content": {_JSON: {"schema": schemas[place, status]}}}
         responses[str(status)] = {"description": "Done." if status < 300 else "Refused.", **body}  # noqa: PLR2004
-    return {**dict(sorted(responses.items())), "default": _error("Something else is wrong.")}
+    return {
+        **dict(sorted(responses.items())),
+        "default": _error("Something else is wrong.", crewship=crewship),
+    }
 
 
-def _error(description: str) -> dict[str, Any]:
+def _error(description: str, *, crewship: bool) -> dict[str, Any]:
+    model = "CrewshipError" if crewship else "ErrorAnswer"
     return {
         "description": description,
-        "content": {_JSON: {"schema": {"$ref": _REF.format(model="ErrorAnswer")}}},
+        "content": {_JSON: {"schema": {"$ref": _REF.format(model=model)}}},
     }
 
 

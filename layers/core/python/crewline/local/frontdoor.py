@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from uuid import uuid4
 
 from crewline.http.asgi import Application, Receive, Scope, Send
 from crewline.http.cors import Cors
+from crewline.http.errors import error_body
 from crewline.http.proxy_events import request_path
 from crewline.http.replies import Reply
 from crewline.http.resources import resource_for
@@ -88,7 +88,7 @@ class FrontDoor:
             return self._error(scope, 500, f"Internal error; request id {request_id}.", "internal")
 
     def _error(self, scope: Scope, status: int, detail: str, code: str) -> Reply:
-        body = json.dumps({"detail": detail, "code": code}).encode()
+        body = error_body(request_path(scope), detail, code)
         origin = next(
             (value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"), None
         )

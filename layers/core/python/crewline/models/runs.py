@@ -14,6 +14,7 @@ from crewline.errors import BadRequest
 from crewline.models.clocks import Id, canonical
 from crewline.models.limits import RunMetadata, usd
 from crewline.models.threads import WHOLE, OrDefault, Wire
+from crewline.settings import UNDEPLOYED
 
 RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
 RunField = Literal[
@@ -362,6 +363,8 @@ class Run:
     ended_at: str | None = None
     usage: Usage | None = None
     """What its model calls used; None until it has ended."""
+    build: str = UNDEPLOYED
+    """What the process ran that accepted it."""
 
     @property
     def crew(self) -> dict[str, str]:

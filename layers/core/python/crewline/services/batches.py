@@ -15,7 +15,7 @@ from crewline.errors import CrewlineError, NotFound
 from crewline.models.batches import Batch, BatchWire, FailedItem, Member
 from crewline.models.clocks import Clock, new_id, parse_id
 from crewline.models.runs import Run, RunCreate, RunStatus
-from crewline.services.runs import Runs
+from crewline.services.runs import KEEP_LONG_S, Runs
 from crewline.store import batches, keys
 from crewline.store.idempotency import Once
 from crewline.store.table import Table
@@ -63,7 +63,7 @@ class Batches:
         def start(place: int) -> Run | CrewlineError:
             each = replace(once, key=f"{once.key}#{place}") if once else None
             try:
-                return self._runs.create_stateless(tenant, bodies[place], once=each, readable=True)
+                return self._runs.create_stateless(tenant, bodies[place], once=each, keep_s=KEEP_LONG_S)
             except CrewlineError as exc:
                 self._logger.warning("run of a batch not started", place=place, reason=exc.message)
                 return exc

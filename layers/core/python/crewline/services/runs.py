@@ -37,6 +37,7 @@ from crewline.services.places import Place, Places
 from crewline.services.recents import Recents
 from crewline.services.results import joined_values, outcome_values, run_values
 from crewline.services.threads import Threads, check_size, not_found, pause
+from crewline.settings import UNDEPLOYED
 from crewline.store import entries, idempotency, keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
 from crewline.store.changes import Change
@@ -47,8 +48,11 @@ from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
 _TRIES: Final = 20
-_KEEP_LONG_S: Final = 86_400
-"""How long a stateless run stays readable when its request may be repeated, or its webhook is down."""
+KEEP_LONG_S: Final = 86_400
+"""How long a stateless run stays readable when its request may be repeated, when it is one of a batch, or when its
+webhook is down."""
+RETENTION_S: Final = 7 * 86_400
+"""How long a run without a thread stays readable that is asked for by its own id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class Runs:
         long_crews: Crews whose runs go straight to the workflow.
         leaving_seen: Whether a client that leaves is seen. If not, a run that is to end with its client
             gives way to the next one on its thread.
+        build: What this process runs, as a version names it.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Runs:
         logger: Logger,
         long_crews: frozenset[str] = frozenset(),
         leaving_seen: bool = True,
+        build: str = UNDEPLOYED,
     ) -> None:
         self._table = table
         self._blobs = blobs
@@ -116,6 +122,7 @@ class Runs:
         self._logger = logger
         self._long_crews = long_crews
         self._leaving_seen = leaving_seen
+        self._build = build
 
     # ------------------------------------------------------------------ starting
 
@@ -156,7 +163,7 @@ class Runs:
         return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once)
 
     def create_stateless(
-        self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
+        self, tenant: str, body: RunCreate, *, once: Once | None = None, keep_s: int = KEEP_S
     ) -> Run:
         """Start a run on a private thread, that a worker will execute.
 
@@ -164,7 +171,7 @@ class Runs:
             tenant: Whose run.
             body: What to run.
             once: Names the request, so that a repetition gives the same run.
-            readable: Somebody may ask for it a day after its end.
+            keep_s: How long it stays readable after its end, at least.
 
         Raises:
             BadRequest: The run resumes or forks, which needs a thread.
@@ -173,7 +180,7 @@ class Runs:
             KeyReused: The same key came with another body.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        return self._admit_stateless(tenant, body, owner=None, once=once, readable=readable).run
+        return self._admit_stateless(tenant, body, owner=None, once=once, keep_s=keep_s).run
 
     def start_stateless(
         self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
@@ -189,7 +196,8 @@ class Runs:
         Raises:
             CrewlineError: What `create_stateless` raises, for the same reasons.
         """
-        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, readable=readable)
+        keep_s = KEEP_S if readable else 0
+        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, keep_s=keep_s)
 
     def check_stateless(self, tenant: str, bodies: Sequence[RunCreate]) -> None:
         """Refuse runs that could not be started without a thread, before the first of them is.
@@ -354,7 +362,7 @@ class Runs:
         *,
         owner: str | None,
         once: Once | None,
-        readable: bool = False,
+        keep_s: int,
     ) -> Admitted:
         self._check_stateless(body)
         assumed = self._places.assume(tenant, body) if owner else None
@@ -362,14 +370,15 @@ class Runs:
         run, now = self._make(assistant, new_id(), body, assumed=assumed is not None), self._clock()
         due = _due(run, now)
         private = body.on_completion == "delete"
-        # Nobody can ask for what executes in place and is gone with the answer: it is not even written.
-        unheard = owner and not run.kwargs["long"] and not once and not body.webhook and not readable
-        long_kept = once or body.webhook or (readable and not owner)
-        keep_s = 0 if not private or unheard else (_KEEP_LONG_S if long_kept else KEEP_S)
+        if once or body.webhook:
+            keep_s = max(keep_s, KEEP_LONG_S)
+        elif run.kwargs["long"]:
+            keep_s = max(keep_s, KEEP_S)
         start, lease = leases.start(
             tenant,
             run.thread_id,
-            Lease(private=private, keep_s=keep_s),
+            # Nobody can ask for what executes in place and is gone with the answer: with 0 it is not even written.
+            Lease(private=private, keep_s=keep_s if private else 0),
             run_id=run.run_id,
             now=now,
             owner=None if due or run.kwargs["long"] else owner,
@@ -599,6 +608,7 @@ class Runs:
             multitask_strategy=body.multitask_strategy,
             heard=bool(body.webhook),
             assumed=assumed,
+            build=self._build,
         )
 
     # ------------------------------------------------------------------ reading
@@ -616,6 +626,20 @@ class Runs:
         if run is None:
             raise NotFound(f"Run with ID {run_id} not found on thread {thread_id}.")
         return run
+
+    def find(self, tenant: str, run_id: str, *, whole: bool = True) -> Run:
+        """Read a run by its id alone; without large kwargs unless it is to be `whole`.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such run.
+            Unavailable: DynamoDB or S3 did not answer.
+        """
+        run_id = parse_id(run_id, "run")
+        thread_id = runs.thread_of(self._table, tenant, run_id)
+        if thread_id is None:
+            raise NotFound(f"Run with ID {run_id} not found.")
+        return self.get(tenant, thread_id, run_id, whole=whole)
 
     def watch(self, tenant: str, run: Run) -> None:
         """Ask whoever executes a run to log all that it says: somebody follows it.

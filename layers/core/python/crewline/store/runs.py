@@ -50,6 +50,7 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "heard": bool(run.kwargs.get("webhook")) or None,
             "started_at": run.started_at,
             "assumed": run.assumed or None,
+            "build": run.build,
         },
         condition=ABSENT,
     )
@@ -203,6 +204,16 @@ def get(
     return _from_item(item, blobs, tenant, whole=whole) if item else None
 
 
+def thread_of(table: Table, tenant: str, run_id: str) -> str | None:
+    """Find the thread of a run by the run's id alone; the run may be gone.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    item = table.get(keys.run_pointer(tenant, run_id))
+    return item["thread_id"] if item else None
+
+
 def newest_first(
     table: Table, blobs: Blobs, tenant: str, thread_id: str, *, status: RunStatus | None = None
 ) -> Iterator[Run]:
@@ -255,6 +266,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         started_at=item.get("started_at"),
         ended_at=item.get("ended_at"),
         usage=_usage(*item["usage"]) if "usage" in item else None,
+        build=item["build"],
     )
 
 

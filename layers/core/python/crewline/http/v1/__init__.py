@@ -1,0 +1,1 @@
+"""The API of Crewship: the same services in other words."""
