@@ -19,7 +19,7 @@ from crewline.models.leases import Claim, Lease
 from crewline.services.events import Events
 from crewline.store.changes import ABSENT, Put
 from crewline.store.keys import Key
-from tests.unit.store.worlds import SILENT, TENANT
+from tests.unit.store.worlds import NOW, SILENT, TENANT
 
 EPOCH = 4
 
@@ -58,7 +58,7 @@ class Log:
 def emitter(log: Log, *, written: Checkpoints | None = None, lease: Any = None, **telling: Any) -> Emitter:
     known = Lease(run="r", epoch=EPOCH, attempt=1, **(lease or {})) if not isinstance(lease, Lease) else lease
     claim = Claim(tenant=TENANT, thread_id="t", run_id="r", owner="w", lease=known)
-    return Emitter(claim, Telling(**telling), cast("Events", log), written, SILENT)
+    return Emitter(claim, Telling(**telling), cast("Events", log), written, lambda: NOW, SILENT)
 
 
 def rest(one: Emitter, *frames: tuple[str, bytes]) -> Batch:
@@ -103,6 +103,15 @@ async def test_frames_gather_for_a_batch(log: Log) -> None:
     assert [str(frame.position) for frame in batch.frames] == ["4-1", "4-2", "4-3"]
     assert [frame.mode for frame in batch.frames] == [METADATA, "updates", "updates"]
     assert (batch.attempt, batch.upto, batch.frames[2].namespace) == (1, None, ("sub:1",))
+    await one.close()
+
+
+async def test_the_log_says_when_tasks_begin_and_end_and_of_nothing_else(log: Log) -> None:
+    one = emitter(log)
+    await one.begin()
+    one.emit("tasks", b'{"id":"t"}')
+    one.emit("updates", b"{}")
+    assert [frame.at for frame in rest(one).frames] == [None, NOW, None]
     await one.close()
 
 

@@ -14,7 +14,7 @@ from crewline.errors import NotFound
 from crewline.http import streams, waits
 from crewline.http.followers import FellBehind
 from crewline.http.sse import HEARTBEAT
-from crewline.http.streams import guarded
+from crewline.http.streams import Manner, guarded
 from crewline.http.waits import OutOfTime
 
 LOGGER = Logger(service="streams", level="CRITICAL")
@@ -101,6 +101,19 @@ async def test_a_silent_stream_says_that_it_lives(monkeypatch: pytest.MonkeyPatc
     chunks = Producer(b"a").guarded()
     assert [await anext(chunks) for _ in range(3)] == [b"a", HEARTBEAT, HEARTBEAT]
     await chunks.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_stream_says_so_and_what_failed_in_a_manner_of_its_own() -> None:
+    manner = Manner(
+        silence_s=0.001,
+        heartbeat=lambda: b"still here",
+        failure=lambda kind, text: f"{kind}: {text}".encode(),
+    )
+    chunks = guarded(Producer(b"a").chunks(), LOGGER, until=math.inf, manner=manner)
+    assert [await anext(chunks) for _ in range(2)] == [b"a", b"still here"]
+    await chunks.aclose()  # type: ignore[attr-defined]
+    failing = guarded(Producer(then=NotFound("gone")).chunks(), LOGGER, until=math.inf, manner=manner)
+    assert [chunk async for chunk in failing] == [b"NotFound: gone"]
 
 
 async def test_a_client_that_leaves_is_told_of_and_the_producer_closed() -> None:

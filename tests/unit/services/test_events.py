@@ -72,8 +72,9 @@ def test_a_batch_is_read_as_it_was_written(log: Events) -> None:
     frames = [
         frame(1, METADATA),
         frame(2, namespace=("sub:1", "deep:2")),
-        frame(3, "custom", data=None),
-        frame(4, END),
+        frame(3, "tasks", at=NOW),
+        frame(4, "custom", data=None),
+        frame(5, END),
     ]
     write(log, *frames[:2], attempt=3, upto=Position(0, 9))
     write(log, *frames[2:])

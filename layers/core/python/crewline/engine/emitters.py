@@ -19,7 +19,18 @@ import orjson
 from aws_lambda_powertools import Logger
 
 from crewline.errors import CrewlineError
-from crewline.models.events import METADATA, START, TOKENS, Batch, Frame, Position, Reference, Telling
+from crewline.models.clocks import Clock
+from crewline.models.events import (
+    METADATA,
+    START,
+    TASKS,
+    TOKENS,
+    Batch,
+    Frame,
+    Position,
+    Reference,
+    Telling,
+)
 from crewline.models.leases import Claim
 from crewline.services.events import Events
 from crewline.store.changes import Put
@@ -51,6 +62,7 @@ class Emitter:
         telling: To whom.
         events: The log.
         checkpoints: Those of the run; None when none is in the table before the end.
+        clock: Tells when a task begins and ends.
         logger: Where a batch that could not be written is noted.
     """
 
@@ -60,12 +72,14 @@ class Emitter:
         telling: Telling,
         events: Events,
         checkpoints: Checkpoints | None,
+        clock: Clock,
         logger: Logger,
     ) -> None:
         self._claim = claim
         self._telling = telling
         self._events = events
         self._checkpoints = checkpoints
+        self._clock = clock
         self._logger = logger
         self._epoch = claim.lease.epoch
         self._seq = 0
@@ -153,7 +167,9 @@ class Emitter:
     def _told(self, mode: str, data: bytes, namespace: tuple[str, ...] = ()) -> Frame:
         """Make the next frame, and tell it to who listens here."""
         self._seq += 1
-        frame = Frame(position=Position(self._epoch, self._seq), mode=mode, namespace=namespace, data=data)
+        at = self._clock() if mode == TASKS else None
+        place = Position(self._epoch, self._seq)
+        frame = Frame(position=place, mode=mode, namespace=namespace, data=data, at=at)
         if self._telling.listener:
             self._telling.listener(frame)
         return frame

@@ -128,6 +128,7 @@ class Execution:
             replace(telling, logged=False) if self._in_memory else telling,
             around.events,
             self._journal if stored else None,
+            around.clock,
             around.logger,
         )
         self._stored = stored

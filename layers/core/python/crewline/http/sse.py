@@ -35,10 +35,11 @@ def parse_id(text: str | None) -> Place | None:
     return (Position(int(found[1]), int(found[2])), int(found[3]) if found[3] else 0)
 
 
-def spell(event: str, data: bytes, event_id: str | None = None) -> bytes:
-    """Spell one event."""
+def spell(event: str | None, data: bytes, event_id: str | None = None) -> bytes:
+    """Spell one event; without a name it is what browsers call a message."""
+    name = f"event: {event}\r\n" if event else ""
     ident = f"id: {event_id}\r\n" if event_id else ""
-    return b"event: " + event.encode() + b"\r\ndata: " + data + b"\r\n" + ident.encode() + b"\r\n"
+    return name.encode() + b"data: " + data + b"\r\n" + ident.encode() + b"\r\n"
 
 
 class Renderer:

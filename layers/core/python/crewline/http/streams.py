@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 from uuid import uuid4
 
@@ -107,6 +108,17 @@ def routes(
     return router
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a stream says what is no event of a run."""
+
+    silence_s: float
+    """After how long it says that it is still there."""
+    heartbeat: Callable[[], bytes]
+    failure: Callable[[str, str], bytes]
+    """Spells what kind of error has ended it, and a sentence about it."""
+
+
 def sse_response(chunks: AsyncIterator[bytes], headers: dict[str, str]) -> Response[Any]:
     """Answer with a stream of events."""
     return Response(200, CONTENT_TYPE, chunks, {**HEADERS, **headers})
@@ -159,6 +171,7 @@ async def guarded(
     *,
     until: float,
     left: Callable[[], None] | None = None,
+    manner: Manner | None = None,
 ) -> AsyncIterator[bytes]:
     """Keep a stream's line open with heartbeats, and end it with an event if reading it fails.
 
@@ -167,6 +180,7 @@ async def guarded(
         logger: Where a failure of ours is logged.
         until: When the function's time is up, of `last_moment`.
         left: Called in a thread when the client leaves before the end.
+        manner: How it says both; as the LangGraph API does when absent.
 
     Yields:
         Events and heartbeats.
@@ -177,12 +191,13 @@ async def guarded(
         OutOfTime: The function's time is up. The same holds.
     """
     following = asyncio.ensure_future(anext(chunks, None))
+    manner = manner or Manner(silence_s=HEARTBEAT_S, heartbeat=lambda: HEARTBEAT, failure=_failure)
     ended = False
     try:
         while True:
-            await asyncio.wait((following,), timeout=patience(HEARTBEAT_S, until))
+            await asyncio.wait((following,), timeout=patience(manner.silence_s, until))
             if not following.done():
-                yield HEARTBEAT
+                yield manner.heartbeat()
                 continue
             chunk = following.result()
             if chunk is None:
@@ -195,13 +210,12 @@ async def guarded(
         raise
     except CrewlineError as exc:
         ended = True
-        yield spell("error", orjson.dumps(_error(exc)))
+        yield manner.failure(type(exc).__name__, exc.message)
     except Exception:
         ended = True
         incident = uuid4().hex
         logger.exception("stream failed", incident=incident)
-        message = f"Internal error; look for incident {incident} in the logs."
-        yield spell("error", orjson.dumps({"error": "InternalError", "message": message}))
+        yield manner.failure("InternalError", f"Internal error; look for incident {incident} in the logs.")
     finally:
         if left and not ended:
             asyncio.get_running_loop().run_in_executor(None, left)
@@ -259,6 +273,10 @@ async def _run_of_thread(
 def _done(run: Run, end: Frame) -> bytes:
     data = orjson.dumps({"status": "run_done", "run_id": run.run_id})
     return spell("metadata", data, str(end.position))
+
+
+def _failure(error: str, message: str) -> bytes:
+    return spell("error", orjson.dumps({"error": error, "message": message}))
 
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-METADATA, ERROR, END = "metadata", "error", "end"
+METADATA, ERROR, END, TASKS = "metadata", "error", "end", "tasks"
 LIFECYCLE: Final = frozenset((METADATA, ERROR, END))
 """Modes of frames that are not LangGraph's."""
 TOKENS: Final = frozenset(("messages", "custom", "events"))
@@ -55,6 +55,8 @@ class Frame:
     namespace: tuple[str, ...] = ()
     """The subgraph that it comes from, as LangGraph names it; empty for the graph itself."""
     reference: Reference | None = None
+    at: int | None = None
+    """When it was said, in milliseconds since the epoch; of the beginning and end of tasks alone, which nothing else dates."""
 
     @property
     def size(self) -> int:

@@ -138,14 +138,15 @@ def _spell(frame: Frame) -> list[Any]:
     if reference:
         where = [reference.namespace, reference.checkpoint_id, reference.names, reference.path]
         stored = [*where, frame.data]
-    return [frame.position.seq, frame.mode, frame.namespace, stored]
+    dated = [] if frame.at is None else [frame.at]
+    return [frame.position.seq, frame.mode, frame.namespace, stored, *dated]
 
 
 def _read(epoch: int, parts: list[Any]) -> Frame:
-    seq, mode, namespace, stored = parts
-    position, place = Position(epoch, seq), tuple(namespace)
+    seq, mode, namespace, stored, *dated = parts
+    position, place, at = Position(epoch, seq), tuple(namespace), dated[0] if dated else None
     if not isinstance(stored, list):
-        return Frame(position=position, mode=mode, namespace=place, data=stored)
+        return Frame(position=position, mode=mode, namespace=place, data=stored, at=at)
     where, checkpoint_id, names, path, data = stored
     return Frame(
         position=position,
