@@ -173,6 +173,7 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/threads/{thread_id}/runs/{run_id}/join"),
         ("POST", "/threads/{thread_id}/stream/events"),
         ("GET", "/v1/runs/{run_id}"),
+        ("GET", "/v1/runs/{run_id}/events"),
     ],
     ids=" ".join,
 )

@@ -46,6 +46,7 @@ GET /threads/{thread_id}/runs/{run_id}/stream          GET /threads/{thread_id}/
 GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
 GET /v1/runs/{run_id}
+GET /v1/runs/{run_id}/events
 """
 RUN = """
 POST /threads                                          PATCH /threads/{thread_id}

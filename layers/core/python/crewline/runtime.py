@@ -344,6 +344,7 @@ def make_tail(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.http import streams as stream_routes
+    from crewline.http.v1 import events as crewship_event_routes
     from crewline.http.v2 import streams as event_routes
 
     core, settings = _begin(environ, service="tail")
@@ -353,6 +354,7 @@ def make_tail(environ: Mapping[str, str]) -> App:
         settings,
         stream_routes.routes(core.runs, core.threads, core.events, seen, logger=core.logger),
         event_routes.routes(core.runs, core.threads, core.events, logger=core.logger),
+        crewship_event_routes.routes(core.runs, core.events, logger=core.logger),
     )
 
 

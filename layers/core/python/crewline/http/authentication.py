@@ -75,6 +75,7 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     # ---- the API of Crewship
     ("POST", "/v1/runs"): "run",
     ("GET", "/v1/runs/{run_id}"): "read",
+    ("GET", "/v1/runs/{run_id}/events"): "read",
 }
 """Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
 

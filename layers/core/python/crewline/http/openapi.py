@@ -21,6 +21,7 @@ from crewline.http.authentication import API_KEY, NEEDED
 from crewline.http.errors import speaks_crewship
 from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver, Router
+from crewline.http.v1 import events as crewship_events
 from crewline.http.v1 import runs as crewship_runs
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
@@ -37,6 +38,7 @@ from crewline.models.answers import (
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
 from crewline.models.crewship import CrewshipError, CrewshipRun, StartedRun
+from crewline.models.crewship_events import RunEvent
 from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
@@ -281,6 +283,9 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     # ---- the API of Crewship
     ("POST", "/v1/runs"): Operation("Start a run.", {202: StartedRun}, errors=(404, 409, 413), headers=_KEY),
     ("GET", "/v1/runs/{run_id}"): Operation("Get a run.", {200: CrewshipRun}, errors=(404,)),
+    ("GET", "/v1/runs/{run_id}/events"): Operation(
+        "Tell what a run does, to its end.", errors=(404,), headers=_RESUMED
+    ),
 }
 """Method and path of every route → what it does."""
 
@@ -351,6 +356,7 @@ def _routers() -> Iterator[Router]:
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
     yield crewship_runs.routes(nothing, nothing, stage=nothing)
+    yield crewship_events.routes(nothing, nothing, logger=nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -359,6 +365,7 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         ("error", "serialization", TypeAdapter(ErrorAnswer)),
         ("crewship error", "serialization", TypeAdapter(CrewshipError)),
         ("event", "serialization", TypeAdapter(EventAnswer)),
+        ("crewship event", "serialization", TypeAdapter(RunEvent)),
     ]
     for place, operation in OPERATIONS.items():
         for status, answer in operation.answers.items():
@@ -394,8 +401,9 @@ def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[An
     responses: dict[str, Any] = {}
     crewship = speaks_crewship(place[1])
     if not operation.answers:
-        content = {_SSE: {"schema": {"$ref": _REF.format(model="EventAnswer")}}}
-        responses["200"] = {"description": "Events, each of this form.", "content": content}
+        model, what = ("RunEvent", "the data of each") if crewship else ("EventAnswer", "each")
+        content = {_SSE: {"schema": {"$ref": _REF.format(model=model)}}}
+        responses["200"] = {"description": f"Events, {what} of this form.", "content": content}
     keys = (401, 403) if NEEDED[place] else ()
     for status in sorted({*operation.errors, *keys, 400 if crewship else 422, 503}):
         said = _CREWSHIP_BAD if crewship and status == 400 else _ERRORS[status]  # noqa: PLR2004 (bad request)

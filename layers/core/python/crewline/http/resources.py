@@ -28,6 +28,7 @@ RESOURCES: Final[tuple[tuple[str, FunctionName], ...]] = (
     ("/threads/{thread_id}/runs/{run_id}/stream", "tail"),
     ("/threads/{thread_id}/stream", "tail"),
     ("/threads/{thread_id}/stream/events", "tail"),
+    ("/v1/runs/{run_id}/events", "tail"),
 )
 """Path of a REST API resource → the function behind it."""
 

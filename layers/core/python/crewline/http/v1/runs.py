@@ -38,12 +38,12 @@ def routes(runs: Runs, versions: Versions, *, stage: Stage) -> Router:
 
     @router.get("/v1/runs/<run_id>")
     def get(run_id: str) -> Response[Any]:
-        return json_response(_show(runs, router.caller.tenant, _find(runs, router.caller.tenant, run_id)))
+        return json_response(_show(runs, router.caller.tenant, find_run(runs, router.caller.tenant, run_id)))
 
     return router
 
 
-def _find(runs: Runs, tenant: str, run_id: str, *, whole: bool = True) -> Run:
+def find_run(runs: Runs, tenant: str, run_id: str, *, whole: bool = True) -> Run:
     """Read a run that a path names."""
     core_id = parse_public_id("run", run_id)
     try:
