@@ -134,6 +134,131 @@ def test_a_run_of_a_thread_names_it(deployment: Deployment) -> None:
     assert run["thread_id"] == public_id("thread", thread)
 
 
+# ------------------------------------------------------------------ on a thread
+
+
+def run_on(deployment: Deployment, thread: str, body: Any, **more: Any) -> Answer:
+    return deployment.request("POST", f"/v1/threads/{public_id('thread', thread)}/runs", body, **more)
+
+
+def thread_of(deployment: Deployment, assistant: str) -> str:
+    """Make a thread for an assistant."""
+    return deployment.thread(metadata={"assistant_id": default_assistant_id(assistant)})
+
+
+def test_a_run_on_a_thread_is_of_the_threads_deployment(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "steps")
+    answer = run_on(deployment, thread, {"input": {"n": 0}})
+    assert answer.status == 202
+    assert answer.json == {
+        "run_id": answer.json["run_id"],
+        "thread_id": public_id("thread", thread),
+        "version_id": f"ver_{UNDEPLOYED}",
+        "version_number": 1,
+        "status": "running",
+    }
+    deployment.work()
+    run = get(deployment, answer.json["run_id"])
+    assert (run["deployment_id"], run["thread_id"]) == (STEPS, public_id("thread", thread))
+    assert run["output"]["log"] == ["a", "b", "c"]
+
+
+def test_the_next_turn_goes_on_from_the_last(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "steps")
+    for _ in range(2):
+        answer = run_on(deployment, thread, {"input": {"n": 0}})
+        deployment.work()
+    assert get(deployment, answer.json["run_id"])["output"]["log"] == ["a", "b", "c"] * 2
+
+
+def test_a_thread_without_a_deployment_needs_a_run_that_names_one(deployment: Deployment) -> None:
+    for metadata in ({}, {"assistant_id": 7}):
+        thread = deployment.thread(metadata=metadata)
+        refused = run_on(deployment, thread, {"input": {"n": 0}})
+        assert refused.status == 400
+        assert refused.message == (
+            f"Thread {public_id('thread', thread)} was made for no deployment, so the run has to name one: "
+            "send deployment_id."
+        )
+        assert run_on(deployment, thread, {"input": {"n": 0}, "deployment_id": STEPS}).status == 202
+        deployment.work()
+
+
+def test_a_busy_thread_takes_no_second_run(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "steps")
+    key = {"Idempotency-Key": "crewship-2"}
+    first = run_on(deployment, thread, {"input": {"n": 0}}, headers=key)
+    before = deployment.world.items()
+    refused = run_on(deployment, thread, {"input": {"n": 0}})
+    assert (refused.status, refused.json["error"]["code"]) == (409, "thread_busy")
+    assert first.json["run_id"] in refused.message
+    assert deployment.world.items() == before
+    assert run_on(deployment, thread, {"input": {"n": 0}}, headers=key).json == first.json
+    deployment.work()
+    assert run_on(deployment, thread, {"input": {"n": 0}}).status == 202
+    deployment.work()
+
+
+def test_an_open_question_is_answered_or_replaced(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "approval")
+    asked = run_on(deployment, thread, {"input": {"topic": "a"}})
+    deployment.work()
+    run = get(deployment, asked.json["run_id"])
+    assert (run["status"], "__interrupt__" in run["output"]) == ("succeeded", True)
+    assert run_on(deployment, thread, {"input": {"topic": "b"}}).status == 202
+    deployment.work()
+    both = run_on(deployment, thread, {"resume": "yes", "input": {"topic": "c"}})
+    assert (both.status, "and not both" in both.message) == (400, True)
+    answered = run_on(deployment, thread, {"resume": "yes"})
+    deployment.work()
+    run = get(deployment, answered.json["run_id"])
+    assert (run["status"], run["output"]["topic"]) == ("succeeded", "b")
+    assert "__interrupt__" not in run["output"]
+    nothing = run_on(deployment, thread, {"resume": None})
+    assert (nothing.status, "nothing to resume" in nothing.message) == (400, True)
+
+
+def test_a_run_that_failed_goes_on_without_input(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "failing")
+    for body in ({"input": {"n": 0}}, {}):
+        run_id = run_on(deployment, thread, body).json["run_id"]
+        deployment.work()
+        assert get(deployment, run_id)["status"] == "failed"
+        state = deployment.request("GET", f"/threads/{thread}/state").json
+        assert state["next"] == ["boom"]  # what succeeded before is not done again
+
+
+def test_a_thread_that_is_not_there_is_not_found(deployment: Deployment) -> None:
+    for body in ({}, {"deployment_id": "steps"}):
+        answer = run_on(deployment, str(UUID(UNKNOWN)), body)
+        assert answer.status == 404
+        assert answer.message == f"There is no thread thr_{UNKNOWN}; POST /v1/threads makes one."
+    wrong = deployment.request("POST", f"/v1/threads/run_{UNKNOWN}/runs", {})
+    assert (wrong.status, "is a run's id" in wrong.message) == (400, True)
+    elsewhere = run_on(deployment, deployment.thread(), {"environment": "staging"})
+    assert (elsewhere.status, elsewhere.message) == (
+        404,
+        "No running version found for staging environment",
+    )
+
+
+# ------------------------------------------------------------------ cancelling
+
+
+def test_a_run_is_cancelled(deployment: Deployment) -> None:
+    run_id = start(deployment)
+    answer = deployment.request("POST", f"/v1/runs/{run_id}/cancel")
+    run = answer.json
+    assert (answer.status, run) == (202, get(deployment, run_id))
+    assert (run["id"], run["status"], run["output"], run["error_message"]) == (run_id, "canceled", None, None)
+    again = deployment.request("POST", f"/v1/runs/{run_id}/cancel")
+    assert (again.status, run_id in again.message) == (409, True)
+    deployment.work()
+    assert get(deployment, run_id)["status"] == "canceled"
+    unknown = deployment.request("POST", f"/v1/runs/run_{UNKNOWN}/cancel")
+    assert (unknown.status, "There is no run" in unknown.message) == (404, True)
+
+
 # ------------------------------------------------------------------ bad input
 
 
@@ -191,7 +316,7 @@ def test_every_refusal_has_the_shape_of_this_api(deployment: Deployment) -> None
         (405, deployment.request("PUT", "/v1/runs", body)),
         (401, deployment.request("POST", "/v1/runs", body, headers={"x-api-key": "hunter2"})),
         (403, deployment.request("POST", "/v1/runs", body, headers={"x-api-key": reader})),
-        (413, deployment.request("POST", "/v1/runs", {**body, "input": {"text": "x" * 60_000}})),
+        (413, deployment.request("POST", "/v1/runs", {**body, "input": {"topic": "x" * 60_000}})),
     ]
     for status, answer in refused:
         assert answer.status == status

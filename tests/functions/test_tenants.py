@@ -50,6 +50,8 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("POST", "/threads/{thread_id}/stream/events"): {"channels": ["values"]},
     ("POST", "/v1/runs"): {"deployment_id": "{assistant_id}", "input": {"n": 0}},
+    ("POST", "/v1/runs/{run_id}/cancel"): {},
+    ("POST", "/v1/threads/{thread_id}/runs"): {"deployment_id": "steps", "input": {"n": 0}},
 }  # fmt: skip
 """A body for every operation that takes one, about what the first tenant has."""
 OWN = {

@@ -57,7 +57,8 @@ POST /threads/{thread_id}/runs/stream                  DELETE /threads/{thread_i
 POST /threads/{thread_id}/runs/{run_id}/cancel         POST /runs
 POST /runs/batch                                       POST /runs/cancel
 POST /runs/wait                                        POST /runs/stream
-POST /v1/runs
+POST /v1/runs                                          POST /v1/runs/{run_id}/cancel
+POST /v1/threads/{thread_id}/runs
 """
 ADMIN = """
 POST /assistants                                       PATCH /assistants/{assistant_id}

@@ -19,6 +19,7 @@ from crewline.models.leases import MOST_WAITING, Claim, Lease
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.endings import KEEP_S, Outcome
+from crewline.services.runs import RETENTION_S
 from crewline.store import keys, leases, markers
 from crewline.store.changes import Update
 from crewline.store.idempotency import KEPT_S, Once
@@ -379,6 +380,19 @@ def test_a_stateless_run_in_the_background_stays_readable_for_those_who_join(wor
     found = lease(world, run.thread_id)
     assert (found.private, found.keep_s, found.owner) == (True, KEEP_S, None)
     assert [message["run_id"] for message in world.messages()] == [run.run_id]
+
+
+def test_a_stateless_run_stays_readable_for_as_long_as_it_was_asked_to(world: World) -> None:
+    once = Once.of("POST /v1/runs", "k", {})
+    for key in (None, once):
+        run = world.runs.create_stateless(TENANT, body(), once=key, keep_s=RETENTION_S)
+        claim = world.leases.claim(TENANT, run.thread_id, run.run_id)
+        assert isinstance(claim, Claim)
+        world.endings.finish(claim, SUCCESS, [])
+        gone_at = keys.flight_time(NOW + RETENTION_S * 1000)
+        assert world.lease(run.thread_id)["flight_key"] == gone_at
+        assert world.runs.find(TENANT, run.run_id).status == "success"
+    world.messages()
 
 
 # ------------------------------------------------------------------ threads that this process remembers

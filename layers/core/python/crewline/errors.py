@@ -46,6 +46,10 @@ class NotFound(CrewlineError):
     code = "not_found"
 
 
+class RunEnded(NotFound):
+    """The run has ended, so that there is nothing left to cancel."""
+
+
 class Conflict(CrewlineError):
     """The request is sound, but the state of what it names does not allow it now."""
 

@@ -307,7 +307,9 @@ def make_api(environ: Mapping[str, str]) -> App:
         search_routes.routes(core.searches),
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
         command_routes.routes(core.runs, core.threads),
-        crewship_run_routes.routes(core.runs, core.versions, stage=settings.stage),
+        crewship_run_routes.routes(
+            core.runs, core.threads, core.cancellations, core.versions, stage=settings.stage
+        ),
     )
 
 

@@ -76,6 +76,8 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("POST", "/v1/runs"): "run",
     ("GET", "/v1/runs/{run_id}"): "read",
     ("GET", "/v1/runs/{run_id}/events"): "read",
+    ("POST", "/v1/runs/{run_id}/cancel"): "run",
+    ("POST", "/v1/threads/{thread_id}/runs"): "run",
 }
 """Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
 

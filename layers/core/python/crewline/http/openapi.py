@@ -37,7 +37,7 @@ from crewline.models.answers import (
 )
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
-from crewline.models.crewship import CrewshipError, CrewshipRun, StartedRun
+from crewline.models.crewship import CrewshipError, CrewshipRun, StartedRun, StartedThreadRun
 from crewline.models.crewship_events import RunEvent
 from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
@@ -286,6 +286,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("GET", "/v1/runs/{run_id}/events"): Operation(
         "Tell what a run does, to its end.", errors=(404,), headers=_RESUMED
     ),
+    ("POST", "/v1/runs/{run_id}/cancel"): Operation("Cancel a run.", {202: CrewshipRun}, errors=(404, 409)),
+    ("POST", "/v1/threads/{thread_id}/runs"): Operation(
+        "Start a run on a thread.", {202: StartedThreadRun}, errors=(404, 409, 413), headers=_KEY
+    ),
 }
 """Method and path of every route → what it does."""
 
@@ -355,8 +359,8 @@ def _routers() -> Iterator[Router]:
     yield states.routes(nothing, nothing, nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
-    yield crewship_runs.routes(nothing, nothing, stage=nothing)
     yield crewship_events.routes(nothing, nothing, logger=nothing)
+    yield crewship_runs.routes(nothing, nothing, nothing, nothing, stage=nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:

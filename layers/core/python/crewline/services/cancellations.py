@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
-from crewline.errors import Conflict, NotFound, Unavailable
+from crewline.errors import Conflict, NotFound, RunEnded, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Cancel, Lease
 from crewline.models.runs import Run
@@ -45,13 +45,14 @@ class Cancellations:
 
         Raises:
             InvalidRequest: An id is no UUID.
-            NotFound: There is no such run, or it has ended.
+            NotFound: There is no such run.
+            RunEnded: It has ended.
             Unavailable: DynamoDB did not answer, or the thread kept changing.
         """
         for _ in range(_TRIES):
             run = self._runs.get(tenant, thread_id, run_id, whole=False)
             if run.finished:
-                raise NotFound(
+                raise RunEnded(
                     f"Run {run.run_id} has ended with status {run.status}; there is nothing to cancel."
                 )
             waits = run.status == "pending"  # or is in flight and not yet claimed

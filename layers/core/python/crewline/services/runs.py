@@ -320,7 +320,8 @@ class Runs:
             if run.multitask_strategy == "reject":
                 raise ThreadBusy(
                     f"Thread {thread_id} is already running a task: run {lease.run}. "
-                    "Wait for it to finish or choose a different multitask strategy."
+                    "Wait for it to finish or choose a different multitask strategy.",
+                    details={"run_id": lease.run},
                 )
             raise LimitExceeded(
                 f"{lease.waiting} runs wait on thread {thread_id} already; try again when some have ended.",

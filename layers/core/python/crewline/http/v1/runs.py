@@ -7,23 +7,37 @@ from typing import Annotated, Any
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
 
-from crewline.errors import NotFound
+from crewline.errors import BadRequest, Conflict, NotFound, RunEnded, ThreadBusy
 from crewline.http.apps import json_response
 from crewline.http.preferences import once
 from crewline.http.resolvers import Router
-from crewline.models.crewship import CrewshipRun, RunRequest, check_environment, show_run, started_run
-from crewline.models.public_ids import parse_public_id
-from crewline.models.runs import Run
+from crewline.models.crewship import (
+    CrewshipRun,
+    RunRequest,
+    ThreadRunRequest,
+    check_environment,
+    show_run,
+    started_run,
+)
+from crewline.models.public_ids import parse_deployment, parse_public_id, public_id
+from crewline.models.runs import Run, RunCreate
+from crewline.services.cancellations import Cancellations
 from crewline.services.runs import RETENTION_S, Runs
+from crewline.services.threads import Threads
 from crewline.services.versions import Versions
 from crewline.settings import Stage
+from crewline.store.idempotency import Once
 
 
-def routes(runs: Runs, versions: Versions, *, stage: Stage) -> Router:
+def routes(
+    runs: Runs, threads: Threads, cancellations: Cancellations, versions: Versions, *, stage: Stage
+) -> Router:
     """Make the routes of `/v1` that start runs, show and stop them.
 
     Args:
         runs: The runs.
+        threads: The threads that they are on.
+        cancellations: Stop them.
         versions: Numbers what is deployed.
         stage: What this deployment is for.
     """
@@ -36,11 +50,61 @@ def routes(runs: Runs, versions: Versions, *, stage: Stage) -> Router:
         run = runs.create_stateless(router.caller.tenant, body.core, once=key, keep_s=RETENTION_S)
         return json_response(started_run(run, versions.number(run.build)), 202)
 
+    @router.post("/v1/threads/<thread_id>/runs")
+    def create_on_thread(thread_id: str, body: Annotated[ThreadRunRequest, Body()]) -> Response[Any]:
+        check_environment(body.environment, stage)
+        core_id, tenant = parse_public_id("thread", thread_id), router.caller.tenant
+        path = f"POST /v1/threads/{core_id}/runs"
+        key = once(router.current_event.headers, path, body.model_dump(exclude_unset=True))
+        run = _start_on(runs, tenant, core_id, body.core(_deployment(threads, tenant, core_id, body)), key)
+        started = started_run(run, versions.number(run.build))
+        return json_response({**started, "thread_id": public_id("thread", core_id)}, 202)
+
     @router.get("/v1/runs/<run_id>")
     def get(run_id: str) -> Response[Any]:
         return json_response(_show(runs, router.caller.tenant, find_run(runs, router.caller.tenant, run_id)))
 
+    @router.post("/v1/runs/<run_id>/cancel")
+    def cancel(run_id: str) -> Response[Any]:
+        tenant = router.caller.tenant
+        run = find_run(runs, tenant, run_id, whole=False)
+        try:
+            cancellations.cancel(tenant, run.thread_id, run.run_id)
+        except RunEnded as exc:
+            raise Conflict(f"Run {run_id} has ended already; there is nothing to cancel.") from exc
+        return json_response(_show(runs, tenant, find_run(runs, tenant, run_id)), 202)
+
     return router
+
+
+def _deployment(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRequest) -> str:
+    """Tell what a run on a thread is to execute: what the request names, else what the thread was made for."""
+    try:
+        thread, _ = threads.read(tenant, thread_id)
+    except NotFound as exc:
+        raise NotFound(
+            f"There is no thread {public_id('thread', thread_id)}; POST /v1/threads makes one."
+        ) from exc
+    named = (
+        parse_deployment(body.deployment_id) if body.deployment_id else thread.metadata.get("assistant_id")
+    )
+    if not isinstance(named, str):
+        raise BadRequest(
+            f"Thread {public_id('thread', thread_id)} was made for no deployment, so the run has to name one: "
+            "send deployment_id."
+        )
+    return named
+
+
+def _start_on(runs: Runs, tenant: str, thread_id: str, body: RunCreate, once: Once | None) -> Run:
+    try:
+        return runs.create(tenant, thread_id, body, once=once)
+    except ThreadBusy as exc:
+        run_id = public_id("run", exc.details["run_id"])
+        raise ThreadBusy(
+            f"Thread {public_id('thread', thread_id)} is busy with run {run_id}; send this when that has ended, "
+            f"or cancel it with POST /v1/runs/{run_id}/cancel."
+        ) from exc
 
 
 def find_run(runs: Runs, tenant: str, run_id: str, *, whole: bool = True) -> Run:
