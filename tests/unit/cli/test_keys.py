@@ -1,4 +1,4 @@
-"""`crewline keys`: what it prints where, and what the user can repair in one line with exit 2."""
+"""`crewline keys`: what it prints where, and what the user can repair in one line."""
 
 from __future__ import annotations
 
@@ -240,15 +240,19 @@ def test_what_the_user_can_repair_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, stacks: Stacks
 ) -> None:
     stacks.outputs["Unfinished"] = {}
-    for arguments, message in (
-        ("list --stack Absent", "There is no stack Absent in this account and region; name it with --stack"),
-        ("list --stack Unfinished", "has no output TableName; name its table with --table."),
-        ("list --table absent", "There is no table absent in this account and region"),
-        ("list --tenant A_B", "Tenant 'A_B' must match"),
-        ("create --scope write", "There is no scope 'write'; the scopes are read, run, admin."),
-        ("revoke nothing", "Tenant default has no API key 'nothing'"),
+    for arguments, code, message in (
+        (
+            "list --stack Absent",
+            2,
+            "There is no stack Absent in this account and region; name it with --stack",
+        ),
+        ("list --stack Unfinished", 2, "has no output TableName; name its table with --table."),
+        ("list --table absent", 3, "There is no table absent in this account and region"),
+        ("list --tenant A_B", 2, "Tenant 'A_B' must match"),
+        ("create --scope write", 2, "There is no scope 'write'; the scopes are read, run, admin."),
+        ("revoke nothing", 3, "Tenant default has no API key 'nothing'"),
     ):
-        assert run(monkeypatch, *arguments.split()) == 2
+        assert run(monkeypatch, *arguments.split()) == code
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith("Error: ")
@@ -257,18 +261,19 @@ def test_what_the_user_can_repair_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("code", "ended", "message"),
     [
         (
             "ExpiredTokenException",
+            5,
             "AWS does not accept the credentials of this environment (ExpiredTokenException)",
         ),
-        ("AccessDeniedException", "AWS does not allow Query with the credentials of this environment."),
-        (None, "DynamoDB did not answer query; try again in a moment."),
+        ("AccessDeniedException", 5, "AWS does not allow Query with the credentials of this environment."),
+        (None, 6, "DynamoDB did not answer query; try again in a moment."),
     ],
 )
 def test_what_aws_refuses_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, code: str | None, message: str
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table, code: str | None, ended: int, message: str
 ) -> None:
     failure = (
         ClientError({"Error": {"Code": code, "Message": "no"}}, "Query")
@@ -280,26 +285,33 @@ def test_what_aws_refuses_is_one_line(
         raise failure
 
     clients._session().get_component("event_emitter").register_first("before-call.dynamodb.Query", refuse)
-    assert run(monkeypatch, "list") == 2
+    assert run(monkeypatch, "list") == ended
     assert capsys.readouterr().err.startswith(f"Error: {message}")
 
 
 @pytest.mark.parametrize(
-    ("variables", "message"),
+    ("variables", "code", "message"),
     [
-        ({}, "There are no AWS credentials; sign in"),
+        ({}, 5, "There are no AWS credentials; sign in"),
         (
             {"AWS_PROFILE": "absent"},
+            5,
             "The AWS credentials of this environment cannot be used: The config profile (absent)",
         ),
         (
             {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+            2,
             "No AWS region is known; set AWS_DEFAULT_REGION",
         ),
     ],
 )
 def test_an_environment_that_says_not_who_or_where_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture, variables: dict[str, str], message: str, tmp_path: Any
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    variables: dict[str, str],
+    code: int,
+    message: str,
+    tmp_path: Any,
 ) -> None:
     for name in (
         "AWS_PROFILE",
@@ -317,7 +329,7 @@ def test_an_environment_that_says_not_who_or_where_is_one_line(
         monkeypatch.setenv(name, value)
     clients._session.cache_clear()
     try:
-        assert run(monkeypatch, "list") == 2
+        assert run(monkeypatch, "list") == code
     finally:
         clients._session.cache_clear()
     printed = capsys.readouterr()

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from crewline import locations
-from crewline.cli import keys
+from crewline.cli import assistants, failures, keys, profiles
 from crewline.errors import CrewlineError
 from crewline.models.manifests import FILENAME
 
@@ -19,9 +19,11 @@ app = typer.Typer(
     help="Run agent crews on AWS without servers, and on a laptop.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
 )
+app.add_typer(assistants.app, name="assistants")
 app.add_typer(keys.app, name="keys")
+app.add_typer(profiles.app, name="profiles")
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,9 +136,9 @@ def _project_folder(named: Path | None) -> tuple[Path, bool]:
 
 
 def main() -> None:
-    """Run the `crewline` command; what the user can repair is one line on standard error, exit 2."""
+    """Run the `crewline` command; what the user can repair is one line on standard error."""
     try:
         app()
     except CrewlineError as error:
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(2)
+        typer.echo(f"Error: {' '.join(error.message.split())}", err=True)
+        sys.exit(failures.exit_code_of(error))

@@ -1,0 +1,140 @@
+"""What goes wrong is one line that says what to do, and an exit code."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from crewline import errors
+from crewline.cli.failures import CliError, ExitCode, exit_code_of
+from tests.cli.commands import Command
+from tests.cli.servers import SSE, Answer, ScriptedService
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, 2), (401, 5), (403, 5), (404, 3), (409, 4), (413, 2), (422, 2), (429, 6), (500, 6), (503, 6)],
+)
+def test_every_status_has_its_exit_code(
+    command: Command, scripted_service: ScriptedService, status: int, code: int
+) -> None:
+    scripted_service.answer(
+        "POST /assistants/search", Answer(status, {"detail": "No.\nReally", "code": "no"})
+    )
+    said = command.refused(code, "assistants", "list", "--url", scripted_service.url)
+    assert said == "No. Really" or status == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"error": {"message": "In words of v1.", "code": "conflict"}}, "In words of v1."),
+        ({"detail": "In words of LangGraph."}, "In words of LangGraph."),
+        ({"message": "In words of API Gateway."}, "In words of API Gateway."),
+        (b"<html>", "answered with status 409"),
+        ([1], "answered with status 409"),
+    ],
+)
+def test_a_refusal_is_shown_whoever_spelled_it(
+    command: Command, scripted_service: ScriptedService, body: object, said: str
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(409, body))
+    assert said in command.refused(4, "assistants", "list", "--url", scripted_service.url)
+
+
+def test_a_service_that_is_down_is_named_with_the_command_that_starts_one(command: Command) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        said = command.refused(6, "assistants", "list", "--url", url)
+    assert url in said
+    assert "crewline dev" in said
+    assert "--url" in said
+
+
+def test_a_service_elsewhere_that_is_down_is_not_started_with_dev(command: Command) -> None:
+    said = command.refused(6, "assistants", "list", "--url", "http://nowhere.invalid")
+    assert "http://nowhere.invalid" in said
+    assert "crewline dev" not in said
+
+
+def test_a_service_that_wants_a_key_says_where_to_put_it(
+    command: Command, scripted_service: ScriptedService
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(401, {"detail": "This needs an API key."}))
+    said = command.refused(5, "assistants", "list", "--url", scripted_service.url)
+    assert "CREWLINE_API_KEY" in said
+    assert f"crewline profiles set NAME --url {scripted_service.url} --key" in said
+
+
+def test_a_wrong_key_is_told_by_where_it_comes_from(
+    command: Command, scripted_service: ScriptedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(401, {"detail": "This key is not good."}))
+    command("profiles", "set", "mine", "--url", scripted_service.url, "--key", stdin="crewline_wrong\n")
+    assert "the API key of profile mine" in command.refused(5, "assistants", "list")
+    monkeypatch.setenv("CREWLINE_API_KEY", "crewline_secret")
+    said = command.refused(5, "assistants", "list")
+    assert "the API key of CREWLINE_API_KEY" in said
+    assert "crewline_secret" not in said
+
+
+@pytest.mark.parametrize("headers", [{}, SSE])
+def test_what_is_no_crewline_is_said_to_be_none(
+    command: Command, scripted_service: ScriptedService, headers: dict[str, str]
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(200, b"<html>", headers))
+    said = command.refused(6, "assistants", "list", "--url", scripted_service.url)
+    assert "no Crewline service" in said
+
+
+def test_a_redirect_is_not_followed_and_says_where_to(
+    command: Command, scripted_service: ScriptedService
+) -> None:
+    scripted_service.answer(
+        "POST /assistants/search", Answer(308, b"", {"location": "https://example.com/elsewhere"})
+    )
+    said = command.refused(2, "assistants", "list", "--url", scripted_service.url)
+    assert "https://example.com/elsewhere" in said
+    assert len(scripted_service.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{'a': 1}", "expecting property name enclosed in double quotes at line 1, column 2"),
+        ('{"a": }', "at line 1, column 7"),
+        ("", "at line 1, column 1"),
+        ('{"a": NaN}', "NaN is not a value of JSON"),
+        ("[" * 100_000, "--config is not valid JSON"),
+        ("[1]", "must be a JSON object"),
+        ("@/absent.json", "/absent.json cannot be read"),
+    ],
+)
+def test_json_that_is_none_is_told_with_its_place(command: Command, text: str, said: str) -> None:
+    assert said in command.refused(2, "assistants", "create", "--crew", "a", "--config", text)
+
+
+def test_an_id_of_something_else_is_refused_before_anything_is_asked(
+    command: Command, scripted_service: ScriptedService
+) -> None:
+    thread = "thr_0198c0de000070008000000000000001"
+    said = command.refused(2, "assistants", "get", thread, "--url", scripted_service.url)
+    assert said == f"'{thread}' is a thread's id; a deployment's id begins with dep_."
+    assert scripted_service.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.NotFound("x"), ExitCode.NOT_FOUND),
+        (errors.ThreadBusy("x"), ExitCode.CONFLICT),
+        (errors.Forbidden("x"), ExitCode.AUTHENTICATION),
+        (errors.LimitExceeded("x"), ExitCode.UNAVAILABLE),
+        (errors.BadManifest("x"), ExitCode.USAGE),
+        (CliError("x", ExitCode.RUN_FAILED), ExitCode.RUN_FAILED),
+    ],
+)
+def test_every_error_of_ours_has_its_exit_code(error: errors.CrewlineError, code: ExitCode) -> None:
+    assert exit_code_of(error) == code
