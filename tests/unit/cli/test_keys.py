@@ -243,7 +243,7 @@ def test_what_the_user_can_repair_is_one_line(
     for arguments, code, message in (
         (
             "list --stack Absent",
-            2,
+            3,
             "There is no stack Absent in this account and region; name it with --stack",
         ),
         ("list --stack Unfinished", 2, "has no output TableName; name its table with --table."),

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from crewline import locations
-from crewline.cli import assistants, failures, keys, profiles
+from crewline.cli import assistants, failures, invocations, keys, profiles, runs, threads
 from crewline.errors import CrewlineError
 from crewline.models.manifests import FILENAME
 
@@ -21,9 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+app.add_typer(threads.app, name="thread")
+app.add_typer(runs.app, name="runs")
 app.add_typer(assistants.app, name="assistants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(profiles.app, name="profiles")
+app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a tea party"}' --stream""")(
+    invocations.invoke
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -55,9 +55,12 @@ def print_json(value: Any) -> None:
 
 def show_json(value: Any) -> None:
     """Print a value for people: JSON over many lines, coloured on a terminal."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    # What is no character cannot be printed.
-    console().print(JSON(text.encode(errors="replace").decode()))
+    console().print(JSON(json_text(value, indent=2)))
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Spell a value as JSON for people; what is no character, which cannot be printed, becomes `?`."""
+    return plain(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
@@ -122,7 +125,7 @@ def show_fields(fields: Mapping[str, Any]) -> None:
         if isinstance(value, Text):
             shown = value
         else:
-            shown = Text(plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+            shown = Text(plain(value if isinstance(value, str) else json_text(value)))
         console().print(Text(f"{name:<{width}}  ", style="bold") + shown)
 
 

@@ -1,0 +1,224 @@
+"""A run as it happens: its events as a tree of tasks, which a terminal draws live, or as plain lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.segment import Segment
+from rich.text import Text
+from rich.tree import Tree
+
+from crewline.cli.screens import json_text, plain, seconds, shortened
+
+LAST_EVENTS: Final = frozenset(("run.completed", "run.failed", "run.canceled"))
+"""After these nothing comes."""
+HEARTBEAT: Final = "heartbeat"
+
+_SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_FRAMES_PER_SECOND: Final = 10
+_MOST: Final = 100
+"""Characters of a note."""
+_NAMED: Final = {"tool_use": "name", "artifact": "name", "agent.action": "action"}
+"""Event → the field that names it; what is beside it is shown as JSON."""
+_LEVEL_STYLES: Final = {"warning": "yellow", "error": "red", "debug": "dim"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """A task of a run: a node, with what it did and the tasks of its subgraph."""
+
+    name: str
+    agent: str = ""
+    begun: float = 0
+    """Seconds of the monotonic clock."""
+    took: float | None = None
+    """Seconds; None while it runs."""
+    tokens: int = 0
+    error: str = ""
+    notes: list[Text | Task] = field(default_factory=list)
+    """What was said in it and its subgraph's tasks, in their order."""
+
+
+class RunTree:
+    """The tasks of one run, put together from its events.
+
+    Args:
+        title: What stands at the root.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._title = title
+        self._clock = clock
+        self._root = Task(name=title)
+        self._tasks: dict[str, Task] = {}
+        self.last: Mapping[str, Any] | None = None
+        """The event that ended the run."""
+        self.took: float | None = None
+        """How long the run has taken, in seconds, if it has ended and says so."""
+
+    def take(self, event: Mapping[str, Any]) -> str | None:
+        """Put an event where it belongs.
+
+        Args:
+            event: `type` and `data`, as the service says them.
+
+        Returns:
+            The same as a plain line; None when there is nothing to say.
+        """
+        kind, data = str(event.get("type")), event.get("data") or {}
+        if kind in LAST_EVENTS:
+            self._end(event, data)
+            return None
+        if kind == "task.started":
+            return self._start(data)
+        if kind == "task.completed":
+            return self._complete(data)
+        if kind in ("run.started", HEARTBEAT):
+            return None
+        note = _note(kind, data)
+        self._owner(data).notes.append(note)
+        return f"{kind:<15} {self._where(data)}{note.plain}"
+
+    @property
+    def running(self) -> list[str]:
+        """The names of the tasks that run now."""
+        return [task.name for task in self._tasks.values() if task.took is None]
+
+    @property
+    def tokens(self) -> int:
+        """What the model calls of the run have used, as far as it has said."""
+        usage = ((self.last or {}).get("data") or {}).get("usage") or {}
+        return int(usage.get("total_tokens") or sum(task.tokens for task in self._tasks.values()))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the tree."""
+        tree = Tree(Text(plain(self._title), style="bold"), guide_style="dim")
+        self._draw(tree, self._root)
+        yield tree
+
+    def _start(self, data: Mapping[str, Any]) -> str:
+        known = self._tasks.get(_id(data))
+        task = known or Task(name=str(data.get("task")), agent=str(data.get("agent") or ""))
+        task.begun, task.took = self._clock(), None
+        if known is None:
+            self._tasks[_id(data)] = task
+            self._parent(data).notes.append(task)
+        return f"{'task.started':<15} {self._where(data)}{_label(task)}"
+
+    def _complete(self, data: Mapping[str, Any]) -> str:
+        if _id(data) not in self._tasks:  # it began before what is kept of the log
+            self._start(data)
+        task = self._tasks[_id(data)]
+        milliseconds = data.get("duration_ms")
+        task.took = milliseconds / 1000 if milliseconds is not None else self._clock() - task.begun
+        task.tokens = int((data.get("usage") or {}).get("total_tokens") or 0)
+        task.error = shortened(str(data.get("error") or ""), _MOST)
+        return f"{'task.completed':<15} {self._where(data)}{_label(task)}  {_figures(task)}".rstrip()
+
+    def _end(self, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        self.last = event
+        milliseconds = data.get("duration_ms")
+        self.took = milliseconds / 1000 if milliseconds is not None else None
+
+    def _parent(self, data: Mapping[str, Any]) -> Task:
+        """Find the task in whose subgraph something happens."""
+        found = (self._tasks.get(_task_of(part)) for part in reversed(data.get("path") or []))
+        return next((task for task in found if task), self._root)
+
+    def _owner(self, data: Mapping[str, Any]) -> Task:
+        """Find the task that said something: the one it names, or the only one that runs there."""
+        if named := self._tasks.get(str(data.get("task_id") or "")):
+            return named
+        parent = self._parent(data)
+        running = [one for one in parent.notes if isinstance(one, Task) and one.took is None]
+        return running[0] if len(running) == 1 else parent
+
+    @staticmethod
+    def _where(data: Mapping[str, Any]) -> str:
+        return "".join(f"{plain(str(part).partition(':')[0])} › " for part in data.get("path") or [])  # noqa: RUF001
+
+    def _draw(self, tree: Tree, task: Task) -> None:
+        for note in task.notes:
+            if isinstance(note, Task):
+                self._draw(tree.add(self._line(note)), note)
+            else:
+                tree.add(note)
+
+    def _line(self, task: Task) -> Text:
+        if task.took is None:
+            frame = int(self._clock() * _FRAMES_PER_SECOND) % len(_SPINNER)
+            sign, style = (_SPINNER[frame], "cyan") if self.last is None else ("•", "dim")
+        else:
+            sign, style = ("✗", "red") if task.error else ("✓", "green")
+        line = Text(f"{sign} ", style=style).append(_label(task), style="default")
+        if task.took is not None or self.last is None:
+            line.append(f"  {_figures(task, self._clock())}", style="dim")
+        return line
+
+
+class Screenful:
+    """The end of a drawing that may be longer than the screen.
+
+    Args:
+        drawing: What is drawn.
+    """
+
+    def __init__(self, drawing: RunTree) -> None:
+        self._drawing = drawing
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw what the screen can hold, with the newest at the bottom."""
+        lines = console.render_lines(self._drawing, options.update(height=None), pad=False)
+        most = max(console.height - 2, 1)
+        if len(lines) > most:
+            yield Text(f"… {len(lines) - most + 1} lines above", style="dim")
+            lines = lines[-most + 1 :] if most > 1 else []
+        for line in lines:
+            yield from line
+            yield Segment.line()
+
+
+def _id(data: Mapping[str, Any]) -> str:
+    return str(data.get("id") or data.get("task"))
+
+
+def _task_of(part: Any) -> str:
+    """Read the id of a task out of a part of a path, which is `name:id`."""
+    return str(part).rpartition(":")[2]
+
+
+def _label(task: Task) -> str:
+    agent = f" ({plain(task.agent)})" if task.agent and task.agent != task.name else ""
+    return plain(task.name) + agent
+
+
+def _figures(task: Task, now: float = 0) -> str:
+    parts = [seconds(task.took if task.took is not None else now - task.begun)]
+    if task.tokens:
+        parts.append(f"{task.tokens:,} tokens")
+    if task.error:
+        parts.append(task.error)
+    return " · ".join(parts)
+
+
+def _note(kind: str, data: Mapping[str, Any]) -> Text:
+    if kind == "log":
+        level = str(data.get("level") or "info").lower()
+        message = data.get("message")
+        text = message if isinstance(message, str) else json_text(message)
+        return Text(shortened(f"{level}: {text}", _MOST), style=_LEVEL_STYLES.get(level, ""))
+    name = data.get(_NAMED.get(kind, ""), "")
+    beside = data.get("input") if kind == "tool_use" else _beside(kind, data)
+    shown = json_text(beside) if beside not in (None, {}, "") else ""
+    sign = "⚒ " if kind == "tool_use" else ""
+    return Text(shortened(f"{sign}{name} {shown}" if name else f"{kind} {shown}", _MOST), style="magenta")
+
+
+def _beside(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    left_out = {_NAMED.get(kind), "path", "task_id", "type"}
+    return {name: value for name, value in data.items() if name not in left_out}
