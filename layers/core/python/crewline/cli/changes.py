@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -82,7 +83,7 @@ def shown(value: Any, most: int = _MOST) -> str:
 
 
 def _compare(before: Any, after: Any, place: str) -> Iterator[Change]:
-    if before == after and isinstance(before, bool) == isinstance(after, bool):
+    if _same(before, after):
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping) and not _are_messages(before, after):
         yield from _compare_maps(before, after, place)
@@ -106,9 +107,9 @@ def _compare_maps(before: Mapping[str, Any], after: Mapping[str, Any], place: st
 
 def _compare_lists(before: Sequence[Any], after: Sequence[Any], place: str) -> Iterator[Change]:
     shorter = min(len(before), len(after))
-    head = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    head = next((n for n in range(shorter) if not _same(before[n], after[n])), shorter)
     most = shorter - head
-    tail = next((n for n in range(most) if before[-1 - n] != after[-1 - n]), most)
+    tail = next((n for n in range(most) if not _same(before[-1 - n], after[-1 - n])), most)
     gone, come = before[head : len(before) - tail], after[head : len(after) - tail]
     if len(gone) == len(come):
         for number, (old, new) in enumerate(zip(gone, come, strict=True), head):
@@ -118,6 +119,11 @@ def _compare_lists(before: Sequence[Any], after: Sequence[Any], place: str) -> I
         yield Change("removed", f"{place}[{number}]", old)
     for number, new in enumerate(come, head):
         yield Change("added", f"{place}[{number}]", after=new)
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Tell whether two values are the same JSON: to Python, 1 and true are equal."""
+    return bool(before == after) and json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True)
 
 
 def _are_messages(*values: Mapping[str, Any]) -> bool:
