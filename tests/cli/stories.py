@@ -22,9 +22,20 @@ def event(kind: str, **data: Any) -> dict[str, Any]:
 STORY = [
     ("1-1", event("run.started", run_id=RUN)),
     ("1-2", event("task.started", task="research", agent="planner", id="t1", path=[])),
-    ("1-3", event("task.started", task="search", agent="planner", id="t2", path=["research:t1"])),
-    ("1-4", event("log", level="warning", message="few sources", path=["research:t1"], task_id="t2")),
-    ("1-5", event("tool_use", name="find", input={"query": "tea"}, path=["research:t1"], task_id="t2")),
+    ("1-3", event("task.started", task="search", agent="research", id="t2", path=["research:t1"])),
+    ("1-4", event("log", level="warning", message="few sources")),
+    (
+        "1-5",
+        event(
+            "tool_use",
+            name="find",
+            input={"query": "tea"},
+            id="call-1",
+            task="search",
+            agent="research",
+            task_id="t2",
+        ),
+    ),
     (
         "1-6",
         event(

@@ -105,12 +105,12 @@ def test_a_stream_in_a_pipe_is_plain_lines(command: Command, service: ScriptedSe
     done = command("invoke", "-i", "{}", "--stream")
     assert done.code == 0
     assert done.out == (
-        "task.started    research (planner)\n"
-        "task.started    research › search (planner)\n"  # noqa: RUF001
-        "log             research › warning: few sources\n"  # noqa: RUF001
-        'tool_use        research › ⚒ find {"query": "tea"}\n'  # noqa: RUF001
-        "task.completed  research › search (planner)  1.2s · 1,204 tokens\n"  # noqa: RUF001
-        "task.completed  research (planner)  1.3s\n"
+        "task.started    research\n"
+        "task.started    research / search\n"
+        "log             research / search / warning: few sources\n"
+        'tool_use        research / search / ⚒ find {"query": "tea"}\n'
+        "task.completed  research / search  1.2s · 1,204 tokens\n"
+        "task.completed  research  1.3s\n"
         "Run completed in 45.2s · 1,204 tokens\n"
         "{\n"
         '  "report": "tea"\n'

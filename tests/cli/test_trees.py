@@ -35,8 +35,8 @@ def tree(*events: dict[str, Any], clock: Clock | None = None) -> RunTree:
 def test_a_run_that_has_ended() -> None:
     assert drawn(tree(*(one for _, one in STORY))) == [
         RUN,
-        "└── ✓ research (planner)  1.3s",
-        "    └── ✓ search (planner)  1.2s · 1,204 tokens",
+        "└── ✓ research  1.3s",
+        "    └── ✓ search  1.2s · 1,204 tokens",
         "        ├── warning: few sources",
         '        └── ⚒ find {"query": "tea"}',
     ]
@@ -46,7 +46,7 @@ def test_what_runs_shows_how_long_it_has() -> None:
     clock = Clock()
     made = tree(STORY[1][1], clock=clock)
     clock.now = 3.2
-    assert drawn(made) == [RUN, "└── ⠹ research (planner)  3.2s"]
+    assert drawn(made) == [RUN, "└── ⠹ research  3.2s"]
     assert made.running == ["research"]
 
 
@@ -67,10 +67,16 @@ def test_tasks_side_by_side_keep_what_is_theirs() -> None:
     ]
 
 
+def test_a_task_that_asks_says_so() -> None:
+    asked = [{"id": "q", "value": "publish?"}]
+    made = tree(event("task.completed", task="a", id="1", path=[], duration_ms=100, interrupts=asked))
+    assert drawn(made) == [RUN, "└── ? a  0.1s · asks"]
+
+
 def test_a_log_line_without_a_task_is_of_the_only_one_that_runs() -> None:
     made = tree(
         event("task.started", task="a", id="1", path=[]),
-        event("log", level="info", message={"n": 1}, path=[]),
+        event("log", level="info", message={"n": 1}, path="/tmp/x"),
     )
     assert drawn(made)[-1] == '    └── info: {"n": 1}'
 
@@ -96,8 +102,8 @@ def test_nothing_that_a_crew_says_moves_the_cursor() -> None:
     evil = "a\x1b[2Jb\x9b1m"
     lines = [
         made.take(event("task.started", task=evil, agent=evil, id="1", path=[])),
-        made.take(event("log", level="info", message=evil, path=[])),
-        made.take(event("tool_use", name=evil, input={"x": evil}, path=[f"{evil}:1"])),
+        made.take(event("log", level="info", message=evil)),
+        made.take(event("tool_use", name=evil, input={"x": evil})),
         made.take(event("task.completed", task=evil, id="1", path=[], error=evil)),
     ]
     shown = "".join(line or "" for line in lines) + "".join(drawn(made))

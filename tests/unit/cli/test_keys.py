@@ -246,7 +246,7 @@ def test_what_the_user_can_repair_is_one_line(
             3,
             "There is no stack Absent in this account and region; name it with --stack",
         ),
-        ("list --stack Unfinished", 2, "has no output TableName; name its table with --table."),
+        ("list --stack Unfinished", 3, "has no output TableName; name its table with --table."),
         ("list --table absent", 3, "There is no table absent in this account and region"),
         ("list --tenant A_B", 2, "Tenant 'A_B' must match"),
         ("create --scope write", 2, "There is no scope 'write'; the scopes are read, run, admin."),

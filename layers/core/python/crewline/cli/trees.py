@@ -32,13 +32,16 @@ class Task:
     """A task of a run: a node, with what it did and the tasks of its subgraph."""
 
     name: str
-    agent: str = ""
+    path: str = ""
+    """The tasks in whose subgraphs it is, for a line of text."""
     begun: float = 0
     """Seconds of the monotonic clock."""
     took: float | None = None
     """Seconds; None while it runs."""
     tokens: int = 0
     error: str = ""
+    asks: bool = False
+    """Whether it has stopped at a question."""
     notes: list[Text | Task] = field(default_factory=list)
     """What was said in it and its subgraph's tasks, in their order."""
 
@@ -54,7 +57,7 @@ class RunTree:
     def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._title = title
         self._clock = clock
-        self._root = Task(name=title)
+        self._root = Task(name="")
         self._tasks: dict[str, Task] = {}
         self.last: Mapping[str, Any] | None = None
         """The event that ended the run."""
@@ -80,9 +83,7 @@ class RunTree:
             return self._complete(data)
         if kind in ("run.started", HEARTBEAT):
             return None
-        note = _note(kind, data)
-        self._owner(data).notes.append(note)
-        return f"{kind:<15} {self._where(data)}{note.plain}"
+        return self._note(kind, data)
 
     @property
     def running(self) -> list[str]:
@@ -102,13 +103,16 @@ class RunTree:
         yield tree
 
     def _start(self, data: Mapping[str, Any]) -> str:
-        known = self._tasks.get(_id(data))
-        task = known or Task(name=str(data.get("task")), agent=str(data.get("agent") or ""))
-        task.begun, task.took = self._clock(), None
-        if known is None:
+        task = self._tasks.get(_id(data))
+        if task is None:
+            parent = self._parent(data)
+            task = Task(
+                name=plain(data.get("task")), path=f"{parent.path}{parent.name} / " if parent.name else ""
+            )
             self._tasks[_id(data)] = task
-            self._parent(data).notes.append(task)
-        return f"{'task.started':<15} {self._where(data)}{_label(task)}"
+            parent.notes.append(task)
+        task.begun, task.took = self._clock(), None
+        return f"{'task.started':<15} {task.path}{task.name}"
 
     def _complete(self, data: Mapping[str, Any]) -> str:
         if _id(data) not in self._tasks:  # it began before what is kept of the log
@@ -118,7 +122,15 @@ class RunTree:
         task.took = milliseconds / 1000 if milliseconds is not None else self._clock() - task.begun
         task.tokens = int((data.get("usage") or {}).get("total_tokens") or 0)
         task.error = shortened(str(data.get("error") or ""), _MOST)
-        return f"{'task.completed':<15} {self._where(data)}{_label(task)}  {_figures(task)}".rstrip()
+        task.asks = bool(data.get("interrupts"))
+        return f"{'task.completed':<15} {task.path}{task.name}  {_figures(task)}"
+
+    def _note(self, kind: str, data: Mapping[str, Any]) -> str:
+        owner = self._tasks.get(str(data.get("task_id"))) or self._only_running()
+        note = _drawn(kind, data)
+        owner.notes.append(note)
+        where = f"{owner.path}{owner.name} / " if owner.name else ""
+        return f"{kind:<15} {where}{note.plain}"
 
     def _end(self, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         self.last = event
@@ -126,21 +138,16 @@ class RunTree:
         self.took = milliseconds / 1000 if milliseconds is not None else None
 
     def _parent(self, data: Mapping[str, Any]) -> Task:
-        """Find the task in whose subgraph something happens."""
+        """Find the task in whose subgraph another one is."""
         found = (self._tasks.get(_task_of(part)) for part in reversed(data.get("path") or []))
         return next((task for task in found if task), self._root)
 
-    def _owner(self, data: Mapping[str, Any]) -> Task:
-        """Find the task that said something: the one it names, or the only one that runs there."""
-        if named := self._tasks.get(str(data.get("task_id") or "")):
-            return named
-        parent = self._parent(data)
-        running = [one for one in parent.notes if isinstance(one, Task) and one.took is None]
-        return running[0] if len(running) == 1 else parent
-
-    @staticmethod
-    def _where(data: Mapping[str, Any]) -> str:
-        return "".join(f"{plain(str(part).partition(':')[0])} › " for part in data.get("path") or [])  # noqa: RUF001
+    def _only_running(self) -> Task:
+        """Find who has said something: the innermost task that runs, as long as there is one alone."""
+        task = self._root
+        while len(running := [one for one in task.notes if isinstance(one, Task) and one.took is None]) == 1:
+            task = running[0]
+        return task
 
     def _draw(self, tree: Tree, task: Task) -> None:
         for note in task.notes:
@@ -154,8 +161,8 @@ class RunTree:
             frame = int(self._clock() * _FRAMES_PER_SECOND) % len(_SPINNER)
             sign, style = (_SPINNER[frame], "cyan") if self.last is None else ("•", "dim")
         else:
-            sign, style = ("✗", "red") if task.error else ("✓", "green")
-        line = Text(f"{sign} ", style=style).append(_label(task), style="default")
+            sign, style = ("✗", "red") if task.error else ("?", "yellow") if task.asks else ("✓", "green")
+        line = Text(f"{sign} ", style=style).append(task.name, style="default")
         if task.took is not None or self.last is None:
             line.append(f"  {_figures(task, self._clock())}", style="dim")
         return line
@@ -192,21 +199,18 @@ def _task_of(part: Any) -> str:
     return str(part).rpartition(":")[2]
 
 
-def _label(task: Task) -> str:
-    agent = f" ({plain(task.agent)})" if task.agent and task.agent != task.name else ""
-    return plain(task.name) + agent
-
-
 def _figures(task: Task, now: float = 0) -> str:
     parts = [seconds(task.took if task.took is not None else now - task.begun)]
     if task.tokens:
         parts.append(f"{task.tokens:,} tokens")
+    if task.asks:
+        parts.append("asks")
     if task.error:
         parts.append(task.error)
     return " · ".join(parts)
 
 
-def _note(kind: str, data: Mapping[str, Any]) -> Text:
+def _drawn(kind: str, data: Mapping[str, Any]) -> Text:
     if kind == "log":
         level = str(data.get("level") or "info").lower()
         message = data.get("message")
