@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test docs model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
+.PHONY: help install demo test thorough docs model crashes torture torture-briefly bench-checkpoints bench-runs bench-stream \
 	bench-search bench-intake bench-cold fuzz e2e lint \
 	format synth openapi schemas lock wheel clean
 
@@ -17,8 +17,11 @@ install: ## make .venv in the checkout with every dependency, as locked
 demo: install ## run the example crews on the local cloud and show what came out
 	@$(BIN)/python -m crewline.local.demo
 
-test: install ## run every test, in parallel
-	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder
+test: install ## run the tests, in parallel
+	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m 'not thorough'
+
+thorough: install ## run the tests that take long: processes that stop anywhere, what layers hold, generated requests
+	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m thorough
 
 model: install ## explore the lease protocol exhaustively, print plans, states and seconds (minutes)
 	@$(BIN)/python -m tests.faults.explore

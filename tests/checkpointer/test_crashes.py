@@ -71,6 +71,7 @@ def _read(house: House, thread_id: str) -> list[Any]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("durability", "fenced"),
     [("sync", False), ("async", True), ("exit", False), ("exit", True)],

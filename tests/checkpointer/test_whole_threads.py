@@ -40,6 +40,7 @@ def _copy(saver: DynamoDBCheckpointer) -> None:
     saver.copy_thread("1", "2")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small_groups")
 @pytest.mark.parametrize("operation", [_prune, _delete, _delete_run, _copy])
 def test_what_is_done_to_a_thread_may_stop_anywhere_and_be_done_again(

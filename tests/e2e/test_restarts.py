@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from crewline.local.children import ChildService, local_service
 from tests.conftest import BASIC
@@ -25,6 +26,7 @@ def _client(service: ChildService) -> httpx.Client:
     return httpx.Client(base_url=service.url, timeout=30)
 
 
+@pytest.mark.thorough
 def test_a_restart_finishes_what_was_in_flight_and_what_waited(tmp_path: Path) -> None:
     with local_service(project=BASIC, state=tmp_path) as service, _client(service) as http:
         thread_id = http.post("/threads", json={}).json()["thread_id"]

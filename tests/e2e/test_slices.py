@@ -162,6 +162,7 @@ def _ended(found: list[dict[str, Any]]) -> dict[str, str]:
     return {} if "RUNNING" in statuses.values() else statuses
 
 
+@pytest.mark.thorough
 async def test_a_crew_whose_worker_is_killed_in_random_slices_repeats_no_node_that_had_ended(
     long: Long,
 ) -> None:

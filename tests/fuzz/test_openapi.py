@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.fuzz.runs import fuzz
 
 _LIKE_OTHERS: Final = (
@@ -18,6 +20,7 @@ _LIKE_OTHERS: Final = (
 """They start runs, whose hundreds of forms are tried where they start on a thread in the background."""
 
 
+@pytest.mark.thorough
 def test_every_answer_is_one_that_the_document_allows(tmp_path: Path) -> None:
     left_out = [f"--exclude-path={path}" for path in _LIKE_OTHERS]
     ended = fuzz(tmp_path, "--seed=1", "--phases=coverage", *left_out, captured=True)

@@ -31,6 +31,7 @@ CREWS = ("crew", "worker")
 ENGINE = {"langgraph", "langgraph_sdk", "langchain_core", "langsmith"}
 
 pytestmark = [
+    pytest.mark.thorough,
     pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none here"),
     pytest.mark.skipif(PYTHON is None, reason="there is no Python of the functions' version here"),
 ]
