@@ -16,6 +16,7 @@ EVENTS: Final = "events"
 
 _FAMILIES: Final = {
     "R": "run pointer",
+    "N": "thread of a run",
     "E": EVENTS,
     "I": "idempotency",
     "O": "outbox",

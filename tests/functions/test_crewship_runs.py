@@ -242,6 +242,60 @@ def test_a_thread_that_is_not_there_is_not_found(deployment: Deployment) -> None
     )
 
 
+# ------------------------------------------------------------------ lists
+
+
+def listed(deployment: Deployment, query: str = "") -> Any:
+    answer = deployment.request("GET", f"/v1/runs?{query}")
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def test_runs_are_listed_the_newest_first_page_by_page(deployment: Deployment) -> None:
+    made = [start(deployment) for _ in range(3)]
+    deployment.work()
+    page = listed(deployment, "limit=2")
+    assert page == {"runs": [get(deployment, one) for one in made[:0:-1]], "next_cursor": made[1]}
+    assert listed(deployment, f"limit=1&cursor={page['next_cursor']}")["runs"][0]["id"] == made[0]
+    assert page["runs"][0]["output"]["log"] == ["a", "b", "c"]
+
+
+def test_runs_are_filtered(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "failing")
+    run_id = run_on(deployment, thread, {"input": {"x": "1"}}).json["run_id"]
+    deployment.work()
+    public = public_id("thread", thread)
+    for query in (
+        f"thread_id={public}",
+        f"thread_id={thread}&status=failed",
+        "status=failed&limit=1",
+        "deployment_id=failing&limit=1",
+        f"deployment_id={public_id('deployment', default_assistant_id('failing'))}&limit=1",
+    ):
+        assert [run["id"] for run in listed(deployment, query)["runs"]] == [run_id]
+    assert listed(deployment, f"thread_id={public}&status=succeeded") == {"runs": [], "next_cursor": None}
+    assert listed(deployment, f"deployment_id=dep_{UNKNOWN}")["runs"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "message"),
+    [
+        ("limit=0", 400, "limit"),
+        ("limit=101", 400, "limit"),
+        ("status=success", 400, "status"),
+        ("cursor=x", 400, "'x' is no run's id"),
+        (f"thread_id=run_{UNKNOWN}", 400, "is a run's id; a thread's id begins with thr_."),
+        (f"thread_id={UNKNOWN}", 404, f"There is no thread thr_{UNKNOWN}"),
+        ("deployment_id=none", 400, "none"),
+    ],
+)
+def test_a_list_that_cannot_be_made_is_refused(
+    deployment: Deployment, query: str, status: int, message: str
+) -> None:
+    answer = deployment.request("GET", f"/v1/runs?{query}")
+    assert (answer.status, message in answer.message) == (status, True), answer.text
+
+
 # ------------------------------------------------------------------ cancelling
 
 

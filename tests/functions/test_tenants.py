@@ -64,6 +64,7 @@ OWN = {
     ("POST", "/threads/prune"),  # passes over what is not there
     ("POST", "/threads/search"),
     ("POST", "/threads/count"),
+    ("GET", "/v1/runs"),
 }
 """What answers the second tenant about its own, with 200."""
 TOLD = {
@@ -174,6 +175,7 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/threads/{thread_id}/runs/{run_id}"),
         ("GET", "/threads/{thread_id}/runs/{run_id}/join"),
         ("POST", "/threads/{thread_id}/stream/events"),
+        ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{run_id}"),
         ("GET", "/v1/runs/{run_id}/events"),
     ],

@@ -45,7 +45,7 @@ GET /threads/{thread_id}/runs/{run_id}                 GET /threads/{thread_id}/
 GET /threads/{thread_id}/runs/{run_id}/stream          GET /threads/{thread_id}/stream
 GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
-GET /v1/runs/{run_id}
+GET /v1/runs                                           GET /v1/runs/{run_id}
 GET /v1/runs/{run_id}/events
 """
 RUN = """

@@ -84,9 +84,10 @@ def test_a_started_run_shows_on_its_thread_and_under_its_own_id(world: World, th
     assert row.metadata == {"graph_id": "echo", "assistant_id": ECHO}
     assert row.config == {"configurable": {"user": "u"}}
     assert world.table.get(keys.run_pointer(TENANT, run.run_id)) == {
-        "PK": f"R#{TENANT}#{run.run_id}",
-        "SK": "!",
+        "PK": keys.run_pointer(TENANT, run.run_id).partition,
+        "SK": run.run_id,
         "thread_id": thread,
+        "assistant_id": ECHO,
     }
 
 

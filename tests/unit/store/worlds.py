@@ -39,6 +39,7 @@ from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
+from crewline.services.run_lists import RunLists
 from crewline.services.runs import Admitted, Runs
 from crewline.services.searches import Searches
 from crewline.services.threads import Threads
@@ -178,6 +179,7 @@ class World:
     prunings: Prunings = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
+    run_lists: RunLists = field(init=False)
     batches: Batches = field(init=False)
     cancellations: Cancellations = field(init=False)
     executions: Executions = field(default_factory=Executions)

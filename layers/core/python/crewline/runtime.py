@@ -44,6 +44,7 @@ from crewline.services.outbox import Outbox
 from crewline.services.places import Places
 from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
+from crewline.services.run_lists import RunLists
 from crewline.services.runs import Runs
 from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
@@ -105,6 +106,7 @@ class Core:
     prunings: Prunings
     expiries: Expiries
     runs: Runs
+    run_lists: RunLists
     batches: Batches
     cancellations: Cancellations
     assistants: Assistants
@@ -192,6 +194,7 @@ def compose(
         prunings=Prunings(table, blobs, records, threads),
         expiries=Expiries(table, queue, clock, threads=threads),
         runs=runs,
+        run_lists=RunLists(table, blobs, runs, threads),
         batches=Batches(table, runs, clock, logger=logger),
         cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
@@ -308,7 +311,13 @@ def make_api(environ: Mapping[str, str]) -> App:
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
         command_routes.routes(core.runs, core.threads),
         crewship_run_routes.routes(
-            core.runs, core.threads, core.cancellations, core.versions, stage=settings.stage
+            core.runs,
+            core.run_lists,
+            core.threads,
+            core.assistants,
+            core.cancellations,
+            core.versions,
+            stage=settings.stage,
         ),
     )
 

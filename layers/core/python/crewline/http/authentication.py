@@ -74,6 +74,7 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("POST", "/threads/{thread_id}/stream/events"): "read",
     # ---- the API of Crewship
     ("POST", "/v1/runs"): "run",
+    ("GET", "/v1/runs"): "read",
     ("GET", "/v1/runs/{run_id}"): "read",
     ("GET", "/v1/runs/{run_id}/events"): "read",
     ("POST", "/v1/runs/{run_id}/cancel"): "run",

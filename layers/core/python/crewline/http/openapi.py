@@ -37,7 +37,7 @@ from crewline.models.answers import (
 )
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
-from crewline.models.crewship import CrewshipError, CrewshipRun, StartedRun, StartedThreadRun
+from crewline.models.crewship import CrewshipError, CrewshipRun, CrewshipRuns, StartedRun, StartedThreadRun
 from crewline.models.crewship_events import RunEvent
 from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
@@ -282,6 +282,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     # ---- the API of Crewship
     ("POST", "/v1/runs"): Operation("Start a run.", {202: StartedRun}, errors=(404, 409, 413), headers=_KEY),
+    ("GET", "/v1/runs"): Operation("List runs, the newest first.", {200: CrewshipRuns}, errors=(404,)),
     ("GET", "/v1/runs/{run_id}"): Operation("Get a run.", {200: CrewshipRun}, errors=(404,)),
     ("GET", "/v1/runs/{run_id}/events"): Operation(
         "Tell what a run does, to its end.", errors=(404,), headers=_RESUMED
@@ -360,7 +361,7 @@ def _routers() -> Iterator[Router]:
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
     yield crewship_events.routes(nothing, nothing, logger=nothing)
-    yield crewship_runs.routes(nothing, nothing, nothing, nothing, stage=nothing)
+    yield crewship_runs.routes(nothing, nothing, nothing, nothing, nothing, nothing, stage=nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
 from crewline.errors import NotFound
@@ -50,6 +50,12 @@ class RunRequest(Wire):
 
 class ThreadRunRequest(Wire):
     """Body of `POST /v1/threads/{thread_id}/runs`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {"properties": {"input": {"type": "object"}}, "required": ["input", "resume"]}
+        }
+    )
 
     deployment_id: str | None = None
     """The id of a deployment, or the name of a crew; the thread's own when absent."""
@@ -118,6 +124,14 @@ class CrewshipRun(TypedDict):
     completed_at: str | None
 
 
+class CrewshipRuns(TypedDict):
+    """A page of runs, the newest first."""
+
+    runs: list[CrewshipRun]
+    next_cursor: str | None
+    """What to send as `cursor` for the next page; null when there is none."""
+
+
 class ErrorSaid(TypedDict):
     """What went wrong: a sentence for a person, a word for a program."""
 
@@ -162,6 +176,11 @@ def show_run(run: Run, output: Any) -> CrewshipRun:
         "started_at": zulu(run.started_at) if run.started_at else None,
         "completed_at": zulu(run.ended_at) if run.ended_at else None,
     }
+
+
+def core_statuses(status: CrewshipStatus) -> frozenset[RunStatus]:
+    """Tell which statuses of the core are called so."""
+    return frozenset(core for core, shown in STATUSES.items() if shown == status)
 
 
 def zulu(time: str) -> str:

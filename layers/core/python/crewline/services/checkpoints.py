@@ -41,7 +41,7 @@ class Checkpoints:
         Raises:
             Unavailable: DynamoDB did not answer.
         """
-        partition = keys.run_pointer(tenant, run_id).partition
+        partition = keys.run_threads_partition(tenant, run_id)
         return sorted({item["thread_id"] for item in self._table.query(partition)})
 
     def write(self, tenant: str, thread_id: str, entries: Sequence[Sealed]) -> None:

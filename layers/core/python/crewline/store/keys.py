@@ -32,7 +32,7 @@ VERSIONS_PARTITION: Final = "V"
 """What holds the versions of the deployment, in the order of their numbers."""
 
 SHARDS: Final = 8
-"""Over how many partitions an index entry of one tenant spreads (1,000 WCU each)."""
+"""Over how many partitions the entries of one tenant's lists spread (1,000 WCU each)."""
 
 _TENANT: Final = re.compile(TENANT)
 _LONGEST_NAMESPACE: Final = 800  # bytes; a sort key holds 1,024
@@ -148,13 +148,30 @@ def late_writes(tenant: str, thread_id: str, namespace: str, checkpoint_id: str,
 
 
 def run_pointer(tenant: str, run_id: str) -> Key:
-    """Locate the pointer run → thread, for routes that know only a run id."""
-    return Key(_partition("R", tenant, run_id), "!")
+    """Locate the pointer run → thread, for routes that know only a run id.
+
+    Run ids are uuid7: the pointers of a partition sort by the time at which runs were accepted.
+    """
+    return Key(_run_pointers(tenant, _shard(run_id)), run_id)
+
+
+def run_pointer_partitions(tenant: str) -> tuple[str, ...]:
+    """Name the partitions that hold the pointers of a tenant's runs, which together list them."""
+    return tuple(_run_pointers(tenant, shard) for shard in range(SHARDS))
+
+
+def _run_pointers(tenant: str, shard: int) -> str:
+    return _partition("R", tenant, str(shard))
+
+
+def run_threads_partition(tenant: str, run_id: str) -> str:
+    """Name the partition of the notes on which threads a run wrote, for a checkpointer that is used alone."""
+    return _partition("N", tenant, run_id)
 
 
 def run_thread(tenant: str, run_id: str, thread_id: str) -> Key:
     """Locate the note that a run wrote on a thread, for a checkpointer that is used alone."""
-    return Key(_partition("R", tenant, run_id), f"T#{thread_id}")
+    return Key(run_threads_partition(tenant, run_id), thread_id)
 
 
 def event(tenant: str, run_id: str, epoch: int, seq: int) -> Key:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+import heapq
+from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -18,6 +22,17 @@ from crewline.store.threads import dump
 
 LARGEST_INLINE: Final = 100_000
 """Bytes of kwargs that stay in the row; a row over 400 KB would be refused."""
+
+_SMALLEST_PAGE: Final = 16
+"""Pointers that cost no more to read than one."""
+
+
+class Pointer(NamedTuple):
+    """A run as lists have it; its row may be gone."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
 
 
 def put(tenant: str, run: Run, blobs: Blobs) -> Put:
@@ -78,8 +93,11 @@ def settle(tenant: str, run: Run, blobs: Blobs) -> Update:
 
 
 def put_pointer(tenant: str, run: Run) -> Put:
-    """Write the pointer from a run id to its thread; part of the starting transaction."""
-    return Put(key=keys.run_pointer(tenant, run.run_id), item={"thread_id": run.thread_id})
+    """Write the pointer from a run id to its thread, which lists the run too; part of the starting transaction."""
+    return Put(
+        key=keys.run_pointer(tenant, run.run_id),
+        item={"thread_id": run.thread_id, "assistant_id": run.assistant_id},
+    )
 
 
 def set_running(
@@ -212,6 +230,82 @@ def thread_of(table: Table, tenant: str, run_id: str) -> str | None:
     """
     item = table.get(keys.run_pointer(tenant, run_id))
     return item["thread_id"] if item else None
+
+
+def read_many(
+    table: Table,
+    blobs: Blobs,
+    tenant: str,
+    places: Sequence[Pointer],
+    *,
+    statuses: Container[RunStatus] | None = None,
+) -> list[Run | None]:
+    """Read the rows of many runs.
+
+    Returns:
+        The runs, in the order of their pointers; None where one is gone, or has another status.
+
+    Raises:
+        Unavailable: DynamoDB or S3 did not answer.
+        CorruptRecord: Large kwargs are missing or altered.
+    """
+    items = table.get_many([keys.run(tenant, one.thread_id, one.run_id) for one in places])
+    return [
+        _from_item(item, blobs, tenant) if item and (statuses is None or item["status"] in statuses) else None
+        for item in items
+    ]
+
+
+def listed(
+    table: Table, tenant: str, *, before: str | None, wanted: int, pool: Executor
+) -> Iterator[Pointer]:
+    """List a tenant's runs, the newest first, by their pointers.
+
+    The first pages of all partitions are read at once, when the iterator is first consumed.
+
+    Args:
+        table: The table.
+        tenant: Whose runs.
+        before: Only those that were accepted before this one.
+        wanted: How many the caller is likely to consume.
+        pool: Where partitions are read.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    page = max(_SMALLEST_PAGE, 2 * wanted // keys.SHARDS)
+    parts = [
+        table.query(partition, at_most=before, newest_first=True, page=page)
+        for partition in keys.run_pointer_partitions(tenant)
+    ]
+    firsts = pool.map(lambda part: list(islice(part, 1)), parts)
+    found = [chain(first, rest) for first, rest in zip(firsts, parts, strict=True)]
+    for item in heapq.merge(*found, key=itemgetter(keys.SORT), reverse=True):
+        if item[keys.SORT] != before:
+            yield Pointer(item[keys.SORT], item["thread_id"], item["assistant_id"])
+
+
+def listed_on(
+    table: Table, tenant: str, thread_id: str, *, before: str | None, page: int
+) -> Iterator[Pointer]:
+    """List the runs of a thread, the newest first.
+
+    Args:
+        table: The table.
+        tenant: Whose thread.
+        thread_id: The thread.
+        before: Only those that were accepted before this one.
+        page: Rows per request.
+
+    Raises:
+        Unavailable: DynamoDB did not answer.
+    """
+    partition, prefix = keys.thread_partition(tenant, thread_id), keys.RUN_PREFIX
+    last = keys.run(tenant, thread_id, before).sort if before else None
+    only = ("run_id", "assistant_id")
+    for item in table.query(partition, prefix=prefix, at_most=last, newest_first=True, page=page, only=only):
+        if item["run_id"] != before:
+            yield Pointer(item["run_id"], thread_id, item["assistant_id"])
 
 
 def newest_first(

@@ -334,8 +334,10 @@ def _range(partition: str, prefix: str, at_least: str | None, at_most: str | Non
     condition = "#pk = :pk"
     if at_least is not None or at_most is not None:
         names["#sk"] = SORT
-        values |= {":low": {"S": at_least or prefix}, ":high": {"S": at_most or f"{prefix}\U0010ffff"}}
-        condition += " AND #sk BETWEEN :low AND :high"
+        values[":high"] = {"S": at_most or f"{prefix}\U0010ffff"}
+        if low := at_least or prefix:
+            values[":low"] = {"S": low}
+        condition += " AND #sk BETWEEN :low AND :high" if low else " AND #sk <= :high"
     elif prefix:
         names["#sk"] = SORT
         values[":prefix"] = {"S": prefix}

@@ -1,11 +1,11 @@
-"""`/v1/runs` and `/v1/threads/{thread_id}/runs`: start, read, cancel."""
+"""`/v1/runs` and `/v1/threads/{thread_id}/runs`: start, list, read, cancel."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import BadRequest, Conflict, NotFound, RunEnded, ThreadBusy
 from crewline.http.apps import json_response
@@ -13,15 +13,19 @@ from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.models.crewship import (
     CrewshipRun,
+    CrewshipStatus,
     RunRequest,
     ThreadRunRequest,
     check_environment,
+    core_statuses,
     show_run,
     started_run,
 )
 from crewline.models.public_ids import parse_deployment, parse_public_id, public_id
 from crewline.models.runs import Run, RunCreate
+from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
+from crewline.services.run_lists import RunLists, RunQuery
 from crewline.services.runs import RETENTION_S, Runs
 from crewline.services.threads import Threads
 from crewline.services.versions import Versions
@@ -30,13 +34,22 @@ from crewline.store.idempotency import Once
 
 
 def routes(
-    runs: Runs, threads: Threads, cancellations: Cancellations, versions: Versions, *, stage: Stage
+    runs: Runs,
+    lists: RunLists,
+    threads: Threads,
+    assistants: Assistants,
+    cancellations: Cancellations,
+    versions: Versions,
+    *,
+    stage: Stage,
 ) -> Router:
     """Make the routes of `/v1` that start runs, show and stop them.
 
     Args:
         runs: The runs.
+        lists: Lists them.
         threads: The threads that they are on.
+        assistants: What they execute.
         cancellations: Stop them.
         versions: Numbers what is deployed.
         stage: What this deployment is for.
@@ -60,6 +73,29 @@ def routes(
         started = started_run(run, versions.number(run.build))
         return json_response({**started, "thread_id": public_id("thread", core_id)}, 202)
 
+    @router.get("/v1/runs")
+    def list_(
+        deployment_id: Annotated[str | None, Query()] = None,
+        thread_id: Annotated[str | None, Query()] = None,
+        status: Annotated[CrewshipStatus | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        cursor: Annotated[str | None, Query()] = None,
+    ) -> Response[Any]:
+        query = RunQuery(
+            limit=limit,
+            before=parse_public_id("run", cursor) if cursor else None,
+            thread_id=parse_public_id("thread", thread_id) if thread_id else None,
+            assistant_id=assistants.identify(parse_deployment(deployment_id)) if deployment_id else None,
+            statuses=core_statuses(status) if status else None,
+        )
+        try:
+            page = lists.page(router.caller.tenant, query)
+        except NotFound as exc:
+            raise _no_thread(query.thread_id) from exc
+        next_cursor = public_id("run", page.last) if page.last else None
+        found = [show_run(run, output) for run, output in page.runs]
+        return json_response({"runs": found, "next_cursor": next_cursor})
+
     @router.get("/v1/runs/<run_id>")
     def get(run_id: str) -> Response[Any]:
         return json_response(_show(runs, router.caller.tenant, find_run(runs, router.caller.tenant, run_id)))
@@ -82,9 +118,7 @@ def _deployment(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRe
     try:
         thread, _ = threads.read(tenant, thread_id)
     except NotFound as exc:
-        raise NotFound(
-            f"There is no thread {public_id('thread', thread_id)}; POST /v1/threads makes one."
-        ) from exc
+        raise _no_thread(thread_id) from exc
     named = (
         parse_deployment(body.deployment_id) if body.deployment_id else thread.metadata.get("assistant_id")
     )
@@ -105,6 +139,10 @@ def _start_on(runs: Runs, tenant: str, thread_id: str, body: RunCreate, once: On
             f"Thread {public_id('thread', thread_id)} is busy with run {run_id}; send this when that has ended, "
             f"or cancel it with POST /v1/runs/{run_id}/cancel."
         ) from exc
+
+
+def _no_thread(thread_id: str | None) -> NotFound:
+    return NotFound(f"There is no thread {public_id('thread', thread_id or '')}; POST /v1/threads makes one.")
 
 
 def find_run(runs: Runs, tenant: str, run_id: str, *, whole: bool = True) -> Run:

@@ -1,0 +1,113 @@
+"""Lists of runs: of a tenant or of one thread, the newest first, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from crewline.models.runs import Run, RunStatus
+from crewline.services.runs import Runs
+from crewline.services.threads import Threads
+from crewline.store import runs
+from crewline.store.blobs import Blobs
+from crewline.store.runs import Pointer
+from crewline.store.table import Table
+
+MOST_LOOKED_AT: Final = 1_000
+"""Runs that one page looks at: a filter that fits few of them gives a short page, and a place to go on from."""
+
+_POOL: Final = 16
+_LARGEST_GROUP: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunQuery:
+    """Which runs are listed."""
+
+    limit: int
+    before: str | None = None
+    """Only runs that were accepted before this one."""
+    thread_id: str | None = None
+    assistant_id: str | None = None
+    statuses: frozenset[RunStatus] | None = None
+    """Those that are wanted; all when absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """A page of runs."""
+
+    runs: list[tuple[Run, Any]]
+    """Each with the values that it left, None unless it is a success."""
+    last: str | None
+    """Before which run the next page begins; None when there is nothing more."""
+
+
+class RunLists:
+    """Lists runs; safe for many threads.
+
+    Args:
+        table: The table.
+        blobs: The bucket for large inputs.
+        runs_: Show what runs have left.
+        threads: The threads.
+    """
+
+    def __init__(self, table: Table, blobs: Blobs, runs_: Runs, threads: Threads) -> None:
+        self._table = table
+        self._blobs = blobs
+        self._runs = runs_
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(_POOL, thread_name_prefix="run lists")
+
+    def page(self, tenant: str, query: RunQuery) -> RunPage:
+        """List runs, those that were accepted last first.
+
+        What a run is filtered by is as its row says now. A page can be short, or empty, although others
+        follow it.
+
+        Raises:
+            InvalidRequest: The thread's id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: What a run was asked for, or what it left, does not decode.
+        """
+        candidates = self._candidates(tenant, query)
+        found: list[Run] = []
+        last: str | None = None
+        for run_id, run in islice(candidates, MOST_LOOKED_AT):
+            last = run_id
+            if run:
+                found.append(run)
+            if len(found) == query.limit:
+                break
+        more = next(candidates, None) is not None
+        shown = self._pool.map(lambda run: self._outcome(tenant, run), found)
+        return RunPage(runs=list(zip(found, shown, strict=True)), last=last if more else None)
+
+    def _candidates(self, tenant: str, query: RunQuery) -> Iterator[tuple[str, Run | None]]:
+        """Read runs in the order of the list, in ever larger groups; None where one is not wanted, or gone."""
+        pointers, group = (
+            self._pointers(tenant, query),
+            query.limit + 1,
+        )  # one more tells whether there is more
+        while some := list(islice(pointers, group)):
+            wanted = [one for one in some if query.assistant_id in (None, one.assistant_id)]
+            rows = runs.read_many(self._table, self._blobs, tenant, wanted, statuses=query.statuses)
+            read = dict(zip((one.run_id for one in wanted), rows, strict=True))
+            yield from ((one.run_id, read.get(one.run_id)) for one in some)
+            group = min(2 * group, _LARGEST_GROUP)
+
+    def _pointers(self, tenant: str, query: RunQuery) -> Iterator[Pointer]:
+        if query.thread_id is None:
+            return runs.listed(self._table, tenant, before=query.before, wanted=query.limit, pool=self._pool)
+        thread, _ = self._threads.read(tenant, query.thread_id)
+        return runs.listed_on(
+            self._table, tenant, thread.thread_id, before=query.before, page=query.limit + 1
+        )
+
+    def _outcome(self, tenant: str, run: Run) -> Any:
+        return self._runs.outcome(tenant, run) if run.status == "success" else None
