@@ -51,6 +51,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/threads/{thread_id}/stream/events"): {"channels": ["values"]},
     ("POST", "/v1/runs"): {"deployment_id": "{assistant_id}", "input": {"n": 0}},
     ("POST", "/v1/runs/{run_id}/cancel"): {},
+    ("POST", "/webhooks/runs/{token}"): {"n": 0},
     ("POST", "/v1/threads/{thread_id}/runs"): {"deployment_id": "steps", "input": {"n": 0}},
 }  # fmt: skip
 """A body for every operation that takes one, about what the first tenant has."""
@@ -124,6 +125,7 @@ def ours(deployment: Deployment) -> Ours:
     deployment.work()
     checkpoint = deployment.request("GET", f"/threads/{thread}/state").json["checkpoint"]["checkpoint_id"]
     _, theirs = deployment.world.api_keys.create(OTHER, SCOPES)
+    _, token = deployment.world.webhook_tokens.create(TENANT, "steps", MARK)
     ids = {
         "assistant_id": assistant,
         "thread_id": thread,
@@ -131,6 +133,7 @@ def ours(deployment: Deployment) -> Ours:
         "batch_id": batch,
         "checkpoint_id": checkpoint,
         "namespace": "a",
+        "token": token.replace(f"_{TENANT}_", f"_{OTHER}_"),
     }
     return Ours(deployment, ids, theirs)
 

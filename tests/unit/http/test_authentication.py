@@ -65,7 +65,7 @@ POST /assistants                                       PATCH /assistants/{assist
 DELETE /assistants/{assistant_id}                      POST /assistants/{assistant_id}/latest
 POST /threads/prune
 """
-ANYBODY = "GET /ok GET /info"
+ANYBODY = "GET /ok GET /info POST /webhooks/runs/{token}"
 
 
 class Keys:

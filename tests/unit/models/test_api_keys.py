@@ -20,6 +20,20 @@ def test_what_is_drawn_is_read_again(tenant: str) -> None:
     assert Credential.parse(text) == drawn
 
 
+def test_a_key_and_the_token_of_a_webhook_are_never_taken_for_one_another() -> None:
+    key, token = Credential.draw("acme"), Credential.draw("acme", prefix="whk")
+    assert token.spell() == f"whk_acme_{token.key_id}_{token.secret}"
+    assert Credential.parse(token.spell(), prefix="whk") == token
+    assert Credential.parse(token.spell()) is None
+    assert Credential.parse(key.spell(), prefix="whk") is None
+
+
+def test_one_that_succeeds_another_has_its_id() -> None:
+    drawn = Credential.draw("acme")
+    next_ = Credential.draw("acme", key_id=drawn.key_id)
+    assert (next_.key_id, next_.secret != drawn.secret) == (drawn.key_id, True)
+
+
 def test_no_two_are_alike() -> None:
     drawn = [Credential.draw("acme") for _ in range(100)]
     assert len({one.key_id for one in drawn}) == len({one.secret for one in drawn}) == 100

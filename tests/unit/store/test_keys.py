@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "cron": ("k",),
     "store_item": (("a", "b"), "key"),
     "api_key": ("k",),
-    "webhook_token": ("digest",),
+    "webhook_token": ("t",),
     "webhook_secret": (),
 }
 OF_THE_DEPLOYMENT = {"version"}

@@ -44,6 +44,7 @@ from crewline.services.runs import Admitted, Runs
 from crewline.services.searches import Searches
 from crewline.services.threads import Threads
 from crewline.services.versions import Versions
+from crewline.services.webhook_tokens import WebhookTokens
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.clients import Credentials, client
@@ -163,6 +164,7 @@ class World:
     leaving_seen: bool = True
     versions: Versions = field(init=False)
     api_keys: ApiKeys = field(init=False)
+    webhook_tokens: WebhookTokens = field(init=False)
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)
     queue: RunQueue = field(init=False)

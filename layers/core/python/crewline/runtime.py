@@ -50,6 +50,7 @@ from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
 from crewline.services.versions import Versions
+from crewline.services.webhook_tokens import WebhookTokens
 from crewline.settings import UNDEPLOYED, VARIABLES, Settings, beside_local_cloud, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
@@ -89,6 +90,7 @@ class Core:
     logger: Logger
     versions: Versions
     api_keys: ApiKeys
+    webhook_tokens: WebhookTokens
     table: Table
     blobs: Blobs
     queue: RunQueue
@@ -177,6 +179,7 @@ def compose(
         logger=logger,
         versions=Versions(table, clock),
         api_keys=ApiKeys(table, clock),
+        webhook_tokens=WebhookTokens(table, clock),
         table=table,
         blobs=blobs,
         queue=queue,
@@ -296,6 +299,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http import threads as thread_routes
     from crewline.http.handovers import HandOver
     from crewline.http.v1 import runs as crewship_run_routes
+    from crewline.http.v1 import webhooks as crewship_webhook_routes
     from crewline.http.v2 import commands as command_routes
     from crewline.store.functions import Functions
 
@@ -319,6 +323,7 @@ def make_api(environ: Mapping[str, str]) -> App:
             core.versions,
             stage=settings.stage,
         ),
+        crewship_webhook_routes.routes(core.webhook_tokens, core.runs, core.versions),
     )
 
 

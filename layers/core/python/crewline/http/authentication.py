@@ -79,6 +79,7 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("GET", "/v1/runs/{run_id}/events"): "read",
     ("POST", "/v1/runs/{run_id}/cancel"): "run",
     ("POST", "/v1/threads/{thread_id}/runs"): "run",
+    ("POST", "/webhooks/runs/{token}"): None,  # which is the credential
 }
 """Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
 

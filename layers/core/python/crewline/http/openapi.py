@@ -23,6 +23,7 @@ from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver, Router
 from crewline.http.v1 import events as crewship_events
 from crewline.http.v1 import runs as crewship_runs
+from crewline.http.v1 import webhooks as crewship_webhooks
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
 from crewline.models.answers import (
@@ -291,6 +292,13 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/v1/threads/{thread_id}/runs"): Operation(
         "Start a run on a thread.", {202: StartedThreadRun}, errors=(404, 409, 413), headers=_KEY
     ),
+    ("POST", "/webhooks/runs/{token}"): Operation(
+        "Start a run of a webhook's deployment; the body is its input, and the token needs no key beside it.",
+        {202: StartedRun},
+        errors=(404, 409, 413),
+        body=dict[str, Any],
+        headers=_KEY,
+    ),
 }
 """Method and path of every route → what it does."""
 
@@ -361,6 +369,7 @@ def _routers() -> Iterator[Router]:
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
     yield crewship_events.routes(nothing, nothing, logger=nothing)
+    yield crewship_webhooks.routes(nothing, nothing, nothing)
     yield crewship_runs.routes(nothing, nothing, nothing, nothing, nothing, nothing, stage=nothing)
 
 

@@ -21,11 +21,12 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 None stands for another: a key that may only run cannot read.
 """
 
-_PREFIX: Final = "crewline"
+Prefix = Literal["crewline", "whk"]
+"""How the text of a credential begins: of an API key, and of the token of an incoming webhook."""
 _ID: Final = string.ascii_lowercase + string.digits
 _ID_LENGTH: Final = 12
 _SECRET_BYTES: Final = 32
-_SPELLED: Final = re.compile(f"{_PREFIX}_({TENANT})_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
+_SPELLED: Final = re.compile(f"([a-z]+)_({TENANT})_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9_-]{{43}})")
 """43 characters of base64 are 32 bytes."""
 
 
@@ -68,27 +69,30 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a client sends: the text of an API key, taken apart."""
+    """What a client sends: the text of an API key, or of a webhook's token, taken apart."""
 
     tenant: str
     key_id: str
     secret: str = field(repr=False)
+    prefix: Prefix = "crewline"
 
     @classmethod
-    def draw(cls, tenant: str) -> Self:
-        """Make a new one, whose secret has 256 random bits."""
-        key_id = "".join(secrets.choice(_ID) for _ in range(_ID_LENGTH))
-        return cls(tenant=tenant, key_id=key_id, secret=secrets.token_urlsafe(_SECRET_BYTES))
+    def draw(cls, tenant: str, *, prefix: Prefix = "crewline", key_id: str | None = None) -> Self:
+        """Make a new one, whose secret has 256 random bits; with a new id, unless it is to succeed another."""
+        key_id = key_id or "".join(secrets.choice(_ID) for _ in range(_ID_LENGTH))
+        return cls(tenant=tenant, key_id=key_id, secret=secrets.token_urlsafe(_SECRET_BYTES), prefix=prefix)
 
     @classmethod
-    def parse(cls, text: str) -> Self | None:
-        """Read the text of a key; None when it is none."""
+    def parse(cls, text: str, *, prefix: Prefix = "crewline") -> Self | None:
+        """Read the text of one that begins so; None when it is none."""
         found = _SPELLED.fullmatch(text)
-        return cls(tenant=found[1], key_id=found[2], secret=found[3]) if found else None
+        if found is None or found[1] != prefix:
+            return None
+        return cls(tenant=found[2], key_id=found[3], secret=found[4], prefix=prefix)
 
     def spell(self) -> str:
         """Give the text by which a client sends it."""
-        return "_".join((_PREFIX, self.tenant, self.key_id, self.secret))
+        return "_".join((self.prefix, self.tenant, self.key_id, self.secret))
 
     @property
     def digest(self) -> bytes:

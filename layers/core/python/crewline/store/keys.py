@@ -26,6 +26,7 @@ HEAD_PREFIX: Final = "!"
 RUN_PREFIX: Final = "R#"
 MARKER_PREFIX: Final = "Q#"
 RECORD_PREFIX: Final = "C#"
+WEBHOOK_PREFIX: Final = "T#"
 LATE_INFIX: Final = "#W#"
 
 VERSIONS_PARTITION: Final = "V"
@@ -252,14 +253,19 @@ def api_key(tenant: str, key_id: str) -> Key:
     return Key(api_keys_partition(tenant), key_id)
 
 
-def webhook_token(tenant: str, digest: str) -> Key:
-    """Locate an incoming webhook's token by its hash."""
-    return Key(_partition("W", tenant, digest), "!")
+def webhooks_partition(tenant: str) -> str:
+    """Name the partition that holds what opens a tenant's incoming webhooks, and signs its outgoing ones."""
+    return _partition("W", tenant)
+
+
+def webhook_token(tenant: str, token_id: str) -> Key:
+    """Locate the token of an incoming webhook; its text names its tenant, so no lookup crosses tenants."""
+    return Key(webhooks_partition(tenant), f"{WEBHOOK_PREFIX}{token_id}")
 
 
 def webhook_secret(tenant: str) -> Key:
     """Locate the secret that signs a tenant's outgoing webhooks."""
-    return Key(_partition("W", tenant), "!SECRET")
+    return Key(webhooks_partition(tenant), "!SECRET")
 
 
 def version(number: int) -> Key:
