@@ -367,3 +367,18 @@ def test_a_search_is_one_query_and_has_an_end(world: World, monkeypatch: pytest.
 
 def void(_: object) -> None:
     """Drop a result."""
+
+
+# ------------------------------------------------------------------ webhooks
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/hook", "ftp://example.com", "hook", 7, ["https://example.com"]]
+)
+def test_a_webhook_that_nothing_would_be_posted_to_is_refused(world: World, url: Any) -> None:
+    metadata = {"crewline_webhook": url}
+    with pytest.raises(InvalidRequest):
+        world.assistants.create(TENANT, AssistantCreate(graph_id="echo", metadata=metadata))
+    with pytest.raises(InvalidRequest):
+        world.assistants.patch(TENANT, ECHO, AssistantPatch(metadata=metadata))
+    assert world.items() == {}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import NotFound, StaleOwner
-from crewline.models.assistants import Assistant, AssistantCreate, AssistantPatch
+from crewline.models.assistants import WEBHOOK, Assistant, AssistantCreate, AssistantPatch
 from crewline.models.leases import GRACE_MS, LEASE_MS, Claim
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services.endings import Outcome
+from crewline.services.runs import KEEP_LONG_S, Admitted
 from crewline.store import threads
 from tests.unit.store.worlds import ECHO, TENANT, Calls, World, claimed, sealed, uuid6
 
@@ -160,10 +162,10 @@ def test_whoever_takes_a_run_over_reads_the_assistant_that_was_assumed(world: Wo
     claim = world.leases.claim(TENANT, remembered, run.run_id)
     assert isinstance(claim, Claim)
 
-    settled = world.again().runs.settle(claim, run)
+    settled, same = world.again().runs.settle(claim, run)
 
-    assert voice(world, settled) == "loud"
-    assert world.runs.settle(claim, settled) is settled
+    assert (voice(world, settled), same) == ("loud", claim)
+    assert world.runs.settle(claim, settled) == (settled, claim)
 
 
 def test_a_run_whose_assistant_cannot_be_read_is_accepted_and_left_to_a_worker(
@@ -177,7 +179,7 @@ def test_a_run_whose_assistant_cannot_be_read_is_accepted_and_left_to_a_worker(
     world.clock.pass_(LEASE_MS + GRACE_MS + 1)
     claim = world.leases.claim(TENANT, remembered, started.run.run_id)
     assert isinstance(claim, Claim)
-    run = world.runs.settle(claim, world.runs.get(TENANT, remembered, started.run.run_id))
+    run, _ = world.runs.settle(claim, world.runs.get(TENANT, remembered, started.run.run_id))
     assert voice(world, run) == "loud"
 
 
@@ -185,7 +187,7 @@ def test_a_run_that_has_taken_in_its_input_keeps_what_it_began_with(world: World
     claim, run = assumed(world, remembered)
     claim = world.leases.commit(claim, [sealed(2, parent=1)])
     assert claim.lease.fed
-    assert world.again().runs.settle(claim, run) is run
+    assert world.again().runs.settle(claim, run) == (run, claim)
 
 
 def test_a_worker_whose_claim_is_lost_settles_nothing(world: World, remembered: str) -> None:
@@ -218,3 +220,75 @@ def test_a_thread_that_names_another_crew_by_now_names_that_of_a_run_that_reads_
     world.runs.start(TENANT, remembered, body())
 
     assert world.threads.get(TENANT, remembered)["metadata"]["graph_id"] == "echo"
+
+
+# ------------------------------------------------------------------ the webhook of a deployment
+
+HOOK = "https://example.com/hook?secret=hunter2"
+
+
+def set_webhook(world: World, url: str | None = HOOK) -> None:
+    """Give the default assistant a webhook as another process."""
+    world.again().assistants.patch(TENANT, ECHO, AssistantPatch(metadata={WEBHOOK: url}))
+
+
+def announced_end(world: World, admitted: Admitted) -> list[Any]:
+    """End a run and give what the webhook queue is told."""
+    world.endings.finish(claimed(admitted), replace(SUCCESS, run=admitted.run), [])
+    return [(one["run_id"], one["status"]) for one in world.announced()]
+
+
+def test_a_run_has_the_webhook_of_its_deployment_unless_it_names_one(world: World, thread: str) -> None:
+    set_webhook(world)
+    run = world.runs.create(TENANT, thread, body())
+    waiting = world.runs.create(TENANT, thread, body(webhook="https://example.com/mine"))
+    assert (run.kwargs["webhook"], run.heard) == (HOOK, True)
+    assert waiting.kwargs["webhook"] == "https://example.com/mine"
+    for one in (run, waiting):
+        stored = world.runs.get(TENANT, thread, one.run_id)
+        assert (stored.kwargs["webhook"], stored.heard) == (one.kwargs["webhook"], True)
+        assert "hunter2" not in repr(stored.metadata)
+
+
+def test_a_deployment_without_its_webhook_tells_nobody(world: World, thread: str) -> None:
+    set_webhook(world)
+    set_webhook(world, None)
+    run = world.runs.create(TENANT, thread, body())
+    assert (run.kwargs["webhook"], run.heard) == (None, False)
+
+
+def test_a_run_that_was_started_on_an_assumption_is_told_of_as_well(world: World, remembered: str) -> None:
+    set_webhook(world)
+    admitted = world.runs.start(TENANT, remembered, body())
+    assert (admitted.run.assumed, admitted.run.heard) == (False, True)
+    assert announced_end(world, admitted) == [(admitted.run.run_id, "success")]
+
+
+def test_a_run_in_place_without_a_thread_stays_until_its_webhook_is_delivered(world: World) -> None:
+    set_webhook(world)
+    admitted = world.runs.start_stateless(TENANT, body())
+    claim, run = claimed(admitted), admitted.run
+    assert claim.lease.keep_s == world.lease(run.thread_id)["keep_s"] == KEEP_LONG_S
+    assert announced_end(world, admitted) == [(run.run_id, "success")]
+    assert world.runs.find(TENANT, run.run_id).kwargs["webhook"] == HOOK
+
+
+def test_a_run_in_the_background_without_a_thread_stays_as_long(world: World) -> None:
+    set_webhook(world)
+    run = world.runs.create_stateless(TENANT, body())
+    assert world.lease(run.thread_id)["keep_s"] == KEEP_LONG_S
+
+
+def test_a_webhook_that_a_dead_process_did_not_find_is_found_by_who_takes_over(world: World) -> None:
+    set_webhook(world)
+    with Calls(world.cloud.dynamodb, "GetItem") as reads:
+        reads.failures = [EndpointConnectionError(endpoint_url="http://db")]
+        run = world.runs.start_stateless(TENANT, body()).run
+    world.clock.pass_(LEASE_MS + GRACE_MS + 1)
+    claim = world.leases.claim(TENANT, run.thread_id, run.run_id)
+    assert isinstance(claim, Claim)
+    assert claim.lease.keep_s == 0
+    settled, claim = world.runs.settle(claim, world.runs.find(TENANT, run.run_id))
+    assert (settled.heard, claim.lease.keep_s) == (True, KEEP_LONG_S)
+    with pytest.raises(StaleOwner):
+        world.runs.settle(replace(claim, owner="another", lease=replace(claim.lease, keep_s=0)), run)

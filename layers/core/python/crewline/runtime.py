@@ -150,7 +150,7 @@ def compose(
     leases = Leases(table, records, clock)
     recents = Recents()
     threads = Threads(table, blobs, records, queue, clock, expiry=manifest.expiry)
-    assistants = Assistants(table, manifest, clock, threads=threads)
+    assistants = Assistants(table, manifest, clock, threads=threads, check_webhook=check_webhook)
     drafts = Drafts(table, queue, clock)
     endings = Endings(table, blobs, records, queue, outbox, clock, leases=leases, logger=logger)
     places = Places(table, records, threads=threads, assistants=assistants, recents=recents, logger=logger)

@@ -20,6 +20,8 @@ _NAMESPACE_GRAPH: Final = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 _PLACES: Final = frozenset(("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"))
 """Names in `configurable` that say where a run is, and nothing to its crew."""
 
+WEBHOOK: Final = "crewline_webhook"
+"""The key in an assistant's metadata that says where the end of its runs is posted, of those that name no webhook."""
 Name = Annotated[str, Field(min_length=1, max_length=255)]
 Description = Annotated[str, Field(max_length=4_000)]
 AssistantField = Literal[
@@ -195,7 +197,7 @@ class Assistant:
         }
 
     def run_kwargs(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the assistant's config and context under those that a run asks for.
+        """Put the assistant's config, context and webhook under those that a run asks for.
 
         The request wins: key by key in `configurable`, `metadata` and the context, as a whole
         in anything else of the config.
@@ -207,11 +209,16 @@ class Assistant:
         sent = asked["config"].get("configurable", {})
         mine = {name: sent.get(name, value) for name, value in self.context.items()}
         context = {**mine, **(asked["context"] or {})}
-        return {**asked, "config": config, "context": context or asked["context"]}
+        webhook = asked["webhook"] or self.metadata.get(WEBHOOK)
+        return {**asked, "config": config, "context": context or asked["context"], "webhook": webhook}
 
     def run_metadata(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Put the assistant's metadata under that of a run, and say what executes it."""
-        return {**self.metadata, **asked, **self.crew}
+        """Put the assistant's metadata under that of a run, and say what executes it.
+
+        Without the webhook: its URL may hold secrets, and metadata is told to many.
+        """
+        own = {name: value for name, value in self.metadata.items() if name != WEBHOOK}
+        return {**own, **asked, **self.crew}
 
     @property
     def crew(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ then on it is a row like any other, with the same id.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from crewline.models.assistants import (
+    WEBHOOK,
     Assistant,
     AssistantCount,
     AssistantCreate,
@@ -48,12 +49,22 @@ class Assistants:
         manifest: Which crews there are.
         clock: Tells the time.
         threads: Deletes the threads of an assistant.
+        check_webhook: Refuses an address that nothing will be posted to.
     """
 
-    def __init__(self, table: Table, manifest: Manifest, clock: Clock, *, threads: Threads) -> None:
+    def __init__(
+        self,
+        table: Table,
+        manifest: Manifest,
+        clock: Clock,
+        *,
+        threads: Threads,
+        check_webhook: Callable[[str], object],
+    ) -> None:
         self._table = table
         self._clock = clock
         self._threads = threads
+        self._check_webhook = check_webhook
         self._crews = frozenset(manifest.crews)
         since = iso(int(manifest.path.stat().st_mtime * 1000))
         self._defaults = {
@@ -139,13 +150,14 @@ class Assistants:
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: The crew is not in this deployment.
+            InvalidRequest: The crew is not in this deployment, or the webhook's address is refused.
             Conflict: The id is taken, or the same key came with another body.
             NotFound: The assistant that the first such request made has been deleted.
             TooLarge: A field is over the limit.
             Unavailable: DynamoDB did not answer; the assistant may or may not be there.
         """
         self._check_crew(body.graph_id)
+        self._check_metadata(body.metadata)
         now = iso(self._clock())
         config, context = body.settings
         assistant = _configured(
@@ -185,13 +197,14 @@ class Assistants:
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: The id is no UUID, or the crew is not in this deployment.
+            InvalidRequest: The id is no UUID, the crew is not in this deployment, or the webhook's address is refused.
             Conflict: The default assistant of a crew is to get another one.
             NotFound: There is no such assistant.
             TooLarge: A field is over the limit.
             Unavailable: DynamoDB did not answer, or many others change it; the change may have landed.
         """
         assistant_id = parse_id(assistant_id, "assistant")
+        self._check_metadata(body.metadata)
         if body.graph_id is not None:
             self._check_crew(body.graph_id)
             default = self._defaults.get(assistant_id)
@@ -428,6 +441,13 @@ class Assistants:
                 "send a new key."
             )
         return self._read(tenant, made.assistant_id or "")[0]
+
+    def _check_metadata(self, metadata: Mapping[str, Any] | None) -> None:
+        webhook = (metadata or {}).get(WEBHOOK)
+        if isinstance(webhook, str):
+            self._check_webhook(webhook)
+        elif webhook is not None:
+            raise InvalidRequest(f"metadata.{WEBHOOK} must be a URL, or null for none.")
 
     def _check_crew(self, graph_id: str) -> None:
         if graph_id not in self._crews:

@@ -164,7 +164,8 @@ class Jobs:
                 return None
             self._logger.info("run claimed", attempt=claim.lease.attempt)
             try:
-                answer = self._executor.execute(self._runs.settle(claim, run), claim, ends=ends).result()
+                run, claim = self._runs.settle(claim, run)
+                answer = self._executor.execute(run, claim, ends=ends).result()
             except StaleOwner as exc:
                 self._logger.warning("run taken over", reason=exc.message)
                 return None

@@ -334,7 +334,7 @@ class Runs:
             run_id=run.run_id,
             turn=run.turn,
             due=_due(run, now),
-            heard=bool(run.kwargs["webhook"]),
+            heard=run.heard,
             yields=self._yields(run, owner),
         )
         changes: list[Change] = [change, markers.put(tenant, thread_id, marker)]
@@ -371,7 +371,7 @@ class Runs:
         run, now = self._make(assistant, new_id(), body, assumed=assumed is not None), self._clock()
         due = _due(run, now)
         private = body.on_completion == "delete"
-        if once or body.webhook:
+        if once or run.heard:
             keep_s = max(keep_s, KEEP_LONG_S)
         elif run.kwargs["long"]:
             keep_s = max(keep_s, KEEP_S)
@@ -418,7 +418,8 @@ class Runs:
                 tenant=tenant, thread_id=run.thread_id, run_id=run.run_id, owner=lease.owner, lease=lease
             )
             try:
-                return Admitted(run=self.settle(claim, run, reading), claim=claim)
+                run, claim = self.settle(claim, run, reading)
+                return Admitted(run=run, claim=claim)
             except StaleOwner:
                 return Admitted(run=run)  # somebody else has it already
             except Unavailable as exc:
@@ -468,7 +469,7 @@ class Runs:
             return run
         return running
 
-    def settle(self, claim: Claim, run: Run, reading: Future[Assistant] | None = None) -> Run:
+    def settle(self, claim: Claim, run: Run, reading: Future[Assistant] | None = None) -> tuple[Run, Claim]:
         """Make sure that a claimed run has what its assistant says, before anything of it executes.
 
         Only a run that was started on an assumption is read for: that its default assistant is as
@@ -486,31 +487,35 @@ class Runs:
             reading: A read of the assistant that is under way.
 
         Returns:
-            The run as it is to be executed.
+            The run as it is to be executed, and the claim: a run without a thread stays readable for as long
+            as its assistant's webhook may need it.
 
         Raises:
             StaleOwner: Another worker has taken the run over.
             Unavailable: DynamoDB or S3 did not answer; the lease expires and the run is resumed.
         """
         if not run.assumed or claim.lease.fed:
-            return run
+            return run, claim
         try:
             if reading is None or reading.cancel():
                 assistant = self._assistants.get(claim.tenant, run.assistant_id)
             else:
                 assistant = reading.result()
         except NotFound:
-            return run  # its crew has left the deployment, which is the error that it ends with
+            return run, claim  # its crew has left the deployment, which is the error that it ends with
         if assistant == self._assistants.default(run.assistant_id):
-            return run
+            return run, claim
+        kwargs = assistant.run_kwargs(run.kwargs)
         run = replace(
             run,
-            kwargs=assistant.run_kwargs(run.kwargs),
+            kwargs=kwargs,
             metadata=assistant.run_metadata(run.metadata),
+            heard=bool(kwargs["webhook"]),
             assumed=False,
         )
+        longer = run.heard and claim.lease.private and claim.lease.keep_s < KEEP_LONG_S
         changes: list[Change] = [
-            leases.held(claim),
+            leases.keep(claim, keep_s=KEEP_LONG_S) if longer else leases.held(claim),
             runs.settle(claim.tenant, run, self._blobs),
             threads.set_config(claim.tenant, run.thread_id, run.kwargs["config"]),
         ]
@@ -518,7 +523,7 @@ class Runs:
             self._table.transact(changes)
         except Refused as exc:
             raise stale(claim) from exc
-        return run
+        return run, replace(claim, lease=replace(claim.lease, keep_s=KEEP_LONG_S)) if longer else claim
 
     def _write(
         self, tenant: str, changes: Sequence[Change], run: Run, once: Once | None
@@ -607,7 +612,7 @@ class Runs:
             kwargs=kwargs,
             metadata=assistant.run_metadata(body.metadata),
             multitask_strategy=body.multitask_strategy,
-            heard=bool(body.webhook),
+            heard=bool(kwargs["webhook"]),
             assumed=assumed,
             build=self._build,
         )

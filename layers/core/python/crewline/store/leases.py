@@ -351,6 +351,22 @@ def held(claim_: Claim) -> Check:
     )
 
 
+def keep(claim_: Claim, *, keep_s: int) -> Update:
+    """Let the rows of a stateless run stay readable for longer, while a claim on it holds.
+
+    ```
+    W1: stalls ── W2: claim ── W1: keep ──✗ owner is w2
+    W1: keep ── W1: dies ── W2: claim ──▶ W2 finds that they are to stay
+    ```
+    """
+    return Update(
+        key=keys.lease(claim_.tenant, claim_.thread_id),
+        set={"keep_s": keep_s},
+        condition=_MINE,
+        parameters={"owner": claim_.owner},
+    )
+
+
 def end_slice(claim_: Claim, *, longest: int, now: int, usage: Usage | None = None) -> tuple[Update, Lease]:
     """Give a run back that is to go on in the workflow: an orderly end of a slice is progress.
 

@@ -62,7 +62,7 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "error": dump(run.error.wire()) if run.error else None,
             "head": run.head,
             "turn": run.turn,
-            "heard": bool(run.kwargs.get("webhook")) or None,
+            "heard": run.heard or None,
             "started_at": run.started_at,
             "assumed": run.assumed or None,
             "build": run.build,
@@ -87,7 +87,7 @@ def settle(tenant: str, run: Run, blobs: Blobs) -> Update:
     """
     return Update(
         key=keys.run(tenant, run.thread_id, run.run_id),
-        set={**_asked(tenant, run, blobs), "assumed": None},
+        set={**_asked(tenant, run, blobs), "assumed": None, "heard": run.heard or None},
         condition=EXISTS,
     )
 
