@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from crewline.errors import BadRequest, NotFound, ThreadBusy, TooLarge, Unavailable
 from crewline.models.runs import CheckpointRef, RunCreate
-from crewline.models.states import StateEdit, Superstep
+from crewline.models.states import STATE_NODE, StateEdit, Superstep
 from crewline.models.threads import ThreadCreate
 from crewline.services.edits import Edited
 from tests.unit.engine.places import Counting, Place, chain, step
@@ -430,3 +430,106 @@ def test_every_reader_shows_the_same_state(
     assert place.thread_row()["values"] == state["values"]
     asked = [one for task in state["tasks"] for one in task["interrupts"]]
     assert [one for task in place.thread_row()["interrupts"].values() for one in task] == asked
+
+
+# ------------------------------------------------------------------ a state as it is, and as it was
+
+
+def test_a_state_can_be_set_with_nothing_next(place: Place) -> None:
+    created = place.world.threads.create(TENANT, ThreadCreate(graph_id="steps"))
+    place.thread = created["thread_id"]
+
+    place.edit({"n": 3, "log": ["x"]}, as_node=STATE_NODE)
+
+    assert place.state()["next"] == []
+    row = place.thread_row()
+    assert (row["values"], row["status"]) == ({"n": 3, "log": ["x"]}, "idle")
+    assert place.run({"n": 10}, crew="steps") == {"n": 13, "log": ["x", "a", "b", "c"]}
+
+
+def test_a_state_that_is_set_goes_through_the_reducers_on_top_of_what_is_there(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    place.edit({"log": ["m"]}, as_node=STATE_NODE)
+    assert place.thread_row()["values"] == {"n": 3, "log": ["a", "b", "c", "m"]}
+    assert place.thread_row()["status"] == "idle"
+
+
+def test_messages_that_are_set_are_messages(place: Place) -> None:
+    place.thread = place.world.threads.create(TENANT, ThreadCreate(graph_id="echo"))["thread_id"]
+    place.edit({"messages": [{"role": "user", "content": "hi"}]}, as_node=STATE_NODE)
+    assert [one["type"] for one in place.thread_row()["values"]["messages"]] == ["human"]
+    said = place.run({"messages": [("user", "again")]}, crew="echo")["messages"]
+    assert [one["content"] for one in said] == ["hi", "again", "echo: again"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"m": 1, "n": 2}, "has no m; its state has n, log"),
+        ({"__start__": 1}, "has no __start__"),
+        ({"log": 5}, "TypeError"),
+        ([1], "an object of values"),
+        (None, "an object of values"),
+    ],
+)
+def test_a_state_that_is_not_the_crews_is_refused(place: Place, values: Any, words: str) -> None:
+    place.run({"n": 0}, crew="steps")
+    before = place.world.items()
+    with pytest.raises(BadRequest, match=words):
+        place.edit(values, as_node=STATE_NODE)
+    assert place.world.items() == before
+
+
+def test_a_thread_is_rolled_back_to_a_new_checkpoint_that_is_equal_to_the_old_one(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    first = head(place)
+    place.run({"n": 10}, crew="steps")
+    before = place.history(limit=50)
+
+    place.edits().rollback(TENANT, place.thread, first)
+
+    row = place.thread_row()
+    assert (row["values"], row["status"]) == ({"n": 3, "log": ["a", "b", "c"]}, "idle")
+    now = place.history(limit=50)
+    assert (now[0]["checkpoint_id"], now[1:]) == (head(place), before)
+    assert now[0]["checkpoint_id"] > before[0]["checkpoint_id"]
+    assert place.run({"n": 5}, crew="steps") == {"n": 8, "log": [*"abcabc"]}
+
+
+def test_a_thread_is_rolled_back_to_its_very_first_checkpoint_and_to_one_amid_a_run(place: Place) -> None:
+    place.run({"n": 0}, crew="steps")
+    *_, after_a, _, oldest = place.history()
+    place.edits().rollback(TENANT, place.thread, after_a["checkpoint_id"])
+    assert (place.thread_row()["status"], place.state()["next"]) == ("interrupted", after_a["next"])
+    assert place.run(None, crew="steps") == {"n": 3, "log": ["a", "b", "c"]}
+    place.edits().rollback(TENANT, place.thread, oldest["checkpoint_id"])
+    assert place.state()["next"] == ["__start__"]
+    assert place.run(None, crew="steps") == {"n": 3, "log": ["a", "b", "c"]}
+
+
+def test_a_thread_that_is_rolled_back_to_a_question_takes_another_answer(place: Place) -> None:
+    place.run({"topic": "tea"}, crew="approval")
+    asked = head(place)
+    assert place.run(command={"resume": "yes"}, crew="approval")["answer"] == "yes"
+
+    place.edits().rollback(TENANT, place.thread, asked)
+
+    assert place.thread_row()["status"] == "interrupted"
+    assert place.run(command={"resume": "no"}, crew="approval")["answer"] == "no"
+    assert place.thread_row()["status"] == "idle"
+
+
+def test_a_thread_is_rolled_back_to_no_checkpoint_that_it_does_not_have_nor_while_it_is_busy(
+    place: Place,
+) -> None:
+    place.run({"n": 0}, crew="steps")
+    first, unknown = head(place), str(uuid4())
+    before = place.world.items()
+    with pytest.raises(NotFound, match=f"Checkpoint {unknown} not found on thread {place.thread}"):
+        place.edits().rollback(TENANT, place.thread, unknown)
+    with pytest.raises(NotFound, match="Thread with ID"):
+        place.edits().rollback(TENANT, unknown, first)
+    assert place.world.items() == before
+    place.start({"n": 1}, crew="steps")
+    with pytest.raises(ThreadBusy):
+        place.edits().rollback(TENANT, place.thread, first)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import NodeBuilder
+from langgraph.pregel._write import ChannelWriteEntry
 from langgraph.types import StateUpdate as GraphUpdate
 
 from crewline.engine.checkpointer import DynamoDBCheckpointer, Storage
@@ -19,7 +22,7 @@ from crewline.engine.states import crew_names
 from crewline.errors import BadRequest, CrewlineError
 from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
-from crewline.models.states import StateUpdate, Superstep
+from crewline.models.states import STATE_NODE, StateUpdate, Superstep
 from crewline.models.threads import Thread
 from crewline.services.edits import Edited
 
@@ -105,6 +108,8 @@ async def _updated(graph: Graph, config: RunnableConfig, supersteps: Sequence[Su
     try:
         for superstep in supersteps:  # one at a time: LangGraph gives only the first the config's metadata
             updates = [_graph_update(one) for one in superstep.updates]
+            if any(one.as_node == STATE_NODE for one in superstep.updates):
+                graph = _with_state_node(graph, superstep)
             reached = await graph.abulk_update_state({**reached, "metadata": config["metadata"]}, [updates])
     except CrewlineError:
         raise
@@ -112,6 +117,27 @@ async def _updated(graph: Graph, config: RunnableConfig, supersteps: Sequence[Su
         error = run_error(exc)
         raise BadRequest(f"The graph refuses the update: {error.error}: {error.message}") from exc
     return reached
+
+
+def _with_state_node(graph: Graph, superstep: Superstep) -> Graph:
+    """Give a graph the node that writes into its state what it is given; no other node is triggered by that.
+
+    LangGraph's own ways of setting a state leave something pending, run the conditions of a node's edges, or
+    write no more than the graph takes as its input.
+    """
+    values: dict[str, Any] = {}
+    for update in superstep.updates:
+        if update.as_node != STATE_NODE or not isinstance(update.values, dict):
+            raise BadRequest(f"{STATE_NODE} takes an object of values, alone in its superstep.")
+        values |= update.values
+    channels = [name for name in graph.stream_channels_list if not name.startswith("__")]
+    if unknown := sorted(values.keys() - set(channels)):
+        known = f"its state has {', '.join(channels)}" if channels else "it keeps no state"
+        raise BadRequest(f"The crew's state has no {', '.join(unknown)[:200]}; {known}.")
+    writing = copy.copy(graph)
+    writes = [ChannelWriteEntry(name, value) for name, value in values.items()]
+    writing.nodes = {**graph.nodes, STATE_NODE: NodeBuilder().write_to(*writes).build()}
+    return writing
 
 
 def _graph_update(update: StateUpdate) -> GraphUpdate:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -13,6 +13,8 @@ from crewline.models.threads import WHOLE, ThreadCreate, Wire
 
 LARGEST_BEGINNING = 1_000
 """Supersteps with which a thread may begin."""
+STATE_NODE: Final = "__values__"
+"""A node that every crew has: what it has written is put into the state as it is, and nothing is next after it."""
 FIELDS = frozenset(
     (
         "values",
@@ -73,7 +75,7 @@ class StateUpdate(Wire):
     command: Command | None = None
     """What it returned, when that was a command."""
     as_node: str | None = None
-    """The node; the one that ran last when absent."""
+    """The node; the one that ran last when absent. `__values__` stands for none: nothing is next after it."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from crewline.checkpoints.records import Sealed
-from crewline.errors import BadRequest, ThreadBusy, TooLarge, Unavailable
+from crewline.errors import BadRequest, NotFound, ThreadBusy, TooLarge, Unavailable
 from crewline.models.clocks import Clock, iso, parse_id
 from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
@@ -26,6 +26,8 @@ from crewline.store.changes import grouped
 from crewline.store.records import Records
 from crewline.store.table import Refused, Table
 
+COPY_NODE: Final = "__copy__"
+"""What LangGraph calls a node that leaves a state as it was at a checkpoint."""
 _TRIES: Final = 5
 """How often an edit is worked out anew because another one was faster."""
 
@@ -106,6 +108,26 @@ class Edits:
                 return answer(edited.checkpoint)
         raise Unavailable(f"Other edits of thread {thread_id} kept this one out; try again in a moment.")
 
+    def rollback(self, tenant: str, thread_id: str, checkpoint_id: str) -> None:
+        """Let a thread go on from a checkpoint that it has been at: a new one, equal to that, becomes its head.
+
+        History is never rewritten. What was next there is next again: a thread that had stopped at a question has
+        stopped there again, and takes an answer.
+
+        Raises:
+            InvalidRequest: An id is no UUID, or the thread's crew is not in this deployment.
+            NotFound: There is no such thread, or it has no such checkpoint.
+            ThreadBusy: A run is in flight.
+            Unavailable: DynamoDB or S3 did not answer, or other edits kept this one out.
+        """
+        checkpoint_id = parse_id(checkpoint_id, "checkpoint")
+        thread, lease = self._threads.read(tenant, thread_id)
+        seen = self._records.seen_under(lease)
+        if seen.get(tenant, thread.thread_id, "", checkpoint_id) is None:
+            raise NotFound(f"Checkpoint {checkpoint_id} not found on thread {thread.thread_id}.")
+        copied = StateEdit(as_node=COPY_NODE, checkpoint_id=checkpoint_id)
+        self.edit(tenant, thread.thread_id, copied)
+
     def _write(self, tenant: str, thread: Thread, lease: Lease, edited: Edited) -> bool:
         """Write an edit; False when the thread has moved and it must be worked out anew."""
         entries, thread_id = edited.entries, thread.thread_id
@@ -150,5 +172,6 @@ def answer(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 def _busy(thread_id: str, lease: Lease) -> ThreadBusy:
     return ThreadBusy(
-        f"Thread {thread_id} is busy with run {lease.run}; wait for it or cancel it, then change the state."
+        f"Thread {thread_id} is busy with run {lease.run}; wait for it or cancel it, then change the state.",
+        details={"run_id": lease.run},
     )
