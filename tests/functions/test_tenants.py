@@ -53,8 +53,14 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/runs/{run_id}/cancel"): {},
     ("POST", "/webhooks/runs/{token}"): {"n": 0},
     ("POST", "/v1/threads/{thread_id}/runs"): {"deployment_id": "steps", "input": {"n": 0}},
+    ("POST", "/v1/threads"): {"deployment_id": "{assistant_id}"},
+    ("PATCH", "/v1/threads/{thread_id}"): {"metadata": {"seen": True}},
+    ("POST", "/v1/threads/{thread_id}/copy"): {},
+    ("POST", "/v1/threads/{thread_id}/rollback"): {"checkpoint_id": "{checkpoint_id}"},
 }  # fmt: skip
 """A body for every operation that takes one, about what the first tenant has."""
+QUERIES = {("GET", "/v1/threads"): "?deployment_id={assistant_id}"}
+"""The query of every operation that needs one."""
 OWN = {
     ("GET", "/ok"),
     ("GET", "/info"),
@@ -98,7 +104,8 @@ class Ours:
     def ask(self, place: tuple[str, str], key: str) -> Answer:
         method, path = place
         body = self._filled(BODIES[place]) if place in BODIES else None
-        return self.deployment.request(method, path.format(**self.ids), body, headers={"x-api-key": key})
+        path = f"{path}{QUERIES.get(place, '')}".format(**self.ids)
+        return self.deployment.request(method, path, body, headers={"x-api-key": key})
 
     def _filled(self, body: Any) -> Any:
         text = orjson.dumps(body).decode()
@@ -181,6 +188,8 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{run_id}"),
         ("GET", "/v1/runs/{run_id}/events"),
+        ("GET", "/v1/threads/{thread_id}"),
+        ("GET", "/v1/threads/{thread_id}/history"),
     ],
     ids=" ".join,
 )

@@ -28,12 +28,14 @@ _NAMES: Final = (
     ("StateEdit", "as_node", _NODES),
     ("StateUpdate", "as_node", _NODES),
     ("RunRequest", "deployment_id", _CREWS),
+    ("ThreadRequest", "deployment_id", _CREWS),
 )
 """Model and field → the names that the field may have here."""
 _COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription.subscribe"]
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _EXCUSES: Final = re.compile(
     "The graph refuses the update|has nothing to resume|has no crew|has no checkpoint|No running version found"
+    "|The crew's state has no"
 )
 """What a refusal says that the state explains, or the graph, and not the request alone."""
 _ANY_TEXT: Final = re.compile("parameter `stream_modes?` in query")
@@ -58,7 +60,8 @@ def before_load_schema(_: HookContext, raw_schema: dict[str, Any]) -> None:
         for described in methods.values():
             del described["security"]
             for parameter in described.get("parameters", []):
-                if parameter["name"] == "assistant_id" and "format" not in parameter["schema"]:
+                named = parameter["name"] in ("assistant_id", "deployment_id")
+                if named and "format" not in parameter["schema"]:
                     parameter["schema"]["enum"] = _CREWS
 
 

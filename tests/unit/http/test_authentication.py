@@ -47,6 +47,9 @@ GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
 GET /v1/runs                                           GET /v1/runs/{run_id}
 GET /v1/runs/{run_id}/events
+GET /v1/threads
+GET /v1/threads/{thread_id}
+GET /v1/threads/{thread_id}/history
 """
 RUN = """
 POST /threads                                          PATCH /threads/{thread_id}
@@ -59,6 +62,12 @@ POST /runs/batch                                       POST /runs/cancel
 POST /runs/wait                                        POST /runs/stream
 POST /v1/runs                                          POST /v1/runs/{run_id}/cancel
 POST /v1/threads/{thread_id}/runs
+POST /v1/runs
+POST /v1/threads
+PATCH /v1/threads/{thread_id}
+DELETE /v1/threads/{thread_id}
+POST /v1/threads/{thread_id}/copy
+POST /v1/threads/{thread_id}/rollback
 """
 ADMIN = """
 POST /assistants                                       PATCH /assistants/{assistant_id}

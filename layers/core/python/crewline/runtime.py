@@ -39,6 +39,7 @@ from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
+from crewline.services.histories import Histories
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.places import Places
@@ -103,6 +104,7 @@ class Core:
     recents: Recents
     threads: Threads
     searches: Searches
+    histories: Histories
     drafts: Drafts
     copies: Copies
     prunings: Prunings
@@ -192,6 +194,7 @@ def compose(
         recents=recents,
         threads=threads,
         searches=Searches(table, threads),
+        histories=Histories(records, threads),
         drafts=drafts,
         copies=Copies(table, records, clock, threads=threads, drafts=drafts),
         prunings=Prunings(table, blobs, records, threads),
@@ -299,6 +302,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http import threads as thread_routes
     from crewline.http.handovers import HandOver
     from crewline.http.v1 import runs as crewship_run_routes
+    from crewline.http.v1 import threads as crewship_thread_routes
     from crewline.http.v1 import webhooks as crewship_webhook_routes
     from crewline.http.v2 import commands as command_routes
     from crewline.store.functions import Functions
@@ -324,6 +328,9 @@ def make_api(environ: Mapping[str, str]) -> App:
             stage=settings.stage,
         ),
         crewship_webhook_routes.routes(core.webhook_tokens, core.runs, core.versions),
+        crewship_thread_routes.routes(
+            core.assistants, core.threads, core.searches, core.histories, core.copies, crew
+        ),
     )
 
 
@@ -338,6 +345,8 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import drawings as drawing_routes
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
+    from crewline.http.v1 import creations as crewship_creation_routes
+    from crewline.http.v1 import rollbacks as crewship_rollback_routes
 
     core, settings = _begin(environ, service="crew")
     engine = _load_engine(core, _dispatches(core, settings), settings)
@@ -350,6 +359,8 @@ def make_crew(environ: Mapping[str, str]) -> App:
         state_routes.routes(core.threads, engine.executor, engine.edits),
         drawing_routes.routes(core.assistants, engine.executor),
         creation_routes.routes(engine.creations),
+        crewship_creation_routes.routes(core.assistants, engine.creations),
+        crewship_rollback_routes.routes(core.threads, engine.edits),
     )
 
 

@@ -80,6 +80,14 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("POST", "/v1/runs/{run_id}/cancel"): "run",
     ("POST", "/v1/threads/{thread_id}/runs"): "run",
     ("POST", "/webhooks/runs/{token}"): None,  # which is the credential
+    ("POST", "/v1/threads"): "run",
+    ("GET", "/v1/threads"): "read",
+    ("GET", "/v1/threads/{thread_id}"): "read",
+    ("PATCH", "/v1/threads/{thread_id}"): "run",
+    ("DELETE", "/v1/threads/{thread_id}"): "run",
+    ("GET", "/v1/threads/{thread_id}/history"): "read",
+    ("POST", "/v1/threads/{thread_id}/copy"): "run",
+    ("POST", "/v1/threads/{thread_id}/rollback"): "run",
 }
 """Method and path of every route → the scope that it needs; None: not even a key. One that is not here needs admin."""
 

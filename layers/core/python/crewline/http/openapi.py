@@ -22,7 +22,9 @@ from crewline.http.errors import speaks_crewship
 from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver, Router
 from crewline.http.v1 import events as crewship_events
+from crewline.http.v1 import rollbacks as crewship_rollbacks
 from crewline.http.v1 import runs as crewship_runs
+from crewline.http.v1 import threads as crewship_threads
 from crewline.http.v1 import webhooks as crewship_webhooks
 from crewline.http.v2 import commands
 from crewline.http.v2 import streams as events
@@ -40,6 +42,7 @@ from crewline.models.assistants import AssistantVersionWire, AssistantWire, Draw
 from crewline.models.batches import BatchWire, FailedItem
 from crewline.models.crewship import CrewshipError, CrewshipRun, CrewshipRuns, StartedRun, StartedThreadRun
 from crewline.models.crewship_events import RunEvent
+from crewline.models.crewship_threads import CrewshipHistory, CrewshipThread, CrewshipThreads
 from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
@@ -98,6 +101,7 @@ class Operation:
         errors: Statuses with which it refuses, beside 422 and 503, and those about keys.
         body: Type of its body, where the route reads that itself.
         headers: Those of the request that it minds.
+        queries: Parameters of its query that no signature can have, as the document has them.
     """
 
     summary: str
@@ -105,6 +109,7 @@ class Operation:
     errors: tuple[int, ...] = ()
     body: Any = None
     headers: tuple[str, ...] = ()
+    queries: tuple[Mapping[str, Any], ...] = ()
 
 
 _HEADERS: Final = {
@@ -116,6 +121,16 @@ _LIMITS: Final = {"Idempotency-Key": {"minLength": 1, "maxLength": LONGEST_KEY}}
 _KEY: Final = ("Idempotency-Key",)
 _KEY_AND_WAIT: Final = ("Idempotency-Key", "Prefer")
 _RESUMED: Final = ("Last-Event-ID",)
+_METADATA: Final = (
+    {
+        "name": "metadata",
+        "in": "query",
+        "description": "`metadata[key]=value`, repeatable: only threads whose metadata has all of these.",
+        "style": "deepObject",
+        "explode": True,
+        "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+)
 _A_RUN: Final = (400, 404, 409, 413, 429)
 _A_STATELESS_RUN: Final = (400, 404, 409, 413)
 
@@ -299,6 +314,35 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body=dict[str, Any],
         headers=_KEY,
     ),
+    ("POST", "/v1/threads"): Operation(
+        "Make a thread.", {201: CrewshipThread}, errors=(404, 409, 413), headers=_KEY
+    ),
+    ("GET", "/v1/threads"): Operation(
+        "List the threads of a deployment, or some of them by their metadata.",
+        {200: CrewshipThreads},
+        errors=(404,),
+        queries=_METADATA,
+    ),
+    ("GET", "/v1/threads/{thread_id}"): Operation(
+        "Get a thread with its values.", {200: CrewshipThread}, errors=(404,)
+    ),
+    ("PATCH", "/v1/threads/{thread_id}"): Operation(
+        "Merge metadata into a thread's.", {200: CrewshipThread}, errors=(404, 413)
+    ),
+    ("DELETE", "/v1/threads/{thread_id}"): Operation("Delete a thread.", {204: None}, errors=(404,)),
+    ("GET", "/v1/threads/{thread_id}/history"): Operation(
+        "List what a thread's state has been, a checkpoint for each run, the newest first.",
+        {200: CrewshipHistory},
+        errors=(404,),
+    ),
+    ("POST", "/v1/threads/{thread_id}/copy"): Operation(
+        "Copy a thread with its history.", {201: CrewshipThread}, errors=(404, 409), headers=_KEY
+    ),
+    ("POST", "/v1/threads/{thread_id}/rollback"): Operation(
+        "Let a thread go on from a checkpoint of its history.",
+        {200: CrewshipThread},
+        errors=(404, 409, 413),
+    ),
 }
 """Method and path of every route → what it does."""
 
@@ -371,6 +415,8 @@ def _routers() -> Iterator[Router]:
     yield crewship_events.routes(nothing, nothing, logger=nothing)
     yield crewship_webhooks.routes(nothing, nothing, nothing)
     yield crewship_runs.routes(nothing, nothing, nothing, nothing, nothing, nothing, stage=nothing)
+    yield crewship_threads.routes(nothing, nothing, nothing, nothing, nothing, nothing)
+    yield crewship_rollbacks.routes(nothing, nothing)
 
 
 def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -400,6 +446,7 @@ def _describe(described: dict[str, Any], path: str, operation: Operation) -> Non
             parameter["schema"] |= _PUBLIC_IDS.get(parameter["name"], {})
         elif parameter["in"] == "path" and parameter["name"] in _UUIDS and not _NAMED.match(path):
             parameter["schema"]["format"] = "uuid"
+    parameters += operation.queries
     for name in operation.headers:
         parameters.append(
             {

@@ -20,6 +20,7 @@ RESOURCES: Final[tuple[tuple[str, FunctionName], ...]] = (
     ("/threads/{thread_id}/state", "crew"),
     ("/threads/{thread_id}/state/{proxy+}", "crew"),
     ("/threads/{thread_id}/history", "crew"),
+    ("/v1/threads/{thread_id}/rollback", "crew"),
     ("/assistants/{assistant_id}/graph", "crew"),
     ("/assistants/{assistant_id}/schemas", "crew"),
     ("/assistants/{assistant_id}/subgraphs", "crew"),
