@@ -20,7 +20,12 @@ from tests.docs.pages import ADDRESS, PAGES, Block, blocks, fits
 
 GUIDES = sorted(
     str(path.relative_to(PAGES))
-    for path in (*PAGES.glob("guides/*.md"), *PAGES.glob("migrate/*.md"), PAGES / "runs-or-threads.md")
+    for path in (
+        *PAGES.glob("guides/*.md"),
+        *PAGES.glob("migrate/*.md"),
+        PAGES / "runs-or-threads.md",
+        PAGES / "v1.md",
+    )
 )
 BETWEEN = "\036"
 """What is printed between two blocks."""

@@ -11,7 +11,7 @@ from crewline.errors import NotFound
 from crewline.models.runs import RunCreate
 from crewline.models.states import STATE_NODE
 from crewline.services import histories
-from crewline.services.histories import Histories, Page, Turn
+from crewline.services.histories import Histories, Page, Past
 from tests.unit.engine.places import Counting, Place, chain, step
 from tests.unit.store.worlds import TENANT
 
@@ -21,12 +21,12 @@ def page(place: Place, *, limit: int = 20, cursor: str | None = None, supersteps
     return listing.list(TENANT, place.thread, limit=limit, cursor=cursor, supersteps=supersteps)
 
 
-def pages(place: Place, **query: Any) -> list[list[Turn]]:
+def pages(place: Place, **query: Any) -> list[list[Past]]:
     found = [page(place, **query)]
     while found[-1].cursor:
         assert len(found) < 100
         found.append(page(place, cursor=found[-1].cursor, **query))
-    return [list(one.turns) for one in found]
+    return [list(one.states) for one in found]
 
 
 def run(place: Place, n: int) -> str:
@@ -43,7 +43,7 @@ def test_each_run_has_its_last_checkpoint_and_what_no_run_made_is_between_them(p
     edited = place.history()[0]
     place.edits().rollback(TENANT, place.thread, left["checkpoint_id"])
 
-    turns = page(place).turns
+    turns = page(place).states
     assert [one.run_id for one in turns] == [None, None, second, first]
     assert [one.values["n"] for one in turns] == [3, 50, 13, 3]
     assert turns[1].checkpoint_id == edited["checkpoint_id"]
@@ -56,13 +56,13 @@ def test_the_state_as_of_the_fourth_turn_can_be_seen_when_the_fifth_went_wrong(p
         run(place, n)
     place.run({"x": "wrong"}, crew="failing")
     assert place.thread_row()["status"] == "error"
-    fifth, fourth, *_ = page(place).turns
+    fifth, fourth, *_ = page(place).states
     assert (fifth.run_id, fourth.values["n"]) == (place.last().run_id, 6)
 
 
 def test_every_superstep_is_listed_when_it_is_asked_for(place: Place) -> None:
     first = run(place, 0)
-    every = page(place, supersteps=True).turns
+    every = page(place, supersteps=True).states
     assert [one.checkpoint_id for one in every] == [one["checkpoint_id"] for one in place.history()]
     assert {one.run_id for one in every} == {first}
 
@@ -71,8 +71,8 @@ def test_a_run_in_flight_has_left_nothing_yet(place: Place) -> None:
     seen: list[list[str | None]] = []
 
     def look(state: Counting) -> dict[str, Any]:
-        seen.append([one.run_id for one in page(place).turns])
-        seen.append([one.run_id for one in page(place, supersteps=True).turns])
+        seen.append([one.run_id for one in page(place).states])
+        seen.append([one.run_id for one in page(place, supersteps=True).states])
         return {"n": 1}
 
     place.serve(chain(a=step("a"), look=look))
@@ -85,7 +85,7 @@ def test_a_run_in_flight_has_left_nothing_yet(place: Place) -> None:
     assert set(seen[1]) == {one}
     assert seen[2] == [one]
     assert set(seen[3]) == {one, two}
-    assert [turn.run_id for turn in page(place).turns] == [two, one]
+    assert [turn.run_id for turn in page(place).states] == [two, one]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 20])
@@ -94,7 +94,7 @@ def test_pages_have_everything_once(place: Place, *, limit: int, supersteps: boo
     for n in range(4):
         run(place, n)
     place.edit({"n": 1}, as_node=STATE_NODE)
-    whole = list(page(place, limit=100, supersteps=supersteps).turns)
+    whole = list(page(place, limit=100, supersteps=supersteps).states)
     assert len(whole) == (4 * 5 + 1 if supersteps else 5)
     found = pages(place, limit=limit, supersteps=supersteps)
     assert [one for part in found for one in part] == whole
@@ -122,7 +122,7 @@ def test_a_place_that_was_pruned_since_is_no_end(place: Place) -> None:
     cursor = page(place, limit=2).cursor
     assert cursor
     gone = cursor[:-1] + ("0" if cursor[-1] != "0" else "1")
-    rest = [one.run_id for one in page(place, cursor=gone).turns]
+    rest = [one.run_id for one in page(place, cursor=gone).states]
     assert rest[-1] == ids[0]
 
 

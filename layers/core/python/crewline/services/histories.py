@@ -19,8 +19,8 @@ MOST_BYTES: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """A checkpoint of a thread's history."""
+class Past:
+    """A state that a thread has been in."""
 
     checkpoint_id: str
     run_id: str | None
@@ -33,7 +33,7 @@ class Turn:
 class Page:
     """A part of a history, the newest first."""
 
-    turns: Sequence[Turn]
+    states: Sequence[Past]
     cursor: str | None
     """Where the next part begins; None at the end. A page may be short, or empty, and yet not be the last."""
 
@@ -67,7 +67,7 @@ class Histories:
             CorruptRecord: A stored checkpoint does not decode.
         """
         thread, lease = self._threads.read(tenant, thread_id)
-        found: list[Turn] = []
+        found: list[Past] = []
         looked = size = 0
         last: str | None = None
         for record, run_id, shown in self._walk(
@@ -78,7 +78,7 @@ class Histories:
                 return Page(found, last)
             looked, last = looked + 1, record.checkpoint_id
             if shown:
-                found.append(_turn(record, run_id))
+                found.append(_past(record, run_id))
                 size += sum(len(as_blob(value)[1]) for value in record.channels.values())
         return Page(found, None)
 
@@ -101,8 +101,8 @@ class Histories:
             newer = run_id
 
 
-def _turn(record: Record, run_id: str | None) -> Turn:
-    return Turn(
+def _past(record: Record, run_id: str | None) -> Past:
+    return Past(
         checkpoint_id=record.checkpoint_id,
         run_id=run_id,
         values=project_values(record),

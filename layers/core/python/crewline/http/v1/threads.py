@@ -103,7 +103,7 @@ def routes(
             show_checkpoint(
                 one.checkpoint_id, run_id=one.run_id, values=one.values, created_at=one.created_at
             )
-            for one in page.turns
+            for one in page.states
         ]
         return json_response({"checkpoints": checkpoints, "next_cursor": page.cursor})
 
