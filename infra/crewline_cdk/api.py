@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -36,6 +36,16 @@ _LOGGED: Final = (
 # The resource's path and never the request's: that one holds ids, and tokens of webhooks.
 
 _RETRY_SECONDS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A function that answers requests."""
+
+    live: lambda_.IFunction
+    """What of it is invoked."""
+    timeout: Duration | None
+    """How long it may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ _REFUSALS: Final = (
 
 def make_api(
     scope: Construct,
-    functions: Mapping[FunctionName, lambda_.Function],
+    functions: Mapping[FunctionName, Answering],
     *,
     requests_per_second: int,
     cors: CorsPolicy,
@@ -175,14 +185,14 @@ def _readable(cors: CorsPolicy) -> dict[str, str]:
     return dict(Cors(cors).mark(Reply(200), origin).headers)
 
 
-def _add_methods(api: apigateway.RestApi, functions: Mapping[FunctionName, lambda_.Function]) -> None:
+def _add_methods(api: apigateway.RestApi, functions: Mapping[FunctionName, Answering]) -> None:
     """Give every resource its ANY method; one permission a function, however many resources.
 
     Answers are streamed, so that API Gateway waits as long as the function may take, 15 minutes at most.
     """
     integrations = {
         name: apigateway.LambdaIntegration(
-            function,
+            function.live,
             response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
             scope_permission_to_method=False,
             timeout=function.timeout,

@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from crewline import locations
+from crewline.settings import UNDEPLOYED, VARIABLES
 from crewline_cdk.bundles import Target
 from crewline_cdk.environments import check_size
 from crewline_cdk.images import Image, image_code
@@ -100,7 +101,7 @@ def make_function(
     environment = {**(of_project or {}), **defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
     if streams and not image:
         environment |= defaults.streaming
-    check_size(name, environment)
+    check_size(name, {**environment, VARIABLES["build"]: UNDEPLOYED})
     return lambda_.Function(
         scope,
         f"{title}Function",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from aws_cdk import App, DefaultStackSynthesizer
 
+from crewline.settings import UNDEPLOYED, VARIABLES
 from crewline_cdk.stacks import CrewlineStack
 
 STACK_NAME: Final = "Crewline"
@@ -40,7 +41,19 @@ def packaged_template() -> str:
         template = app.synth().get_stack_by_name(STACK_NAME).template
     for logical_id, code in _code(template):
         code["S3Key"] = f"{logical_id}.zip"
-    return json.dumps(template, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(template, indent=1, sort_keys=True) + "\n"
+    # Who deploys it brings other code, and numbers nothing.
+    return text.replace(_build(template), UNDEPLOYED)
+
+
+def _build(template: Mapping[str, Any]) -> str:
+    """Tell which build the functions of a template are of."""
+    (build,) = {
+        resource["Properties"]["Environment"]["Variables"][VARIABLES["build"]]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    }
+    return str(build)
 
 
 def _code(template: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:

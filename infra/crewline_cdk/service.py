@@ -13,12 +13,13 @@ from aws_cdk import aws_logs as logs
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from constructs import Construct
 
+from crewline.http.resources import FunctionName
 from crewline.models.cors import CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.settings import environment
 from crewline_cdk import adapters
 from crewline_cdk.alarms import Watched, make_alarms
-from crewline_cdk.api import make_api
+from crewline_cdk.api import Answering, make_api
 from crewline_cdk.bundles import PROJECT_FOLDER, START, STREAMING_FOLDER, Target
 from crewline_cdk.encryption import let_events_use, let_logs_use
 from crewline_cdk.environments import ProjectEnvironment, read_environment
@@ -36,10 +37,14 @@ from crewline_cdk.queues import (
     make_webhook_queue,
 )
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
+from crewline_cdk.versions import publish
 from crewline_cdk.workflow import check_stack_name, make_workflow, workflow_arn
 
 _BOOTSTRAP: Final = {"AWS_LAMBDA_EXEC_WRAPPER": f"/opt/{STREAMING_FOLDER}/{START}"}
 """Starts the runtime of functions that stream."""
+
+_ANSWERING: Final[tuple[FunctionName, ...]] = ("api", "crew", "tail")
+"""The functions behind the API."""
 
 _MAX_DELIVERIES: Final = 10
 """How many webhooks are delivered at once."""
@@ -98,17 +103,18 @@ class CrewlineService(Construct):
         self.layers = layers.all
         defaults = self._defaults(props, manifest, layers, target)
         self.functions = self._make_functions(props, of_project, defaults)
+        self.aliases = publish(self, self.functions)
         self._feed_functions(props)
         self._tell_functions()
         self._allow_functions(props)
-        self.workflow = make_workflow(self, self.functions["worker"])
-        schedule = self._sweep_every_minute(self.functions["sweeper"])
+        self.workflow = make_workflow(self, self.aliases["worker"])
+        schedule = self._sweep_every_minute(self.aliases["sweeper"])
         if key and manifest.events:
             let_events_use(key, self)
-        make_rules(self, manifest.events, self.functions["intake"], self.event_dead_letters)
+        make_rules(self, manifest.events, self.aliases["intake"], self.event_dead_letters)
         self.api = make_api(
             self,
-            {"api": self.functions["api"], "crew": self.functions["crew"], "tail": self.functions["tail"]},
+            {name: Answering(self.aliases[name], self.functions[name].timeout) for name in _ANSWERING},
             requests_per_second=props.requests_per_second,
             cors=manifest.cors or CorsPolicy(),
             access_log=logs.LogGroup(
@@ -228,12 +234,12 @@ class CrewlineService(Construct):
             source = SqsEventSource(
                 queue, batch_size=batch, max_concurrency=concurrency, report_batch_item_failures=True
             )
-            self.functions[name].add_event_source(source)
+            self.aliases[name].add_event_source(source)
 
     def _tell_functions(self) -> None:
         """Say to single functions what they alone must know of the others."""
         for name, own in {
-            "api": environment(crew_function=self.functions["crew"].function_name),
+            "api": environment(crew_function=self.aliases["crew"].function_name),
             "intake": environment(
                 intake_dead_letter_url=dead_letters_of(self.intake_queue).queue_url,
                 event_dead_letter_url=self.event_dead_letters.queue_url,
@@ -245,7 +251,7 @@ class CrewlineService(Construct):
     def _allow_functions(self, props: CrewlineProps) -> None:
         """Allow each function what it needs of table, bucket, queues and the others, and no more."""
         functions = self.functions
-        functions["crew"].grant_invoke_latest_version(functions["api"])
+        self.aliases["crew"].grant_invoke(functions["api"])
         for name in ("crew", "worker", "sweeper"):
             functions[name].add_to_role_policy(
                 iam.PolicyStatement(actions=["states:StartExecution"], resources=[workflow_arn(self)])
@@ -269,7 +275,7 @@ class CrewlineService(Construct):
         dead_letters_of(self.run_queue).grant(functions["sweeper"], "sqs:ReceiveMessage", "sqs:DeleteMessage")
         dead_letters_of(self.intake_queue).grant(functions["intake"], "sqs:SendMessage")
 
-    def _sweep_every_minute(self, sweeper: lambda_.Function) -> events.Rule:
+    def _sweep_every_minute(self, sweeper: lambda_.IFunction) -> events.Rule:
         # A sweep that failed is not repeated: the next one comes before Lambda would try again.
         sweeper.configure_async_invoke(retry_attempts=0, max_event_age=Duration.minutes(1))
         return events.Rule(

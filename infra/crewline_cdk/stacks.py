@@ -15,7 +15,8 @@ class CrewlineStack(Stack):
     """One `CrewlineService` and what the CLI and the local cloud need to know of it.
 
     Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`, `IntakeQueueUrl`,
-    `WorkflowArn`. Functions and layers have logical ids without a hash (`ApiFunction`, `CoreLayer`), by which the local cloud finds their code.
+    `WorkflowArn`. Functions, their aliases and layers have logical ids without a hash (`ApiFunction`, `ApiLive`,
+    `CoreLayer`), by which the local cloud finds them.
 
     Args:
         scope: The app.
@@ -39,7 +40,8 @@ class CrewlineStack(Stack):
             scope, construct_id, synthesizer=synthesizer, description="Crewline: agent crews without servers"
         )
         self.service = CrewlineService(self, "Service", props=props)
-        for part in (*self.service.functions.values(), *self.service.layers):
+        service = self.service
+        for part in (*service.functions.values(), *service.aliases.values(), *service.layers):
             cast("CfnElement", part.node.default_child).override_logical_id(part.node.id)
         outputs = {
             "ApiUrl": self.service.api.url,

@@ -106,14 +106,14 @@ def definition(long: Long) -> Any:
 
 
 def _spelled(long: Long, template: dict[str, Any]) -> Any:
-    """What the packaged template says it is, with the worker's ARN in its place."""
+    """What the packaged template says it is, with the ARN of the worker's alias in its place."""
     [machine] = [
         one["Properties"]
         for one in template["Resources"].values()
         if one["Type"] == "AWS::StepFunctions::StateMachine"
     ]
     [worker] = [
-        one["FunctionArn"]
+        f"{one['FunctionArn']}:live"
         for one in long.aws("lambda").list_functions()["Functions"]
         if "WorkerFunction" in one["FunctionName"]
     ]

@@ -77,7 +77,7 @@ def test_the_schedule_of_the_sweeper_is_there_every_minute(local: LocalService) 
     [rule] = [one for one in events.list_rules()["Rules"] if one.get("ScheduleExpression")]
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(1 minute)", "ENABLED")
     [target] = events.list_targets_by_rule(Rule=rule["Name"])["Targets"]
-    assert target["Arn"] == sweeper(local)["FunctionArn"]
+    assert target["Arn"] == f"{sweeper(local)['FunctionArn']}:live"
 
 
 def test_a_run_whose_worker_died_goes_on_by_itself(local: LocalService) -> None:

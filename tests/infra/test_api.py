@@ -67,9 +67,7 @@ def paths(of_type: OfType) -> Paths:
         while "Ref" in place:  # the root is a Fn::GetAtt of the API
             parts.insert(0, resources[place["Ref"]]["PathPart"])
             place = resources[place["Ref"]]["ParentId"]
-        (function,) = (
-            f for f in ("Api", "Crew", "Tail") if f"{f}Function" in json.dumps(method["Integration"])
-        )
+        (function,) = (f for f in ("Api", "Crew", "Tail") if f"{f}Live" in json.dumps(method["Integration"]))
         found[f"/{'/'.join(parts)}"] = function.lower()
     return found
 
@@ -136,12 +134,12 @@ def test_no_resource_has_two_variable_children_for_api_gateway_refuses_them(path
 
 def test_the_api_may_invoke_each_function_by_one_statement(of_type: OfType) -> None:
     invoked = Counter(
-        permission["FunctionName"]["Fn::GetAtt"][0]
+        permission["FunctionName"]["Ref"]
         for permission in of_type("Lambda::Permission").values()
         if permission["Principal"] == "apigateway.amazonaws.com"
     )
 
-    assert invoked == {"ApiFunction": 1, "CrewFunction": 1, "TailFunction": 1}
+    assert invoked == {"ApiLive": 1, "CrewLive": 1, "TailLive": 1}
 
 
 def test_every_answer_is_streamed_for_as_long_as_its_function_may_take(of_type: OfType) -> None:
@@ -150,7 +148,8 @@ def test_every_answer_is_streamed_for_as_long_as_its_function_may_take(of_type: 
     for method in of_type("ApiGateway::Method").values():
         integration = method["Integration"]
         uri = integration["Uri"]["Fn::Join"][1]
-        (name,) = (part["Fn::GetAtt"][0] for part in uri if "Fn::GetAtt" in part)
+        (alias,) = (part["Ref"] for part in uri if "Live" in str(part))
+        name = alias.replace("Live", "Function")
         assert integration["ResponseTransferMode"] == "STREAM"
         assert uri[-1] == "/response-streaming-invocations"
         assert integration["TimeoutInMillis"] == functions[name]["Timeout"] * 1000

@@ -238,7 +238,7 @@ def test_every_entry_of_the_manifest_is_a_rule_that_hands_events_to_the_intake(o
     (queue,) = (name for name in ours.of_type("SQS::Queue") if name.startswith("ServiceEventDeadLetters"))
     for name, rule in rules.items():
         (target,) = rule["Targets"]
-        assert target["Arn"] == {"Fn::GetAtt": ["IntakeFunction", "Arn"]}
+        assert target["Arn"] == {"Ref": "IntakeLive"}
         assert target["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": [queue, "Arn"]}}
         allowed = [
             one["SourceArn"] for one in ours.of_type("Lambda::Permission").values() if "SourceArn" in one
@@ -431,7 +431,7 @@ def _deployment(folder: Path, cors: CorsPolicy, *, seconds: int = 900) -> str:
     from aws_cdk import aws_logs as logs
     from aws_cdk.assertions import Template
 
-    from crewline_cdk.api import make_api
+    from crewline_cdk.api import Answering, make_api
 
     stack = Stack(App(outdir=str(folder), analytics_reporting=False), "Ours")
     function = lambda_.Function(
@@ -444,7 +444,7 @@ def _deployment(folder: Path, cors: CorsPolicy, *, seconds: int = 900) -> str:
     )
     make_api(
         stack,
-        {"api": function, "crew": function, "tail": function},
+        {name: Answering(function, function.timeout) for name in ("api", "crew", "tail")},
         requests_per_second=10,
         cors=cors,
         access_log=logs.LogGroup(stack, "Log"),

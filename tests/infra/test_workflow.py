@@ -21,9 +21,9 @@ def machine(of_type: OfType) -> dict[str, Any]:
 
 @pytest.fixture
 def states(machine: dict[str, Any]) -> dict[str, Any]:
-    """The definition, with the worker's name where its ARN will be."""
+    """The definition, with the name of the worker's alias where its ARN will be."""
     _, parts = machine["DefinitionString"]["Fn::Join"]
-    text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in parts)
+    text = "".join(part if isinstance(part, str) else part["Ref"] for part in parts)
     definition = json.loads(text)
     assert definition["QueryLanguage"] == "JSONPath"
     assert definition["StartAt"] == "Slice"
@@ -32,7 +32,7 @@ def states(machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_slice_is_the_worker_and_what_it_says_decides_what_comes_next(states: dict[str, Any]) -> None:
-    assert states["Slice"]["Resource"] == "WorkerFunction"
+    assert states["Slice"]["Resource"] == "WorkerLive"
     choice = states[states["Slice"]["Next"]]
     assert {one["StringEquals"]: one["Next"] for one in choice["Choices"]} == {
         "continue": "Slice",

@@ -28,6 +28,15 @@ TEMPLATE: dict[str, dict[str, object]] = {
                 },
             },
         },
+        "Version": {"Type": "AWS::Lambda::Version", "Properties": {"FunctionName": {"Ref": "Crew"}}},
+        "Live": {
+            "Type": "AWS::Lambda::Alias",
+            "Properties": {
+                "FunctionName": {"Ref": "Crew"},
+                "FunctionVersion": {"Ref": "Version"},
+                "Name": "live",
+            },
+        },
         "Layer": {"Type": "AWS::Lambda::LayerVersion", "Properties": {"Content": {}}},
         "Table": {"Type": "AWS::DynamoDB::Table"},
     }
@@ -52,6 +61,18 @@ def test_functions_get_local_code_and_variables_in_order_of_precedence() -> None
         "CREWLINE_MANIFEST": "/here/langgraph.json",
     }
     assert local["Layer"] != TEMPLATE["Resources"]["Layer"], "the template is left alone"
+
+
+def test_functions_have_no_versions_here_and_aliases_mean_what_is_there_now() -> None:
+    local = templates.localised(
+        TEMPLATE, functions={"crew": Bundle("crew.zip", b"")}, layer=layer_bundle(), project={}, local={}
+    )["Resources"]
+    assert "Version" not in local
+    assert local["Live"]["Properties"] == {
+        "FunctionName": {"Ref": "Crew"},
+        "FunctionVersion": "$LATEST",
+        "Name": "live",
+    }
 
 
 def test_a_function_without_code_here_is_an_error() -> None:

@@ -28,6 +28,8 @@ def localised(
 ) -> dict[str, Any]:
     """Point a template's functions and layers at local code, and give it the rules of a project's events.
 
+    Functions have no versions here: their code is what lies on this machine, and aliases mean what is there now.
+
     Args:
         template: The synthesised template; left as it is.
         functions: Name of a function → its code.
@@ -43,9 +45,13 @@ def localised(
         LocalServiceError: The template has a function without code here.
     """
     result = copy.deepcopy(dict(template))
-    for logical_id, resource in result["Resources"].items():
+    for logical_id, resource in list(result["Resources"].items()):
         properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::Lambda::Function":
+        if resource["Type"] == "AWS::Lambda::Version":
+            del result["Resources"][logical_id]
+        elif resource["Type"] == "AWS::Lambda::Alias":
+            properties["FunctionVersion"] = "$LATEST"
+        elif resource["Type"] == "AWS::Lambda::Function":
             own = properties.get("Environment", {}).get("Variables", {})
             if (name := own.get(_NAME)) not in functions:
                 raise LocalServiceError(
@@ -55,7 +61,7 @@ def localised(
             properties["Environment"] = {"Variables": {**project, **own, **local}}
         elif resource["Type"] == "AWS::Lambda::LayerVersion":
             properties["Content"] = _place(layer)
-    target = {"Id": "Intake", "Arn": {"Fn::GetAtt": ["IntakeFunction", "Arn"]}}
+    target = {"Id": "Intake", "Arn": {"Ref": "IntakeLive"}}
     for count, mapping in enumerate(events):
         result["Resources"][f"EventRule{count}"] = {
             "Type": "AWS::Events::Rule",

@@ -14,6 +14,8 @@ from crewline.store.table import Table
 
 TABLE_OUTPUT: Final = "TableName"
 """The output of a stack that names its table."""
+LIVE: Final = "live"
+"""The alias by which every function of a deployment is invoked."""
 
 _STRANGERS: Final = frozenset(
     (
