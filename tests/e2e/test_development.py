@@ -96,7 +96,7 @@ def command(functions: Path, template: Path, project: Path, tmp_path: Path) -> C
 
 @pytest.fixture
 def start(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Start:
-    monkeypatch.setattr(children, "_command", lambda *_: [*command(), "--stop-on-eof"])
+    monkeypatch.setattr(children, "_command", lambda *_, **_options: [*command(), "--stop-on-eof"])
     return lambda: children.local_service(state=tmp_path / "state")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from crewline.local import bundles, clouds, patches, stacks, states, templates
+from crewline.local import bundles, clouds, patches, sources, stacks, states, templates
 from crewline.local.failures import LocalServiceError
 from crewline.store import clients, keys
 from tests.e2e.processes import eventually, gone, is_alive
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def deploy(cloud: clouds.LocalCloud, template: Path, functions: Path, **project: str) -> stacks.Outputs:
-    code = {path.name: bundles.function_bundle(path, path.parent) for path in sorted(functions.iterdir())}
+    kept = sources.keep({}, functions.parent / "sources")
+    code = {
+        path.name: bundles.function_bundle(path, path.parent, kept) for path in sorted(functions.iterdir())
+    }
     layer = bundles.layer_bundle()
     body = templates.localised(
         json.loads(template.read_bytes()), functions=code, layer=layer, project=project, local={}

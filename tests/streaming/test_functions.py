@@ -15,7 +15,7 @@ import pytest
 from crewline import locations
 from crewline.engine.slices import ENDING_S
 from crewline.http.resources import resource_for
-from crewline.local import clouds, services, states
+from crewline.local import services, sources
 from crewline.local.proxy_events import proxy_event
 from crewline.models.manifests import read_manifest
 from tests.streaming.runtime_apis import Post, Sandbox, sandbox, write
@@ -30,15 +30,19 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sa
     folder = tmp_path_factory.mktemp("functions")
     manifest = read_manifest(PROJECT / "langgraph.json")
     with ExitStack() as stack:
-        state = stack.enter_context(states.held(folder / "state"))
-        cloud = stack.enter_context(clouds.running(state))
-        outputs = services._deploy(
-            cloud, manifest, {}, functions=locations.FUNCTIONS, template=locations.TEMPLATE
+        ground = stack.enter_context(
+            services.prepared(
+                manifest,
+                state=folder / "state",
+                port=0,
+                event_bus="",
+                functions=locations.FUNCTIONS,
+                template=locations.TEMPLATE,
+            )
         )
+        outputs = ground.deploy(manifest, sources.keep(sources.snapshot(manifest), ground.state.sources))
         environ = {
-            **services._settings(outputs, manifest),
-            **cloud.environment,
-            "LANGGRAPH_STRICT_MSGPACK": "true",
+            **ground.environment(manifest, outputs),
             "PYTHONPATH": str(locations.IMPORT_ROOT),
         }
         yield {

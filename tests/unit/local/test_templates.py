@@ -81,16 +81,18 @@ def test_a_function_without_code_here_is_an_error() -> None:
 
 
 def test_equal_content_makes_equal_bundles(tmp_path: Path) -> None:
-    first = function_bundle(tmp_path / "crew", tmp_path)
-    assert first == function_bundle(tmp_path / "crew", tmp_path)
-    assert first.key != function_bundle(tmp_path / "api", tmp_path).key
+    kept = tmp_path / "kept"
+    first = function_bundle(tmp_path / "crew", tmp_path, kept)
+    assert first == function_bundle(tmp_path / "crew", tmp_path, kept)
+    assert first.key != function_bundle(tmp_path / "api", tmp_path, kept).key
+    assert first.key != function_bundle(tmp_path / "crew", tmp_path, tmp_path / "other").key
 
 
 def test_a_bootstrap_survives_folders_with_odd_names(tmp_path: Path) -> None:
     folder = tmp_path / "it's a $HOME folder"
     function = folder / "crew"
     function.mkdir(parents=True)
-    bundle = function_bundle(function, folder)
+    bundle = function_bundle(function, folder, folder / "kept")
     with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
         script = archive.read("bootstrap").decode()
         assert archive.getinfo("bootstrap").external_attr >> 16 & 0o111

@@ -20,14 +20,25 @@ from rich.console import Console
 from crewline.local import lifelines
 from crewline.local.clouds import last_lines
 from crewline.local.failures import LocalServiceError
+from crewline.local.host import LOG_FORMAT
+from crewline.local.reloads import Reload, serve_reloading
 from crewline.local.services import LocalService, serve
 
 _STUDIO: Final = "https://smith.langchain.com/studio/?baseUrl="
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _FORCED: Final = 130
+_MOST_NAMES: Final = 3
 
 
-def run(project: Path, *, port: int, state: Path, event_bus: str = "", stop_on_eof: bool = False) -> None:
+def run(
+    project: Path,
+    *,
+    port: int,
+    state: Path,
+    event_bus: str = "",
+    reload: bool = True,
+    stop_on_eof: bool = False,
+) -> None:
     """Serve a project until Ctrl-C or SIGTERM.
 
     Args:
@@ -35,18 +46,24 @@ def run(project: Path, *, port: int, state: Path, event_bus: str = "", stop_on_e
         port: Port on loopback; 0 for any free one.
         state: The folder for state and logs.
         event_bus: Name of a bus on the local cloud that is told of every run.
+        reload: Load the project anew when it is edited; without, the crews run in this process.
         stop_on_eof: Stop when standard input ends, too.
 
     Raises:
         CrewlineError: The service cannot start, or its local cloud ended by itself.
     """
     begun = time.monotonic()
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     console = Console(highlight=False, soft_wrap=True)
     try:
         with _raised_signals():
             if stop_on_eof:
                 lifelines.when_input_ends(lambda: os.kill(os.getpid(), signal.SIGTERM))
+            if reload:
+                with serve_reloading(project, state=state, port=port, event_bus=event_bus) as reloading:
+                    _welcome(console, reloading.service, time.monotonic() - begun)
+                    for done in reloading.reloads():
+                        _tell(console, done, reloading.service.manifest.folder)
             with serve(project, state=state, port=port, event_bus=event_bus) as service:
                 _welcome(console, service, time.monotonic() - begun)
                 code = service.cloud.process.wait()
@@ -99,6 +116,23 @@ def _welcome(console: Console, service: LocalService, seconds: float) -> None:
     console.print(f"\nQueue {service.intake_queue_url} at {service.cloud.url}", markup=False)
     console.print(f"State {service.state.root}", markup=False)
     console.print(f"Logs  {service.state.logs}\nCtrl-C stops; the state stays.", markup=False)
+
+
+def _tell(console: Console, reload: Reload, folder: Path) -> None:
+    """Say what came of an edit."""
+    names = [
+        str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path) for path in reload.files
+    ]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    named = f"{', '.join(names[:_MOST_NAMES])}{more}"
+    if reload.error is None:
+        console.print(f"Reloaded in {reload.seconds:.1f} s: {named}", markup=False)
+        return
+    console.print(f"\nNot reloaded: {named}", style="bold red", markup=False)
+    console.print(f"  {reload.error}", markup=False)
+    for line in reload.error.details.get("trace", ()):
+        console.print(f"    {line}", markup=False)
+    console.print("  The project as it was before is still served; save a file to try again.\n", markup=False)
 
 
 def _example(url: str, crew: str) -> str:

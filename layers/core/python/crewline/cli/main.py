@@ -74,6 +74,14 @@ def dev(
     event_bus: Annotated[
         str, typer.Option(metavar="NAME", help="Tell this EventBridge bus of the local cloud of every run.")
     ] = "",
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload/--no-reload",
+            help="Serve an edited project a moment after it was saved. Without, the crews run in the command's own process, "
+            "where a debugger finds them.",
+        ),
+    ] = True,
     stop_on_eof: Annotated[
         bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when standard input ends.")
     ] = False,
@@ -90,7 +98,9 @@ def dev(
     if bundled:
         typer.echo(f"There is no {FILENAME} here: serving the example crews.")
     state = state or (Path.cwd() if bundled else folder) / ".crewline"
-    development.run(folder, port=port, state=state, event_bus=event_bus, stop_on_eof=stop_on_eof)
+    development.run(
+        folder, port=port, state=state, event_bus=event_bus, reload=reload, stop_on_eof=stop_on_eof
+    )
 
 
 @app.command(epilog="Example: crewline deploy --project ../my-crews --stack Crews")

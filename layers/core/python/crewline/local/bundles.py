@@ -26,14 +26,16 @@ class Bundle:
     content: bytes
 
 
-def function_bundle(function: Path, working_folder: Path) -> Bundle:
+def function_bundle(function: Path, working_folder: Path, kept: Path) -> Bundle:
     """Make the zip of a function: only a `bootstrap` that runs the folder's code in this interpreter.
 
-    An edit of the code is seen by the next worker without a deploy.
+    It names the copy of the project's modules that it loads, and so the local cloud takes edited ones for
+    other code: processes that have loaded what was before get no invocation any more.
 
     Args:
         function: The folder that holds the function's `handler.py`.
         working_folder: Where the function runs: the project.
+        kept: The copy, as `sources.keep` makes it.
 
     Returns:
         The zip; equal bytes for equal arguments.
@@ -45,7 +47,7 @@ def function_bundle(function: Path, working_folder: Path) -> Bundle:
             f"export PYTHONPATH={shlex.quote(os.pathsep.join(folders))}${{PYTHONPATH:+:$PYTHONPATH}}",
             f"cd {shlex.quote(str(working_folder))} || exit 1",
             # -P: a handler.py in the project must not be taken for the function's.
-            f'exec {shlex.quote(sys.executable)} -P -m crewline.local.worker "$_HANDLER"',
+            f'exec {shlex.quote(sys.executable)} -P -m crewline.local.worker "$_HANDLER" {shlex.quote(str(kept))}',
             "",
         )
     )

@@ -35,7 +35,12 @@ class ChildService:
 
 @contextmanager
 def local_service(
-    *, state: Path, project: Path | None = None, port: int = 0, environ: Mapping[str, str] | None = None
+    *,
+    state: Path,
+    project: Path | None = None,
+    port: int = 0,
+    environ: Mapping[str, str] | None = None,
+    reload: bool = False,
 ) -> Iterator[ChildService]:
     """Run `crewline dev` and wait until it answers.
 
@@ -44,6 +49,7 @@ def local_service(
         project: The folder of the project; the example crews without it.
         port: Port on loopback; 0 for any free one.
         environ: The environment of the child; ours without it.
+        reload: Whether it loads the project anew when that is edited.
 
     Yields:
         The running service; stopped on leaving. It also ends if this process is killed.
@@ -55,7 +61,7 @@ def local_service(
     log = state / "dev.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
-            _command(state, project, port),
+            _command(state, project, port, reload=reload),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -69,8 +75,9 @@ def local_service(
         _stop(process)
 
 
-def _command(state: Path, project: Path | None, port: int) -> list[str]:
+def _command(state: Path, project: Path | None, port: int, *, reload: bool) -> list[str]:
     command = [sys.executable, "-P", "-m", "crewline.cli", "dev", "--stop-on-eof"]
+    command += [] if reload else ["--no-reload"]
     command += ["--port", str(port), "--state", str(state)]
     return command if project is None else [*command, "--project", str(project)]
 

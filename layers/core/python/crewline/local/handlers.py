@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from crewline.local import invocations
 from crewline.local.failures import LocalServiceError
-from crewline.local.frontdoor import Answer
+from crewline.local.frontdoor import Answer, FrontDoor
+from crewline.models.cors import LOOPBACK
+from crewline.models.manifests import Manifest
+from crewline.settings import read_settings
+
+ANSWERING: Final = ("api", "crew", "tail")
+"""The functions that answer requests."""
+
+
+@contextmanager
+def front_door(functions: Path, manifest: Manifest) -> Iterator[FrontDoor]:
+    """Load what answers requests, the crews among it, into this process, which has the environment of a function.
+
+    Args:
+        functions: The folder with one folder a function.
+        manifest: The project.
+
+    Yields:
+        The front door, not yet served.
+
+    Raises:
+        BadManifest: The manifest names something that is not there.
+        CrewFailedToLoad: A crew of the project raised while it was imported.
+        LocalServiceError: A function is missing.
+    """
+    answers: dict[str, Answer] = {}
+    with invocations.served(answers) as endpoint:
+        os.environ["AWS_ENDPOINT_URL_LAMBDA"] = endpoint
+        answers |= load_answers(functions, ANSWERING)
+        yield FrontDoor(
+            answers,
+            max_body_bytes=read_settings(os.environ).max_body_bytes,
+            cors=manifest.cors or LOOPBACK,
+        )
 
 
 def load_answers(functions: Path, names: Iterable[str]) -> dict[str, Answer]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from typing import Final
 
 import uvicorn
@@ -43,8 +45,30 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
+class Serving:
+    """A front door that is served."""
+
+    def __init__(self, server: _Server, thread: threading.Thread) -> None:
+        self._server = server
+        self._thread = thread
+
+    def retire(self, longest: float) -> None:
+        """Take no connection and no request any more; returns when that is so. `wait` for the answers under way.
+
+        Args:
+            longest: Seconds after which those that are left are broken off, streams too.
+        """
+        self._server.patience = longest
+        self._server.should_exit = True
+        self._server.closed.wait()
+
+    def wait(self) -> None:
+        """Wait until every answer under way is complete or broken off."""
+        self._thread.join()
+
+
 @contextmanager
-def serving(door: FrontDoor, listener: socket.socket) -> Iterator[None]:
+def serving(door: FrontDoor, listener: socket.socket) -> Iterator[Serving]:
     """Serve the front door.
 
     On a thread, so that signals stay with the main thread, which decides in which order things stop.
@@ -54,7 +78,7 @@ def serving(door: FrontDoor, listener: socket.socket) -> Iterator[None]:
         listener: A bound socket.
 
     Yields:
-        Once connections are taken. On leaving, streams are closed and short answers finished.
+        Once connections are taken: the means to end well. On leaving, streams are closed and short answers finished.
 
     Raises:
         LocalServiceError: The server ended while it started.
@@ -66,7 +90,7 @@ def serving(door: FrontDoor, listener: socket.socket) -> Iterator[None]:
         server.settled.wait()
         if not server.started:
             raise LocalServiceError("The HTTP server did not start; the log above says why.")
-        yield
+        yield Serving(server, thread)
     finally:
         server.should_exit = True
         # Bounded: a crew's node that runs on a thread cannot be stopped, and must not stop us.
@@ -92,6 +116,10 @@ class _Server(uvicorn.Server):
         )
         self.settled = threading.Event()
         """Set when the server takes connections, or has failed to."""
+        self.closed = threading.Event()
+        """Set when the server takes nothing more."""
+        self.patience: float | None = None
+        """Seconds that streams get to come to their end; without it they are broken when the server stops."""
         self._door = door
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -105,5 +133,14 @@ class _Server(uvicorn.Server):
         self.settled.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._door.stop()
+        if self.patience is None:
+            self._door.stop()
+        else:
+            self.config.timeout_graceful_shutdown = ceil(self.patience)
+            for server in self.servers:
+                server.close()
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            await asyncio.sleep(0)  # connections are closed in the loop's next round
+        self.closed.set()
         await super().shutdown(sockets)

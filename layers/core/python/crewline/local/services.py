@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from crewline import locations
-from crewline.local import bundles, clouds, handlers, invocations, servers, stacks, states, templates
+from crewline.local import bundles, clouds, handlers, servers, sources, stacks, states, templates
 from crewline.local.failures import LocalServiceError
-from crewline.local.frontdoor import Answer, FrontDoor
-from crewline.models.cors import LOOPBACK
 from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
-from crewline.settings import UNDEPLOYED, environment, read_settings
+from crewline.settings import UNDEPLOYED, environment
 
-_ANSWERING: Final = ("api", "crew", "tail")
 _CONSUMING: Final = ("worker", "sweeper", "intake")
 
 _STRICT: Final = {"LANGGRAPH_STRICT_MSGPACK": "true"}
@@ -72,7 +70,92 @@ def serve(
         LocalServiceError: The port or the state folder is in use, or the local cloud does not come up.
     """
     manifest = read_manifest(project.resolve() / FILENAME)
-    variables = _project_variables(manifest)
+    with ExitStack() as stack:
+        ground = stack.enter_context(
+            prepared(
+                manifest, state=state, port=port, event_bus=event_bus, functions=functions, template=template
+            )
+        )
+        outputs = ground.deploy(manifest, sources.keep(sources.snapshot(manifest), ground.state.sources))
+        os.environ.update(ground.environment(manifest, outputs))
+        stack.enter_context(chdir(manifest.folder))
+        door = stack.enter_context(handlers.front_door(functions, manifest))
+        stack.enter_context(servers.serving(door, ground.listener))
+        stack.enter_context(announced(ground))
+        yield LocalService(ground.url, manifest, ground.state, ground.cloud, outputs.intake_queue_url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a local service stands on: a port, a state folder, a local cloud, and what is deployed there."""
+
+    listener: socket.socket
+    """Where requests come in; nothing is served on it yet."""
+    state: states.StateFolder
+    cloud: clouds.LocalCloud
+    event_bus: str
+    functions: Path
+    template: Path
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP API is."""
+        return f"http://{clouds.LOOPBACK}:{self.listener.getsockname()[1]}"
+
+    def environment(self, manifest: Manifest, outputs: stacks.Outputs) -> dict[str, str]:
+        """Spell the variables of a function that loads the crews or answers requests.
+
+        Raises:
+            BadManifest: The manifest names an env file that is not there.
+        """
+        settings = _settings(outputs, manifest)
+        return {**_project_variables(manifest), **self._own, **settings, **self.cloud.environment}
+
+    def deploy(self, manifest: Manifest, kept: Path) -> stacks.Outputs:
+        """Bring the local cloud's stack up to what the project is.
+
+        Functions there that have loaded other sources get no invocation any more, and end with the one
+        under way.
+
+        Args:
+            manifest: The project.
+            kept: The copy of its modules that is to be loaded.
+
+        Raises:
+            BadManifest: The manifest names an env file that is not there.
+            LocalServiceError: The stack cannot be deployed.
+        """
+        code = {
+            name: bundles.function_bundle(self.functions / name, manifest.folder, kept)
+            for name in (*handlers.ANSWERING, *_CONSUMING)
+        }
+        layer = bundles.layer_bundle()
+        localised = templates.localised(
+            _read_template(self.template),
+            functions=code,
+            layer=layer,
+            project=_project_variables(manifest),
+            local={**self._own, **environment(manifest=str(manifest.path), build=UNDEPLOYED)},
+            events=manifest.events,
+        )
+        return stacks.deploy(self.cloud, localised, [*code.values(), layer])
+
+    @property
+    def _own(self) -> dict[str, str]:
+        return {**_STRICT, **(environment(event_bus=self.event_bus) if self.event_bus else {})}
+
+
+@contextmanager
+def prepared(
+    manifest: Manifest, *, state: Path, port: int, event_bus: str, functions: Path, template: Path
+) -> Iterator[Ground]:
+    """Take port and state folder, and run a local cloud, on which nothing is deployed yet; see `serve`.
+
+    Raises:
+        BadManifest: The manifest names an env file that is not there.
+        LocalServiceError: The port or the state folder is in use, or the local cloud does not come up.
+    """
+    _project_variables(manifest)  # what cannot be read is told before anything is there
     with ExitStack() as stack:
         listener = stack.enter_context(servers.listen(port))
         folder = stack.enter_context(states.held(state.resolve()))
@@ -81,22 +164,14 @@ def serve(
         cloud = stack.enter_context(clouds.running(folder))
         if event_bus:
             stacks.make_bus(cloud, event_bus)
-        own = {**_STRICT, **(environment(event_bus=event_bus) if event_bus else {})}
-        outputs = _deploy(cloud, manifest, variables, own, functions=functions, template=template)
-        os.environ.update({**variables, **own, **_settings(outputs, manifest), **cloud.environment})
-        stack.enter_context(chdir(manifest.folder))
-        answers: dict[str, Answer] = {}
-        os.environ["AWS_ENDPOINT_URL_LAMBDA"] = stack.enter_context(invocations.served(answers))
-        answers |= handlers.load_answers(functions, _ANSWERING)
-        door = FrontDoor(
-            answers,
-            max_body_bytes=read_settings(os.environ).max_body_bytes,
-            cors=manifest.cors or LOOPBACK,
+        yield Ground(
+            listener=listener,
+            state=folder,
+            cloud=cloud,
+            event_bus=event_bus,
+            functions=functions,
+            template=template,
         )
-        url = f"http://{clouds.LOOPBACK}:{listener.getsockname()[1]}"
-        stack.enter_context(servers.serving(door, listener))
-        stack.enter_context(_announced(folder, url))
-        yield LocalService(url, manifest, folder, cloud, outputs.intake_queue_url)
 
 
 def _project_variables(manifest: Manifest) -> dict[str, str]:
@@ -104,31 +179,6 @@ def _project_variables(manifest: Manifest) -> dict[str, str]:
     return {
         name: value for name, value in project_environment(manifest).items() if not name.startswith("AWS_")
     }
-
-
-def _deploy(
-    cloud: clouds.LocalCloud,
-    manifest: Manifest,
-    variables: Mapping[str, str],
-    own: Mapping[str, str] = _STRICT,
-    *,
-    functions: Path,
-    template: Path,
-) -> stacks.Outputs:
-    code = {
-        name: bundles.function_bundle(functions / name, manifest.folder)
-        for name in (*_ANSWERING, *_CONSUMING)
-    }
-    layer = bundles.layer_bundle()
-    localised = templates.localised(
-        _read_template(template),
-        functions=code,
-        layer=layer,
-        project=variables,
-        local={**own, **environment(manifest=str(manifest.path), build=UNDEPLOYED)},
-        events=manifest.events,
-    )
-    return stacks.deploy(cloud, localised, [*code.values(), layer])
 
 
 def _read_template(path: Path) -> dict[str, Any]:
@@ -171,10 +221,11 @@ def _replace_environment(environ: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _announced(state: states.StateFolder, url: str) -> Iterator[None]:
+def announced(ground: Ground) -> Iterator[None]:
     """Say in the state folder where the service is, for programs that started it."""
+    state = ground.state
     draft = state.address.with_suffix(".tmp")
-    draft.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    draft.write_text(json.dumps({"pid": os.getpid(), "url": ground.url}))
     draft.replace(state.address)
     try:
         yield

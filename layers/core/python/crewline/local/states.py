@@ -37,6 +37,11 @@ class StateFolder:
         return self.root / "tmp"
 
     @property
+    def sources(self) -> Path:
+        """Copies of the project's modules; gone at the next start."""
+        return self.temporary / "sources"
+
+    @property
     def logs(self) -> Path:
         """The folder of the logs."""
         return self.root / "logs"
