@@ -158,10 +158,12 @@ def make_api(
 
 
 def _add_refusal(api: apigateway.RestApi, refusal: _Refusal, cors: CorsPolicy) -> None:
-    """Let API Gateway tell of an error in the shape of `crewline.http.errors`."""
+    """Let API Gateway tell of an error in the shapes of `crewline.http.errors`: in both, for it does not know which is due."""
     # The extended id: a client may choose the other one, quotes and all. No dot behind a variable: what replaces
     # them is not Velocity, and nothing says where it takes a name to end.
     detail = f"{refusal.sentence} (Request $context.extendedRequestId)"
+    code = refusal.error.code
+    body = {"detail": detail, "code": code, "error": {"message": detail, "code": code}}
     headers = _readable(cors)
     if refusal.error.retryable:
         headers["retry-after"] = str(_RETRY_SECONDS)
@@ -169,7 +171,7 @@ def _add_refusal(api: apigateway.RestApi, refusal: _Refusal, cors: CorsPolicy) -
         refusal.kind.response_type,
         type=refusal.kind,
         status_code=None if refusal.any_status else str(STATUS[refusal.error]),
-        templates={"application/json": json.dumps({"detail": detail, "code": refusal.error.code})},
+        templates={"application/json": json.dumps(body)},
         response_headers={name: f"'{value}'" for name, value in headers.items()},
     )
 

@@ -176,13 +176,13 @@ def test_access_logs_name_the_resource_and_never_the_path(of_type: OfType) -> No
     assert "$context.path" not in logged
 
 
-def _rendered(response: dict[str, Any]) -> dict[str, str]:
+def _rendered(response: dict[str, Any]) -> dict[str, Any]:
     """What a client reads, as API Gateway fills the template in: nothing but names of variables is replaced."""
     template = response["ResponseTemplates"]["application/json"]
     for variable in ("$context.extendedRequestId", "$context.error.responseType"):
         template = template.replace(variable, "IT")
     assert "$" not in template
-    body: dict[str, str] = json.loads(template)
+    body: dict[str, Any] = json.loads(template)
     return body
 
 
@@ -202,8 +202,10 @@ def test_errors_of_the_gateway_look_like_those_of_the_functions(of_type: OfType)
         "DEFAULT_5XX": (None, "internal"),
     }
     for response in responses.values():
-        assert _rendered(response).keys() == {"detail", "code"}
-        assert _rendered(response)["detail"].endswith(" (Request IT)")
+        body = _rendered(response)
+        assert body.keys() == {"detail", "code", "error"}
+        assert body["detail"].endswith(" (Request IT)")
+        assert body["error"] == {"message": body["detail"], "code": body["code"]}
 
 
 def test_no_variable_of_the_gateways_errors_could_be_taken_for_a_longer_one(of_type: OfType) -> None:
