@@ -65,7 +65,7 @@ def test_a_run_without_input_has_an_empty_one(deployment: Deployment) -> None:
 
 def test_its_log_can_be_told_as_events(deployment: Deployment) -> None:
     asked = core(deployment, start(deployment)).kwargs
-    assert (asked["stream_mode"], asked["subgraphs"]) == (["tasks", "custom"], True)
+    assert (asked["stream_mode"], asked["subgraphs"]) == (["steps", "custom"], True)
     deployment.work()
 
 

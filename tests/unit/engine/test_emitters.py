@@ -109,7 +109,7 @@ async def test_frames_gather_for_a_batch(log: Log) -> None:
 async def test_the_log_says_when_tasks_begin_and_end_and_of_nothing_else(log: Log) -> None:
     one = emitter(log)
     await one.begin()
-    one.emit("tasks", b'{"id":"t"}')
+    one.emit("steps", b'{"id":"t"}')
     one.emit("updates", b"{}")
     assert [frame.at for frame in rest(one).frames] == [None, NOW, None]
     await one.close()

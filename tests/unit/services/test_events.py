@@ -72,7 +72,7 @@ def test_a_batch_is_read_as_it_was_written(log: Events) -> None:
     frames = [
         frame(1, METADATA),
         frame(2, namespace=("sub:1", "deep:2")),
-        frame(3, "tasks", at=NOW),
+        frame(3, "steps", at=NOW),
         frame(4, "custom", data=None),
         frame(5, END),
     ]

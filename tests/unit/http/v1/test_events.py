@@ -6,6 +6,7 @@ import asyncio
 import math
 import re
 from typing import Any, cast
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -18,6 +19,7 @@ from crewline.http.streams import guarded
 from crewline.http.v1 import events as events_
 from crewline.http.v1.events import Tape
 from crewline.http.v1.translations import Translator
+from crewline.models.crewship import EVENT_MODES
 from crewline.models.events import Batch, Frame, Position
 from crewline.models.public_ids import public_id
 from crewline.models.runs import Run, RunCreate
@@ -40,7 +42,7 @@ def log(place: Place) -> Events:
 
 
 def start(place: Place, given: Any, **body: Any) -> Admitted:
-    return place.start(given, stream_mode=["tasks", "custom"], stream_subgraphs=True, **body)
+    return place.start(given, stream_mode=list(EVENT_MODES), stream_subgraphs=True, **body)
 
 
 def told(place: Place, run: Run, last_event_id: str | None = None) -> Told:
@@ -148,6 +150,18 @@ def test_a_task_says_what_its_model_calls_used_and_not_those_before_it(place: Pl
         assert of(events, "run.completed")[0]["usage"] == task["usage"]
 
 
+def test_a_subgraph_that_gives_back_the_whole_conversation_counts_what_it_has_added(
+    place: Place, basic: Any
+) -> None:
+    team = StateGraph(MessagesState).add_node("team", basic.get("metered").target).add_edge(START, "team")
+    place.serve(team.compile())
+    for turn in range(1, 3):
+        events = done(place, {"messages": [("user", "x")]})
+        inner, outer = of(events, "task.completed")
+        assert (inner["task"], outer["task"], len(outer["output"]["messages"])) == ("model", "team", 2 * turn)
+        assert inner["usage"]["total_tokens"] == outer["usage"]["total_tokens"] == 12
+
+
 @pytest.mark.parametrize(
     ("said", "heard"),
     [
@@ -172,6 +186,24 @@ def test_a_node_says_what_it_likes_and_ends_no_run_with_it(place: Place, said: A
     assert (type_, data) == heard
 
 
+def test_what_a_turn_says_is_no_longer_in_a_long_conversation(place: Place) -> None:
+    def logged(run_id: str) -> int:
+        items = place.world.items().items()
+        return sum(
+            len(item["body"])
+            for (partition, _), item in items
+            if partition.endswith(run_id) and "body" in item
+        )
+
+    sizes = []
+    for turn in range(30):
+        given = {"messages": [("user", f"{turn}: {uuid4().hex * 20}")]}
+        started = start(place, given, crew="echo")
+        place.execute(started)
+        sizes.append(logged(started.run.run_id))
+    assert max(sizes) < 1.2 * sizes[0]
+
+
 # ------------------------------------------------------------------ how it ends
 
 
@@ -194,7 +226,7 @@ def test_a_run_that_asks_has_succeeded_with_its_question(place: Place) -> None:
 
 
 def test_a_run_that_is_cancelled_before_it_begins_says_only_that(place: Place) -> None:
-    body = RunCreate.model_validate({"assistant_id": "steps", "input": {"n": 0}, "stream_mode": ["tasks"]})
+    body = RunCreate.model_validate({"assistant_id": "steps", "input": {"n": 0}, "stream_mode": ["steps"]})
     run = place.world.runs.create(TENANT, place.thread, body)
     place.world.cancellations.cancel(TENANT, place.thread, run.run_id)
     ((type_, data, ident),) = told(place, run)
@@ -249,7 +281,7 @@ def test_a_client_that_has_a_part_gets_the_rest_once(place: Place, basic: Any) -
 def test_a_run_that_was_taken_over_begins_once_and_says_that_its_worker_was_lost(place: Place) -> None:
     started = start(place, {"n": 0}, crew="steps")
     epoch = claimed(started).lease.epoch
-    said = [("metadata", {"attempt": 1}), ("tasks", {"id": "lost", "name": "a", "input": {}})]
+    said = [("metadata", {"attempt": 1}), ("steps", {"id": "lost", "name": "a"})]
     frames = tuple(
         Frame(position=Position(epoch, seq), mode=mode, data=orjson.dumps(data))
         for seq, (mode, data) in enumerate(said, 1)
@@ -268,11 +300,12 @@ def test_a_run_that_was_taken_over_begins_once_and_says_that_its_worker_was_lost
 
 
 def test_a_task_whose_result_was_kept_is_told_once_and_one_that_was_done_again_twice(place: Place) -> None:
-    begun = {"id": "t", "name": "a", "input": {"n": 0}}
-    first, other = ({**begun, "result": {"n": n}, "error": None} for n in (1, 2))
-    repeated = _translated(place, ("tasks", begun), ("tasks", first), ("tasks", begun), ("tasks", first))
+    begun = {"id": "t", "name": "a"}
+    ended: dict[str, Any] = {**begun, "error": None, "interrupts": [], "tool_calls": [], "usage": None}
+    first, other = ({**ended, "result": {"n": n}} for n in (1, 2))
+    repeated = _translated(place, ("steps", begun), ("steps", first), ("steps", begun), ("steps", first))
     assert repeated == ["task.started", "task.completed"]
-    again = _translated(place, ("tasks", begun), ("tasks", first), ("tasks", begun), ("tasks", other))
+    again = _translated(place, ("steps", begun), ("steps", first), ("steps", begun), ("steps", other))
     assert again == ["task.started", "task.completed"] * 2
 
 

@@ -23,7 +23,7 @@ from crewline.models.clocks import Clock
 from crewline.models.events import (
     METADATA,
     START,
-    TASKS,
+    STEPS,
     TOKENS,
     Batch,
     Frame,
@@ -167,7 +167,7 @@ class Emitter:
     def _told(self, mode: str, data: bytes, namespace: tuple[str, ...] = ()) -> Frame:
         """Make the next frame, and tell it to who listens here."""
         self._seq += 1
-        at = self._clock() if mode == TASKS else None
+        at = self._clock() if mode == STEPS else None
         place = Position(self._epoch, self._seq)
         frame = Frame(position=place, mode=mode, namespace=namespace, data=data, at=at)
         if self._telling.listener:

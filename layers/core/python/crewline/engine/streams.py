@@ -14,11 +14,14 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from crewline.checkpoints.projection import INTERRUPT, project
 from crewline.engine.crews import Graph
 from crewline.engine.emitters import Emitter
-from crewline.models.events import Reference
+from crewline.engine.steps import Steps
+from crewline.models.events import STEPS, Reference
 
 _HIDDEN: Final = "langsmith:hidden"
 _NAMES: Final = {"messages-tuple": "messages"}
 """Modes of the API that LangGraph knows by another name."""
+_MADE_OF: Final = {STEPS: "tasks"}
+"""Modes of our own, and the one of LangGraph's that each is made of."""
 _DEBUG_VALUES: Final = ("payload", "values")
 """Where a checkpoint in the mode `debug` has its values."""
 
@@ -48,6 +51,7 @@ class GraphStream:
         self._graph = graph
         self._emitter = emitter
         self._serializer = serializer
+        self._steps = Steps()
         self._wanted = frozenset(_NAMES.get(mode, mode) for mode in modes) if emitter.active else frozenset()
         self._subgraphs = subgraphs and emitter.active
         self._refers = stored and bool(self._wanted & {"values", "checkpoints", "debug"})
@@ -70,6 +74,9 @@ class GraphStream:
                 self.last = chunk
             if mode == "checkpoints":
                 self._refer(namespace, chunk)
+            if mode == "tasks" and STEPS in self._wanted:
+                self._emitter.emit(STEPS, self._json(self._steps.take(chunk)), namespace)
+                await self._emitter.room()
             if mode in self._wanted:
                 self._emit(namespace, mode, chunk)
                 await self._emitter.room()
@@ -77,7 +84,9 @@ class GraphStream:
     async def _chunks(
         self, given: Any, config: RunnableConfig, options: Mapping[str, Any]
     ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
-        modes: list[Any] = sorted({"values", *self._wanted} - {"events"})
+        modes: list[Any] = sorted(
+            {"values", *(_MADE_OF.get(mode, mode) for mode in self._wanted)} - {"events"}
+        )
         if self._refers and "checkpoints" not in modes:
             modes.append("checkpoints")
         if "events" in self._wanted:

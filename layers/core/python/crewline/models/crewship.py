@@ -24,8 +24,8 @@ STATUSES: Final[Mapping[RunStatus, CrewshipStatus]] = {
     "interrupted": "canceled",
 }
 """Status of the core → what it is called here."""
-EVENT_MODES: Final[tuple[StreamMode, ...]] = ("tasks", "custom")
-"""What the log of a run has to hold so that its events can be told to whoever comes later."""
+EVENT_MODES: Final[tuple[StreamMode, ...]] = ("steps", "custom")
+"""What the log of a run has to hold so that its events can be told to whoever comes later; no tokens, for no event has them."""
 
 
 class RunRequest(Wire):

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-METADATA, ERROR, END, TASKS = "metadata", "error", "end", "tasks"
+METADATA, ERROR, END = "metadata", "error", "end"
 LIFECYCLE: Final = frozenset((METADATA, ERROR, END))
 """Modes of frames that are not LangGraph's."""
+STEPS: Final = "steps"
+"""A mode of our own: the beginning and end of each task, without what it was given."""
 TOKENS: Final = frozenset(("messages", "custom", "events"))
 """Modes whose frames come while a superstep runs, and that no checkpoint holds."""
 LAST_EPOCH: Final = 9_999_999_999
@@ -56,7 +58,7 @@ class Frame:
     """The subgraph that it comes from, as LangGraph names it; empty for the graph itself."""
     reference: Reference | None = None
     at: int | None = None
-    """When it was said, in milliseconds since the epoch; of the beginning and end of tasks alone, which nothing else dates."""
+    """When it was said, in milliseconds since the epoch; of `steps` alone, which nothing else dates."""
 
     @property
     def size(self) -> int:

@@ -44,7 +44,9 @@ StreamMode = Literal[
     "tasks",
     "checkpoints",
     "tools",
+    "steps",
 ]
+"""Those of LangGraph, and `steps`: tasks without what they were given."""
 MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]
 Nodes = list[str] | Literal["*"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import orjson
 
@@ -14,18 +13,6 @@ from crewline.models.crewship_events import CUSTOM_TYPES, EventType, RunEvent, r
 from crewline.models.events import Frame
 from crewline.models.public_ids import public_id
 from crewline.models.runs import Run
-
-_AI: Final = frozenset(("ai", "AIMessageChunk"))
-_TOKENS: Final = ("input_tokens", "output_tokens", "total_tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A task that has begun."""
-
-    at: int | None
-    known: frozenset[str]
-    """Ids of the messages that it was given: what it repeats of them is not what it says."""
 
 
 class Translator:
@@ -38,8 +25,8 @@ class Translator:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._attempt = 0
-        self._begun: dict[str, _Begun] = {}
-        self._ended: dict[str, bytes] = {}
+        self._begun: dict[str, int | None] = {}
+        self._ended: dict[str, bytes | None] = {}
         self._again: dict[str, RunEvent] = {}
         self._called: set[str] = set()
 
@@ -48,8 +35,8 @@ class Translator:
         match frame.mode:
             case "metadata":
                 yield from self._begin(_read(frame)["attempt"])
-            case "tasks":
-                yield from self._task(frame, _read(frame))
+            case "steps":
+                yield from self._step(frame, _read(frame))
             case "custom":
                 yield _said(_read(frame))
 
@@ -69,45 +56,42 @@ class Translator:
 
     # ------------------------------------------------------------------ tasks
 
-    def _task(self, frame: Frame, task: Mapping[str, Any]) -> Iterator[RunEvent]:
-        ended = "result" in task or "error" in task
-        return self._end_task(frame, task) if ended else self._begin_task(frame, task)
+    def _step(self, frame: Frame, task: Mapping[str, Any]) -> Iterator[RunEvent]:
+        names = self._names(frame, task)
+        return self._end_task(frame, task, names) if "result" in task else self._begin_task(frame, names)
 
-    def _begin_task(self, frame: Frame, task: Mapping[str, Any]) -> Iterator[RunEvent]:
-        known = frozenset(one["id"] for one in _messages(task.get("input")) if one.get("id"))
-        self._begun[task["id"]] = _Begun(frame.at, known)
-        event = run_event("task.started", **self._names(frame, task))
-        if task["id"] in self._ended:  # its result was kept, or it is done again: its end tells which
-            self._again[task["id"]] = event
+    def _begin_task(self, frame: Frame, names: Mapping[str, Any]) -> Iterator[RunEvent]:
+        ident = names["id"]
+        self._begun[ident] = frame.at
+        event = run_event("task.started", **names)
+        if ident in self._ended:  # its result was kept, or it is done again: its end tells which
+            self._again[ident] = event
         else:
             yield event
 
-    def _end_task(self, frame: Frame, task: Mapping[str, Any]) -> Iterator[RunEvent]:
-        again = self._again.pop(task["id"], None)
-        if again and self._ended[task["id"]] == frame.data:
+    def _end_task(
+        self, frame: Frame, task: Mapping[str, Any], names: Mapping[str, Any]
+    ) -> Iterator[RunEvent]:
+        ident = names["id"]
+        again = self._again.pop(ident, None)
+        if again and self._ended[ident] == frame.data:
             return
-        self._ended[task["id"]] = frame.data or b""
+        self._ended[ident] = frame.data
         if again:
             yield again
-        begun, names = self._begun.pop(task["id"], _Begun(None, frozenset())), self._names(frame, task)
-        said = [one for one in _messages(task.get("result")) if one.get("id") not in begun.known]
-        for call in (call for message in said for call in message.get("tool_calls") or ()):
-            if call.get("id") not in self._called:  # a graph repeats what a subgraph of it has said
-                self._called.add(call.get("id"))
-                yield run_event(
-                    "tool_use",
-                    name=call.get("name"),
-                    input=call.get("args"),
-                    id=call.get("id"),
-                    **_place(names),
-                )
-        took_ms = frame.at - begun.at if frame.at and begun.at else None
+        for call in task["tool_calls"]:
+            if call["id"] not in self._called:  # a graph repeats what a subgraph of it has said
+                self._called.add(call["id"])
+                where = {"task": names["task"], "agent": names["agent"], "task_id": ident}
+                yield run_event("tool_use", name=call["name"], input=call["args"], id=call["id"], **where)
+        begun = self._begun.pop(ident, None)
+        took_ms = frame.at - begun if frame.at and begun else None
         ended = run_event(
-            "task.completed", **names, output=task.get("result"), duration_ms=took_ms, usage=_usage(said)
+            "task.completed", **names, output=task["result"], duration_ms=took_ms, usage=task["usage"]
         )
-        if task.get("error"):
+        if task["error"]:
             ended["data"] |= {"output": None, "error": task["error"]}
-        elif task.get("interrupts"):
+        elif task["interrupts"]:
             asked = [{"id": one["id"], "value": one["value"]} for one in task["interrupts"]]
             ended["data"] |= {"output": None, "interrupts": asked}
         yield ended
@@ -144,10 +128,6 @@ def _read(frame: Frame) -> Any:
     return orjson.loads(frame.data or b"null")
 
 
-def _place(names: Mapping[str, Any]) -> dict[str, Any]:
-    return {"task": names["task"], "agent": names["agent"], "task_id": names["id"]}
-
-
 def _said(value: Any) -> RunEvent:
     """Tell what a node has written: as it says itself, or as a line of its log."""
     if isinstance(value, dict) and value.get("type") in CUSTOM_TYPES:
@@ -159,17 +139,3 @@ def _said(value: Any) -> RunEvent:
         return {"type": cast("EventType", value["type"]), "data": rest}
     message = value if isinstance(value, str) else orjson.dumps(value).decode()
     return run_event("log", level="info", message=message)
-
-
-def _messages(state: Any) -> Iterator[Mapping[str, Any]]:
-    """Find what models have said in what a task was given, or gives back: a state, or one value."""
-    for value in state.values() if isinstance(state, dict) else (state,):
-        for one in value if isinstance(value, list) else (value,):
-            if isinstance(one, dict) and one.get("type") in _AI:
-                yield one
-
-
-def _usage(messages: Iterable[Mapping[str, Any]]) -> dict[str, int] | None:
-    """Add up what the model calls have used that gave these messages; None when none of them says so."""
-    used = [one["usage_metadata"] for one in messages if one.get("usage_metadata")]
-    return {name: sum(one.get(name) or 0 for one in used) for name in _TOKENS} if used else None
