@@ -80,7 +80,9 @@ class Walk:
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     folder = tmp_path_factory.mktemp("article")
     with local_service(project=PROJECT, state=folder / "state") as service:
-        yield Walk(service.url, folder)
+        made = Walk(service.url, folder)
+        with made.service:
+            yield made
 
 
 def test_a_run_by_command(walk: Walk) -> None:

@@ -49,6 +49,8 @@ class NotFound(CrewlineError):
 class RunEnded(NotFound):
     """The run has ended, so that there is nothing left to cancel."""
 
+    code = "run_ended"
+
 
 class Conflict(CrewlineError):
     """The request is sound, but the state of what it names does not allow it now."""
