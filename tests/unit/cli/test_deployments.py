@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from crewline.cli import releases
 from crewline.cli.main import main
+from crewline.errors import Forbidden
+from crewline.models.versions import Version
+
+VERSION = Version(number=7, build="a" * 32, created_at="2026-11-21T12:00:00.000000+00:00")
 
 CDK = """#!{python}
 import json, os, pathlib, sys
@@ -32,6 +37,8 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "bin"
         self.told = folder / "told.json"
+        self.settled: list[str] = []
+        """Stacks of which the deployed version was made live."""
         self.bin.mkdir()
         self.place("node", "#!/bin/sh\n")
 
@@ -66,6 +73,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
     monkeypatch.setenv("PATH", str(made.bin))
+    monkeypatch.setattr(releases, "settle", lambda stack: made.settled.append(stack) or VERSION)
     return made
 
 
@@ -99,7 +107,8 @@ def test_the_cdk_is_told_what_to_deploy_and_then_where_it_is_said(
     assert machine.context == {"project": str(project), "stack": "Ours", "architecture": "x86_64"}
     assert json.loads(machine.told.read_text())["folder"] == str(project / ".crewline")
     shown = capfd.readouterr().out
-    assert "Crewline is deployed as Ours: https://api/v1/" in shown
+    assert machine.settled == ["Ours"]
+    assert "Crewline is deployed as Ours, version 7: https://api/v1/" in shown
     assert "crewline keys create --stack Ours" in shown
 
 
@@ -130,6 +139,40 @@ def test_a_failed_deployment_ends_as_the_cdk_did_and_says_how_to_bootstrap(
     shown = capfd.readouterr().out
     assert f"not bootstrapped, which every account and region is once: {cdk} bootstrap" in shown
     assert "is deployed" not in shown
+    assert machine.settled == []
+
+
+def test_a_program_is_told_by_one_value_and_what_the_cdk_says_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], machine: Machine, project: Path
+) -> None:
+    machine.place("cdk", machine.cdk().read_text().replace("if 0:", 'print("Synthesising");\nif 0:'))
+
+    assert run(monkeypatch, "--project", project, "--stack", "Ours", "--json") == 0
+
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {
+        "stack": "Ours",
+        "url": "https://api/v1/",
+        "version": {"number": 7, "build": VERSION.build, "created_at": VERSION.created_at},
+    }
+    assert "Synthesising" in shown.err
+
+
+def test_credentials_that_may_only_deploy_deploy_and_are_told_what_they_could_not_see(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], machine: Machine, project: Path
+) -> None:
+    def refuse(_: str) -> Version:
+        raise Forbidden("AWS does not allow ListVersionsByFunction with the credentials of this environment.")
+
+    machine.cdk()
+    monkeypatch.setattr(releases, "settle", refuse)
+
+    assert run(monkeypatch, "--project", project) == 0
+
+    shown = capfd.readouterr()
+    assert "Crewline is deployed as Crewline: https://api/v1/" in shown.out
+    assert "does not allow ListVersionsByFunction" in shown.err
+    assert "crewline versions --stack Crewline" in shown.err
 
 
 def test_npx_brings_the_cdk_where_there_is_none_of_version_2(

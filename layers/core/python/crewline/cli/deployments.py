@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-
-from crewline.errors import BadDeployment
+from crewline.cli import releases, screens
+from crewline.errors import BadDeployment, Forbidden
 from crewline.models.manifests import FILENAME, read_manifest
+from crewline.models.versions import Version
 
 _CDK: Final = "aws-cdk@2"
 """The command line's package on npm; 3 refuses what the library of version 2 makes."""
@@ -43,11 +43,12 @@ class Deployment:
     """Whether the CDK asks before it widens permissions."""
 
 
-def deploy(deployment: Deployment) -> int:
-    """Deploy a project and say where its API is.
+def deploy(deployment: Deployment, *, as_json: bool = False) -> int:
+    """Deploy a project, make it live, and say where its API is.
 
     Args:
         deployment: What is to be deployed.
+        as_json: Whether standard output is for a program; what the CDK says goes to standard error then.
 
     Returns:
         0, or what the CDK ended with; it has said why.
@@ -55,6 +56,7 @@ def deploy(deployment: Deployment) -> int:
     Raises:
         BadManifest: The manifest cannot be read, or names something that is not there.
         BadDeployment: The constructs, Node or the CDK's command line are missing.
+        CrewlineError: It is deployed, and AWS refuses to say or to change which version is live.
     """
     read_manifest(deployment.project / FILENAME)
     cdk = _find_cdk()
@@ -63,8 +65,10 @@ def deploy(deployment: Deployment) -> int:
     folder.mkdir(exist_ok=True)
     outputs = folder / "outputs.json"
     outputs.unlink(missing_ok=True)
-    console = Console(highlight=False, soft_wrap=True)
-    ended = subprocess.run(_command(cdk, deployment, outputs), cwd=folder, check=False)  # noqa: S603
+    console = screens.notes() if as_json else screens.console()
+    ended = subprocess.run(  # noqa: S603
+        _command(cdk, deployment, outputs), cwd=folder, check=False, stdout=sys.stderr if as_json else None
+    )
     if ended.returncode:
         console.print(f"\nNothing was deployed by this, or not all; the CDK ended with {ended.returncode}.")
         console.print(
@@ -73,10 +77,29 @@ def deploy(deployment: Deployment) -> int:
             markup=False,
         )
         return ended.returncode
-    console.print(f"\nCrewline is deployed as {deployment.stack}: {_url(outputs, deployment.stack)}")
+    url, version = _url(outputs, deployment.stack), _settled(deployment.stack)
+    if as_json:
+        row = releases.version_row(version) if version else None
+        screens.print_json({"stack": deployment.stack, "url": url, "version": row})
+        return 0
+    number = f", version {version.number}" if version else ""
+    console.print(f"\nCrewline is deployed as {deployment.stack}{number}: {url}")
     console.print("Its API takes keys alone. Make one:")
     console.print(f"  crewline keys create --stack {deployment.stack}", markup=False)
     return 0
+
+
+def _settled(stack: str) -> Version | None:
+    """Make what was deployed live where a rollback was before; None when these credentials may only deploy."""
+    try:
+        return releases.settle(stack)
+    except Forbidden as exc:
+        screens.notes().print(
+            f"It is deployed, but which version is live is not known: {exc.message} If a rollback was before, its "
+            f"version may still be: see crewline versions --stack {stack}.",
+            markup=False,
+        )
+        return None
 
 
 def _find_cdk() -> list[str]:

@@ -10,7 +10,18 @@ from typing import Annotated, Literal
 import typer
 
 from crewline import locations
-from crewline.cli import assistants, failures, invocations, keys, profiles, runs, threads
+from crewline.cli import (
+    assistants,
+    failures,
+    invocations,
+    keys,
+    options,
+    profiles,
+    releases,
+    removals,
+    runs,
+    threads,
+)
 from crewline.errors import CrewlineError
 from crewline.models.manifests import FILENAME
 
@@ -29,6 +40,8 @@ app.add_typer(profiles.app, name="profiles")
 app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a tea party"}' --stream""")(
     invocations.invoke
 )
+app.command(epilog="Example: crewline versions --stack Crews")(releases.versions)
+app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
 
 
 def _print_version(wanted: bool) -> None:
@@ -105,6 +118,7 @@ def dev(
 
 @app.command(epilog="Example: crewline deploy --project ../my-crews --stack Crews")
 def deploy(
+    *,
     project: Annotated[
         Path | None,
         typer.Option(
@@ -129,18 +143,37 @@ def deploy(
         bool,
         typer.Option("--yes", help="Do not ask before permissions are widened, as the first deploy does."),
     ] = False,
+    rollback: Annotated[
+        bool,
+        typer.Option(
+            "--rollback", help="Deploy nothing, and make the version before the live one live again."
+        ),
+    ] = False,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="With --rollback: the version that is to be live; `crewline versions`."
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Deploy a project into the AWS account and region of this environment.
 
     It needs Node, and the constructs: pip install 'crewline[cdk]'. What the project requires is
     locked in crewline.lock beside its manifest; commit it. Deploying again updates the stack.
+    A rollback needs neither, nor the project: it takes seconds, and runs in flight go on.
     """
     from crewline.cli import deployments
 
+    if rollback:
+        releases.roll_back(stack, to, as_json=as_json)
+        return
+    if to is not None:
+        raise failures.CliError("--to names the version of a rollback; add --rollback.")
     wanted = deployments.Deployment(
         project=project or Path.cwd(), stack=stack, architecture=architecture, image=image, ask=not yes
     )
-    raise typer.Exit(deployments.deploy(wanted))
+    raise typer.Exit(deployments.deploy(wanted, as_json=as_json))
 
 
 def _project_folder(named: Path | None) -> tuple[Path, bool]:
