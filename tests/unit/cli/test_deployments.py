@@ -53,6 +53,10 @@ class Machine:
             name, CDK.format(python=sys.executable, version=version, told=str(self.told), status=status)
         )
 
+    def settle(self, stack: str) -> Version:
+        self.settled.append(stack)
+        return VERSION
+
     @property
     def arguments(self) -> list[str]:
         arguments: list[str] = json.loads(self.told.read_text())["arguments"]
@@ -73,7 +77,7 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine(tmp_path)
     monkeypatch.setenv("PATH", str(made.bin))
-    monkeypatch.setattr(releases, "settle", lambda stack: made.settled.append(stack) or VERSION)
+    monkeypatch.setattr(releases, "settle", made.settle)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ def removal(monkeypatch: pytest.MonkeyPatch, formation: Formation) -> Removal:
     for module in (deployments, removals):
         monkeypatch.setattr(module, "client", lambda _: formation)
     monkeypatch.setattr(deployments, "check_access", lambda: None)
-    monkeypatch.setattr(removals.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     return Removal("Ours")
 
 
