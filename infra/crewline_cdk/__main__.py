@@ -1,8 +1,9 @@
 """The CDK app of one project: `cdk deploy --app "python -m crewline_cdk" -c project=DIR`.
 
 Context: `project` is the folder of the project's langgraph.json, `stack` the stack's name,
-`architecture` arm64 or x86_64, `image` the URI of a container image for the crews. A team that
-decides on more writes an app of its own around `CrewlineStack` or `CrewlineService`.
+`architecture` arm64 or x86_64, `image` the URI of a container image for the crews, `stage`
+production or staging. A team that decides on more writes an app of its own around `CrewlineStack` or
+`CrewlineService`.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ def _props(app: App, project: Path | None) -> CrewlineProps:
         if architecture not in get_args(Architecture):
             raise BadDeployment(f"There is no architecture {architecture!r}; choose arm64 or x86_64.")
         chosen["architecture"] = architecture
-    if image := _read(app, "image"):
-        chosen["image"] = image
+    for name in ("image", "stage"):
+        if value := _read(app, name):
+            chosen[name] = value
     return CrewlineProps(manifest=Path(named) / FILENAME, **chosen)
 
 

@@ -23,6 +23,10 @@ from crewline import locations
             "Error: There is no architecture 'arm'",
         ),
         (
+            {"project": str(locations.EXAMPLES), "stage": "test"},
+            "Error: stage is production or staging, not 'test'.",
+        ),
+        (
             {"project": str(locations.EXAMPLES), "stack": "my_crews"},
             "Error: No stack can be called 'my_crews': a name has letters, digits and hyphens",
         ),

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from crewline.local import clouds, states
 from crewline.local.failures import LocalServiceError
-from tests.e2e.deployed import access, crews, suites, updates
+from tests.e2e.deployed import access, crews, releases, suites, updates
 from tests.e2e.deployed.deployments import ROOT, Deployed, Deployer
 from tests.e2e.deployed.runtimes import RuntimeUnavailable, make_runtimes
 from tests.e2e.deployed.steps import CheckFailed, Steps
@@ -114,6 +114,7 @@ class _Walk:
         with step("tests of this repository, with the official clients"):
             self._steps.say(suites.run_own(basic, self._folder / "own.log"))
         self._update(basic, project)
+        self._roll_back(basic)
         with step("crewline deploy of a project with requirements of its own"):
             foreign = deployer.deploy_project(_FOREIGN, self._copy("foreign"))
         with step("both crews of that project"):
@@ -131,8 +132,9 @@ class _Walk:
         with step("the sweeper, every minute by the schedule"):
             self._steps.say(crews.read_sweeps(self._function_log))
         for deployed in made:
-            with step(f"cdk destroy {deployed.stack}"):
-                self._steps.say(deployer.destroy(deployed))
+            own = deployed is foreign
+            with step(f"{'crewline' if own else 'cdk'} destroy {deployed.stack}"):
+                self._steps.say(deployer.destroy(deployed, by_crewline=own))
 
     def _copy(self, name: str) -> Path:
         """Copy a project: it is changed, or its folder takes what is made of it."""
@@ -145,6 +147,8 @@ class _Walk:
             return self._deployer.deploy(stack, self._deployer.synth(stack, project))
 
     def _update(self, basic: Deployed, project: Path) -> None:
+        with self._steps.step("a run says of which version it is"):
+            self._steps.say(releases.expect_version(basic, 1))
         with self._steps.step("change the project's code and synthesise it"):
             updates.change_echo(project)
             changed = self._deployer.synth(_BASIC, project)
@@ -154,6 +158,16 @@ class _Walk:
             update = partial(self._deployer.deploy, _BASIC, changed)
             self._steps.say(updates.update_in_flight(basic, update, gate))
             crews.expect_echo(basic, "echo again: ")
+            self._steps.say(releases.expect_version(basic, 2))
+
+    def _roll_back(self, basic: Deployed) -> None:
+        with self._steps.step("crewline deploy --rollback of Basic while runs are in flight"):
+            gate = self._folder / "gate of the rollback"
+            gate.unlink(missing_ok=True)
+            back = partial(releases.roll_back, self._deployer, basic)
+            self._steps.say(updates.update_in_flight(basic, back, gate))
+            crews.expect_echo(basic, "echo: ")
+            self._steps.say(releases.expect_version(basic, 1))
 
 
 if __name__ == "__main__":

@@ -190,11 +190,12 @@ class Deployer:
             MessageDeduplicationId=name,
         )
 
-    def destroy(self, deployed: Deployed) -> str:
+    def destroy(self, deployed: Deployed, *, by_crewline: bool = False) -> str:
         """Remove a stack, but for what its policy keeps.
 
         Args:
             deployed: The stack.
+            by_crewline: Whether `crewline destroy` does it, and not the CDK.
 
         Returns:
             What is still there.
@@ -209,7 +210,10 @@ class Deployer:
             for page in formation.get_paginator("list_stack_resources").paginate(StackName=deployed.stack)
             for one in page["StackResourceSummaries"]
         ]
-        self.run(("cdk", "destroy", deployed.stack, "--force", "--app", str(deployed.assembly)))
+        if by_crewline:
+            self.crewline("destroy", "--stack", deployed.stack, "--yes")
+        else:
+            self.run(("cdk", "destroy", deployed.stack, "--force", "--app", str(deployed.assembly)))
         kept = Counter[str]()
         for one in made:
             kind, name = one["ResourceType"], one["LogicalResourceId"]

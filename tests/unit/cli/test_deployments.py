@@ -102,13 +102,32 @@ def test_the_cdk_is_told_what_to_deploy_and_then_where_it_is_said(
 ) -> None:
     machine.cdk()
 
-    assert run(monkeypatch, "--project", project, "--stack", "Ours", "--architecture", "x86_64", "--yes") == 0
+    assert (
+        run(
+            monkeypatch,
+            "--project",
+            project,
+            "--stack",
+            "Ours",
+            "--architecture",
+            "x86_64",
+            "--stage",
+            "staging",
+            "--yes",
+        )
+        == 0
+    )
 
     assert machine.arguments[:2] == ["deploy", "Ours"]
     assert shlex.split(machine.option("--app")) == [sys.executable, "-m", "crewline_cdk"]
     assert machine.option("--output") == str(project / ".crewline" / "cdk.out")
     assert machine.option("--require-approval") == "never"
-    assert machine.context == {"project": str(project), "stack": "Ours", "architecture": "x86_64"}
+    assert machine.context == {
+        "project": str(project),
+        "stack": "Ours",
+        "architecture": "x86_64",
+        "stage": "staging",
+    }
     assert json.loads(machine.told.read_text())["folder"] == str(project / ".crewline")
     shown = capfd.readouterr().out
     assert machine.settled == ["Ours"]
@@ -129,6 +148,7 @@ def test_the_current_folder_is_deployed_as_crewline_on_arm_and_the_cdk_may_ask(
         "project": str(project),
         "stack": "Crewline",
         "architecture": "arm64",
+        "stage": "production",
         "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/crews:1",
     }
 

@@ -19,6 +19,7 @@ from crewline.cli import releases, screens
 from crewline.errors import BadDeployment, Forbidden
 from crewline.models.manifests import FILENAME, read_manifest
 from crewline.models.versions import Version
+from crewline.settings import Stage
 
 _CDK: Final = "aws-cdk@2"
 """The command line's package on npm; 3 refuses what the library of version 2 makes."""
@@ -39,6 +40,8 @@ class Deployment:
     """`arm64` or `x86_64`."""
     image: str | None = None
     """URI of a container image for the crews."""
+    stage: Stage = "production"
+    """What it is for."""
     ask: bool = True
     """Whether the CDK asks before it widens permissions."""
 
@@ -134,6 +137,7 @@ def _command(cdk: list[str], deployment: Deployment, outputs: Path) -> list[str]
         "project": str(deployment.project.resolve()),
         "stack": deployment.stack,
         "architecture": deployment.architecture,
+        "stage": deployment.stage,
         **({"image": deployment.image} if deployment.image else {}),
     }
     return [

@@ -139,6 +139,10 @@ def deploy(
         str | None,
         typer.Option(metavar="URI", help="Container image in ECR for crews that are too large for layers."),
     ] = None,
+    stage: Annotated[
+        Literal["production", "staging"],
+        typer.Option(help="What it is for: a request may name an environment, and finds no other."),
+    ] = "production",
     yes: Annotated[
         bool,
         typer.Option("--yes", help="Do not ask before permissions are widened, as the first deploy does."),
@@ -171,7 +175,12 @@ def deploy(
     if to is not None:
         raise failures.CliError("--to names the version of a rollback; add --rollback.")
     wanted = deployments.Deployment(
-        project=project or Path.cwd(), stack=stack, architecture=architecture, image=image, ask=not yes
+        project=project or Path.cwd(),
+        stack=stack,
+        architecture=architecture,
+        image=image,
+        stage=stage,
+        ask=not yes,
     )
     raise typer.Exit(deployments.deploy(wanted, as_json=as_json))
 
