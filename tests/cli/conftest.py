@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from crewline.local.children import local_service
 from tests.cli.commands import Command
 from tests.cli.servers import ScriptedService, scripted
+
+TRAVEL = Path(__file__).parents[1] / "projects" / "travel"
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,10 @@ def scripted_service() -> Iterator[ScriptedService]:
     """A service that answers what it is told to."""
     with scripted() as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def travel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a `crewline dev` with the crews of tests/projects/travel."""
+    with local_service(project=TRAVEL, state=tmp_path_factory.mktemp("travel")) as service:
+        yield service.url

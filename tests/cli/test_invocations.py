@@ -167,14 +167,16 @@ def test_a_canceled_run_is_exit_1(command: Command, service: ScriptedService) ->
 
 def test_a_question_is_printed_with_how_to_answer_it(command: Command, service: ScriptedService) -> None:
     stories.tell(service, thread_id=THREAD)
-    asked = {"t1": [{"id": "q", "value": {"question": "publish?"}}]}
+    question = {"question": "publish?", "findings": ["x" * 500]}
+    asked = {"t1": [{"id": "q", "value": question}, {"id": "r", "value": "Sure?"}]}
     service.answer(
         f"GET /threads/{stories.CORE_THREAD}", Answer(200, {"status": "interrupted", "interrupts": asked})
     )
     done = command("invoke", "--thread", THREAD, "-i", "{}")
     assert done.code == 0
     assert done.json == {"report": "tea"}
-    assert 'The crew asks: {"question": "publish?"}' in done.err
+    assert f'The crew asks:\n  question: publish?\n  findings: ["{"x" * 197}…\n' in done.err
+    assert "The crew asks: Sure?\n" in done.err
     assert f"""crewline invoke --thread {THREAD} --resume '"yes"'""" in done.err
 
 
@@ -192,7 +194,9 @@ def test_bad_input_is_refused_before_anything_is_asked(command: Command, service
     said = command.refused(2, "invoke", THREAD, "-i", "{}")
     assert said == f"'{THREAD}' is a thread's id; a deployment's id begins with dep_."
     assert "a thread's id begins with thr_" in command.refused(2, "invoke", "--thread", RUN, "-i", "{}")
+    assert "is no thread's id" in command.refused(2, "invoke", "--thread", "", "-i", "{}")
     assert service.asked == []
+    assert "named ''" in command.refused(3, "invoke", "", "-i", "{}")
 
 
 def test_a_busy_thread_is_exit_4(command: Command, service: ScriptedService) -> None:

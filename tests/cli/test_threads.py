@@ -55,15 +55,18 @@ def service(scripted_service: ScriptedService, monkeypatch: pytest.MonkeyPatch) 
 def test_a_history_is_a_timeline_of_what_changed(command: Command) -> None:
     done = command("thread", "history", THREAD)
     assert done.out.splitlines() == [
-        f"turn 3  2026-11-21 12:00:04  {CHECKPOINTS[4]}  {RUNS[2]}",
+        f"turn 3  2026-11-21 12:00:04  {CHECKPOINTS[4]}",
+        f"  {RUNS[2]}",
         '  ~ topic: "tea" → "coffee"',
         f"no run  2026-11-21 12:00:03  {CHECKPOINTS[3]}",
         '  - asked[1]: "less"',
         '  - plan: {"budget": 1}',
-        f"turn 2  2026-11-21 12:00:02  {CHECKPOINTS[2]}  {RUNS[1]}",
+        f"turn 2  2026-11-21 12:00:02  {CHECKPOINTS[2]}",
+        f"  {RUNS[1]}",
         '  + asked[1]: "less"',
         '  + plan: {"budget": 1}',
-        f"turn 1  2026-11-21 12:00:01  {CHECKPOINTS[1]}  {RUNS[0]}",
+        f"turn 1  2026-11-21 12:00:01  {CHECKPOINTS[1]}",
+        f"  {RUNS[0]}",
         '  + asked: ["more"]',
         f"no run  2026-11-21 12:00:00  {CHECKPOINTS[0]}",
         '  + topic: "tea"',

@@ -25,6 +25,7 @@ GUIDES = sorted(
         *PAGES.glob("migrate/*.md"),
         PAGES / "runs-or-threads.md",
         PAGES / "v1.md",
+        PAGES / "cli.md",
     )
 )
 BETWEEN = "\036"
@@ -56,7 +57,7 @@ def test_the_commands_of_a_guide_do_what_the_guide_says(page: str, url: str, tmp
 
 def check(typed: list[Block], command: list[str], url: str, folder: Path) -> None:
     """Run the blocks of a page as one program, and compare what each prints with what the page says."""
-    environ = {**os.environ, "CREWLINE_URL": url}
+    environ = {**os.environ, "CREWLINE_URL": url, "XDG_CONFIG_HOME": str(folder), "KEY": "crewline_key"}
     environ["PATH"] = f"{Path(sys.executable).parent}:{environ['PATH']}"
     done = subprocess.run(
         command,

@@ -43,21 +43,21 @@ def find_deployment(service: Service, text: str | None, *, named: str | None = N
         CliError: None or several have the name, there are several to choose from, or the service does
             not answer.
     """
-    if text and named:
+    if text is not None and named is not None:
         raise CliError(f"Name the deployment once: either {text} or --name {named}.")
     if text and (is_id(text) or text.startswith(tuple(PREFIXES.values()))):
         return identify("deployment", text)
-    name = named or text
+    name = text if named is None else named
     there = service.post("/assistants/search", {"limit": _MOST, "sort_by": "name", "sort_order": "asc"})
-    found = [one for one in there if one["name"] == name] if name else there
+    found = [one for one in there if one["name"] == name] if name is not None else there
     if len(found) == 1:
         return public_id("deployment", found[0]["assistant_id"])
     listed = _list(found or there)
     if not there:
         raise CliError("The service has no deployments; deploy a project with a graph.", ExitCode.NOT_FOUND)
-    if name and not found:
+    if name is not None and not found:
         raise CliError(f"There is no deployment named {name!r}; there are: {listed}.", ExitCode.NOT_FOUND)
-    if name:
+    if name is not None:
         raise CliError(f"Several deployments are named {name!r}; give the id of one: {listed}.")
     raise CliError(f"There are several deployments; say which one: {listed}.")
 

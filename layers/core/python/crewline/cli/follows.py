@@ -89,8 +89,9 @@ def follow(service: Service, run_id: str, *, shown: Shown, as_json: bool, with_o
         run = _read_ended(service, run_id)
     except KeyboardInterrupt:
         notes().print(
-            f"\nThe run goes on. Follow it: crewline runs events {run_id} · "
-            f"cancel it: crewline runs cancel {run_id}",
+            f"\nThe run goes on. To follow or to cancel it:\n"
+            f"  crewline runs events {run_id}\n"
+            f"  crewline runs cancel {run_id}",
             markup=False,
         )
         raise typer.Exit(ExitCode.INTERRUPTED) from None
@@ -124,9 +125,11 @@ def _watch(service: Service, run_id: str, shown: Shown) -> RunTree:
 def _drawn(tree: RunTree, shown: Shown) -> Iterator[Callable[[], object]]:
     """Show on a terminal that something happens; gives what to call when something has."""
     if shown == "stream" and console().is_terminal:
-        with Live(Screenful(tree), console=console(), transient=True, refresh_per_second=10) as live:
-            yield live.refresh
-        console().print(tree)
+        try:
+            with Live(Screenful(tree), console=console(), transient=True, refresh_per_second=10) as live:
+                yield live.refresh
+        finally:
+            console().print(tree)  # whole, however long; also when the line or the patience is lost
     elif shown == "quiet" and notes().is_terminal:
         status = notes().status("Waiting for the run to begin …")
         with status:
@@ -186,7 +189,17 @@ def _say_what_is_asked(service: Service, run: Mapping[str, Any]) -> None:
     if thread["status"] != "interrupted" or not questions:
         return
     for question in questions:
-        value = question.get("value")
-        text = value if isinstance(value, str) else screens.json_text(value)
-        notes().print(f"The crew asks: {screens.plain(text)}", markup=False)
+        _ask(question.get("value"))
     notes().print(f"""Answer: crewline invoke --thread {run["thread_id"]} --resume '"yes"'""", markup=False)
+
+
+def _ask(question: Any) -> None:
+    """Print a question: a text as it is, of an object each part on a line."""
+    if not isinstance(question, Mapping):
+        text = question if isinstance(question, str) else screens.json_text(question)
+        notes().print(f"The crew asks: {screens.plain(text)}", markup=False)
+        return
+    notes().print("The crew asks:")
+    for name, value in question.items():
+        text = value if isinstance(value, str) else screens.json_text(value)
+        notes().print(f"  {screens.plain(name)}: {screens.shortened(text, _SHORT)}", markup=False)

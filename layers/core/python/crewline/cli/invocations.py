@@ -27,7 +27,7 @@ def invoke(
     deployment: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DEPLOYMENT]",
+            metavar="DEPLOYMENT",
             help="What to run: an id (dep_… or UUID) or a name.",
             show_default="the thread's own, or the only one there is",
         ),
@@ -64,7 +64,7 @@ def invoke(
     from crewline.cli import addresses, clients, follows
     from crewline.cli.failures import CliError
 
-    thread_id = addresses.identify("thread", thread) if thread else None
+    thread_id = addresses.identify("thread", thread) if thread is not None else None
     if resume is not None and (input is not None or thread_id is None):
         raise CliError("--resume answers a thread's question: give --thread with it, and no --input.")
     if thread_id and input is None and resume is None:
@@ -75,7 +75,7 @@ def invoke(
     elif input is not None:
         body["input"] = parse_object(input, "--input")
     with clients.reached(url, profile) as service:
-        if deployment or name or not thread_id:
+        if deployment is not None or name is not None or not thread_id:
             body["deployment_id"] = addresses.find_deployment(service, deployment, named=name)
         started = follows.start(service, thread_id=thread_id, body=body)
         follows.finish(service, started, wait=wait, stream=stream, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -194,8 +195,11 @@ def _project_folder(named: Path | None) -> tuple[Path, bool]:
 
 def main() -> None:
     """Run the `crewline` command; what the user can repair is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     try:
-        app()
+        app(prog_name="crewline")
     except CrewlineError as error:
         typer.echo(f"Error: {' '.join(error.message.split())}", err=True)
         sys.exit(failures.exit_code_of(error))

@@ -46,9 +46,9 @@ def list_(
     """List runs, the newest first."""
     from crewline.cli import addresses, clients, screens
 
-    thread_id = addresses.identify("thread", thread) if thread else None
+    thread_id = addresses.identify("thread", thread) if thread is not None else None
     with clients.reached(url, profile) as service:
-        deployment_id = addresses.find_deployment(service, deployment) if deployment else None
+        deployment_id = None if deployment is None else addresses.find_deployment(service, deployment)
         found = service.get(
             "/v1/runs",
             deployment_id=deployment_id,

@@ -164,7 +164,7 @@ def diff(
     ],
     after: Annotated[
         str | None,
-        typer.Argument(metavar="[B]", help="Another.", show_default="the newest state"),
+        typer.Argument(metavar="B", help="Another.", show_default="the newest state"),
     ] = None,
     *,
     url: Url = None,
@@ -193,7 +193,7 @@ def diff(
 def rollback(
     thread: Thread,
     checkpoint: Annotated[
-        str | None, typer.Argument(metavar="[CHECKPOINT]", help="The state to return to, by its id.")
+        str | None, typer.Argument(metavar="CHECKPOINT", help="The state to return to, by its id.")
     ] = None,
     *,
     turn: Annotated[

@@ -61,9 +61,9 @@ def show(moments: Sequence[Moment]) -> None:
         head = Text(f"turn {one.turn}" if one.turn else "no run", style="bold cyan" if one.turn else "bold")
         head.append(f"  {moment(checkpoint['created_at'])}", style="default")
         head.append(f"  {checkpoint['checkpoint_id']}", style="yellow")
-        if checkpoint["run_id"]:
-            head.append(f"  {checkpoint['run_id']}", style="dim")
         console().print(head)
+        if checkpoint["run_id"]:
+            console().print(Text(f"  {checkpoint['run_id']}", style="dim"))
         for change in one.changes[:_MOST_CHANGES]:
             console().print(Text("  ").append(change.line()))
         if (more := len(one.changes) - _MOST_CHANGES) > 0:
