@@ -16,7 +16,7 @@ from typing import Any, Final, get_args
 from aws_cdk import App
 
 from crewline.errors import BadDeployment, CrewlineError
-from crewline.models.manifests import FILENAME
+from crewline.models.manifests import find_manifest
 from crewline_cdk.bundles import Architecture
 from crewline_cdk.packaging import STACK_NAME
 from crewline_cdk.props import CrewlineProps
@@ -64,7 +64,7 @@ def _props(app: App, project: Path | None) -> CrewlineProps:
     named = _read(app, "project") or project
     if named is None:
         raise BadDeployment(
-            "The context names no project; add -c project=DIR, the folder of its langgraph.json."
+            "The context names no project; add -c project=DIR, the folder of its langgraph.json or crewship.toml."
         )
     chosen: dict[str, Any] = {}
     if architecture := _read(app, "architecture"):
@@ -74,7 +74,7 @@ def _props(app: App, project: Path | None) -> CrewlineProps:
     for name in ("image", "stage"):
         if value := _read(app, name):
             chosen[name] = value
-    return CrewlineProps(manifest=Path(named) / FILENAME, **chosen)
+    return CrewlineProps(manifest=find_manifest(Path(named)), **chosen)
 
 
 def _read(app: App, name: str) -> str | None:

@@ -37,6 +37,8 @@ def test_the_wheel_holds_the_package_the_constructs_and_what_they_deploy(wheel: 
         "crewline/_bundle/layers/adapter/start",
         "crewline/_bundle/layers/deps/adapter.txt",
         "crewline/_bundle/layers/streaming/start",
+        "crewline/_bundle/layers/templates/chatbot/gitignore",
+        "crewline/_bundle/layers/templates/approval/tests/test_graph.py",
         "crewline/_bundle/functions/tail/handler.py",
         "crewline_cdk/service.py",
     } <= names
@@ -47,6 +49,15 @@ def test_the_command_works_from_the_wheel(installed: Path, tmp_path: Path) -> No
     assert "crewline dev" in _run(installed, "crewline", "dev", "--help", cwd=tmp_path)
     where = _run(installed, "python", "-c", "import crewline; print(crewline.__file__)", cwd=tmp_path)
     assert where.startswith(str(installed.parent))
+
+
+def test_a_project_is_made_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    assert "crewline dev" in _run(installed, "crewline", "init", "my-crew", cwd=tmp_path)
+    assert (tmp_path / "my-crew" / ".gitignore").is_file()
+    program = (
+        "from graph import graph; print(graph.invoke({'messages': [('user', 'Hello')]})['messages'][-1].text)"
+    )
+    assert _run(installed, "python", "-c", program, cwd=tmp_path / "my-crew") == "You said 'Hello'.\n"
 
 
 def test_the_example_crews_run_from_the_wheel_in_an_empty_folder(

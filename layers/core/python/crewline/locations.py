@@ -20,6 +20,9 @@ FUNCTIONS = ROOT / "functions"
 EXAMPLES = ROOT / "layers" / "crews"
 """The project of the example crews: its `langgraph.json` and `python/crews`."""
 
+TEMPLATES = ROOT / "layers" / "templates"
+"""What `crewline init` begins a project with: one folder a template."""
+
 STREAMING = ROOT / "layers" / "streaming"
 """The runtime of functions that stream, as it lies in its layer."""
 

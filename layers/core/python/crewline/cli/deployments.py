@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from crewline.cli import releases, screens
 from crewline.errors import BadDeployment, Forbidden
-from crewline.models.manifests import FILENAME, read_manifest
+from crewline.models.manifests import find_manifest, read_manifest
 from crewline.models.versions import Version
 from crewline.settings import Stage
 
@@ -33,7 +33,7 @@ class Deployment:
     """What is to be deployed."""
 
     project: Path
-    """The folder of the project's `langgraph.json`."""
+    """The folder of the project's manifest."""
     stack: str
     """Name of the CloudFormation stack."""
     architecture: str
@@ -61,7 +61,7 @@ def deploy(deployment: Deployment, *, as_json: bool = False) -> int:
         BadDeployment: The constructs, Node or the CDK's command line are missing.
         CrewlineError: It is deployed, and AWS refuses to say or to change which version is live.
     """
-    read_manifest(deployment.project / FILENAME)
+    read_manifest(find_manifest(deployment.project))
     cdk = _find_cdk()
     # A folder of our own: where the project has a cdk.json, that is of another app.
     folder = deployment.project.resolve() / ".crewline"

@@ -18,13 +18,14 @@ from crewline.cli import (
     keys,
     options,
     profiles,
+    projects,
     releases,
     removals,
     runs,
     threads,
 )
 from crewline.errors import CrewlineError
-from crewline.models.manifests import FILENAME
+from crewline.models.manifests import FILENAME, find_manifest
 
 app = typer.Typer(
     name="crewline",
@@ -43,6 +44,7 @@ app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a t
 )
 app.command(epilog="Example: crewline versions --stack Crews")(releases.versions)
 app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
+app.command(epilog="Example: crewline init my-crew --template chatbot --yes")(projects.init)
 
 
 def _print_version(wanted: bool) -> None:
@@ -69,7 +71,7 @@ def dev(
             metavar="DIR",
             file_okay=False,
             exists=True,
-            help="Folder with the project's langgraph.json.",
+            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
             show_default="the current folder; the example crews if it has none",
         ),
     ] = None,
@@ -126,7 +128,7 @@ def deploy(
             metavar="DIR",
             file_okay=False,
             exists=True,
-            help="Folder with the project's langgraph.json.",
+            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
             show_default="the current folder",
         ),
     ] = None,
@@ -188,7 +190,7 @@ def deploy(
 
 def _project_folder(named: Path | None) -> tuple[Path, bool]:
     """Choose the project; the second value says that it is the examples'."""
-    if named is None and not (Path.cwd() / FILENAME).is_file():
+    if named is None and not find_manifest(Path.cwd()).is_file():
         return locations.EXAMPLES, True
     return named or Path.cwd(), False
 

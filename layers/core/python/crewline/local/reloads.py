@@ -30,7 +30,7 @@ from crewline.errors import CrewlineError
 from crewline.local import clouds, services, sources
 from crewline.local.failures import LocalServiceError
 from crewline.local.hosts import Host
-from crewline.models.manifests import FILENAME, Manifest, read_manifest
+from crewline.models.manifests import Manifest, find_manifest, read_manifest
 
 _LOOK: Final = 0.5
 """Seconds between two looks at whether the processes still run."""
@@ -117,7 +117,7 @@ class ReloadingService:
         return Reload(files=files, seconds=time.monotonic() - begun, error=error)
 
     def _replace(self) -> None:
-        manifest = read_manifest(self._manifest.path)
+        manifest = read_manifest(find_manifest(self._manifest.folder))
         self._seen = sources.snapshot(manifest)  # it may name other folders
         kept = sources.keep(self._seen, self._ground.state.sources)
         host = self._load(manifest, kept)
@@ -179,7 +179,7 @@ def serve_reloading(
     """Serve a project on this machine, its crews in a process that is replaced when the project has changed.
 
     Args:
-        project: The folder of the project's `langgraph.json`.
+        project: The folder of the project's manifest.
         state: The folder for state and logs; made if need be.
         port: Port on loopback; 0 for any free one.
         event_bus: Name of a bus on the local cloud that is told of every run; made if need be.
@@ -194,7 +194,7 @@ def serve_reloading(
         CrewFailedToLoad: A crew of the project raised while it was imported.
         LocalServiceError: The port or the state folder is in use, or the local cloud does not come up.
     """
-    manifest = read_manifest(project.resolve() / FILENAME)
+    manifest = read_manifest(find_manifest(project.resolve()))
     with ExitStack() as stack:
         ground = stack.enter_context(
             services.prepared(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from crewline import locations
 from crewline.local import bundles, clouds, handlers, servers, sources, stacks, states, templates
 from crewline.local.failures import LocalServiceError
-from crewline.models.manifests import FILENAME, Manifest, project_environment, read_manifest
+from crewline.models.manifests import Manifest, find_manifest, project_environment, read_manifest
 from crewline.settings import UNDEPLOYED, environment
 
 _CONSUMING: Final = ("worker", "sweeper", "intake")
@@ -54,7 +54,7 @@ def serve(
     For as long as it serves, this process has the environment and the working folder of a function.
 
     Args:
-        project: The folder of the project's `langgraph.json`.
+        project: The folder of the project's manifest.
         state: The folder for state and logs; made if need be.
         port: Port on loopback; 0 for any free one.
         event_bus: Name of a bus on the local cloud that is told of every run; made if need be.
@@ -69,7 +69,7 @@ def serve(
         CrewFailedToLoad: A crew of the project raised while it was imported.
         LocalServiceError: The port or the state folder is in use, or the local cloud does not come up.
     """
-    manifest = read_manifest(project.resolve() / FILENAME)
+    manifest = read_manifest(find_manifest(project.resolve()))
     with ExitStack() as stack:
         ground = stack.enter_context(
             prepared(

@@ -15,7 +15,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, Final
 
-from crewline.models.manifests import FILENAME, Manifest
+from crewline.models.manifests import FILENAMES, Manifest
 
 _SUFFIX: Final = ".py"
 _INDEX: Final = "index.json"
@@ -34,7 +34,7 @@ def folders(manifest: Manifest) -> list[Path]:
     """
     found = {manifest.folder}
     for root in (manifest.folder, *manifest.local_folders):
-        found.update(_below(root))
+        found.update(below(root))
     if isinstance(manifest.env, Path) and manifest.env.parent.is_dir():
         found.add(manifest.env.parent.resolve())
     return sorted(found)
@@ -42,7 +42,7 @@ def folders(manifest: Manifest) -> list[Path]:
 
 def is_source(path: Path, manifest: Manifest) -> bool:
     """Tell whether a file is one whose change is a reason to load the project anew."""
-    return path.suffix == _SUFFIX or path.name == FILENAME or path == _env_file(manifest)
+    return path.suffix == _SUFFIX or path.name in FILENAMES or path == _env_file(manifest)
 
 
 def is_folder(path: Path) -> bool:
@@ -130,7 +130,8 @@ def pin(kept: Path) -> None:
     SourceFileLoader.path_stats = stats  # type: ignore[method-assign]
 
 
-def _below(root: Path) -> Iterator[Path]:
+def below(root: Path) -> Iterator[Path]:
+    """Walk through a folder and those below it that may hold sources."""
     for folder, inner, _ in os.walk(root):
         yield Path(folder)
         inner[:] = [name for name in inner if is_folder(Path(folder, name))]

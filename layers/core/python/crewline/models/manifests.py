@@ -1,4 +1,4 @@
-"""The manifest of a project: `langgraph.json`, read as LangGraph reads it."""
+"""The manifest of a project: `langgraph.json`, read as LangGraph reads it, or else `crewship.toml`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
+from crewline.models import tomls
 from crewline.models.clocks import is_id
 from crewline.models.cors import CorsPolicy
 from crewline.models.intake import MOST_EVENTS, EventMapping
@@ -20,6 +21,8 @@ from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
 
 FILENAME = "langgraph.json"
+FILENAMES = (FILENAME, tomls.FILENAME)
+"""What a manifest may be called; where there are both, the first counts."""
 
 
 class GraphEntry(BaseModel):
@@ -69,6 +72,7 @@ class _File(BaseModel):
     webhooks: WebhookPolicy | None = None
     http: _Http = Field(default_factory=_Http)
     crewline: _Ours = Field(default_factory=_Ours)
+    chat: tomls.Chat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +116,8 @@ class Manifest:
     """How far runs may go, and what models cost."""
     events: tuple[EventMapping, ...] = ()
     """Which events of EventBridge become runs, and how; no two are for the same ones."""
+    chat: tomls.Chat | None = None
+    """Where a chat's text goes in, and where its answer is, if the project says so."""
 
     @property
     def folder(self) -> Path:
@@ -119,8 +125,21 @@ class Manifest:
         return self.path.parent
 
 
+def find_manifest(folder: Path) -> Path:
+    """Find the manifest of a project.
+
+    Args:
+        folder: The project.
+
+    Returns:
+        The file; where there is none, what it would be called.
+    """
+    found = (folder / name for name in FILENAMES if (folder / name).is_file())
+    return next(found, folder / FILENAME)
+
+
 def read_manifest(path: Path) -> Manifest:
-    """Read a project's `langgraph.json`.
+    """Read a project's `langgraph.json` or `crewship.toml`.
 
     Args:
         path: The file.
@@ -129,14 +148,17 @@ def read_manifest(path: Path) -> Manifest:
         The manifest, with paths resolved against the file's folder.
 
     Raises:
-        BadManifest: The file is missing, is not JSON, lacks graphs, or names a file that is not there.
+        BadManifest: The file is missing, is not JSON or TOML, lacks graphs, or names a file that is not there.
     """
     path = path.resolve()
     try:
-        parsed = _File.model_validate(orjson.loads(path.read_bytes()))
+        content = path.read_bytes()
+        said = tomls.parse(path, content) if path.suffix == ".toml" else orjson.loads(content)
+        parsed = _File.model_validate(said)
     except FileNotFoundError:
         raise BadManifest(
-            f"There is no {path.name} in {path.parent}; name the project's folder with --project."
+            f"There is no {path.name} in {path.parent}; name the project's folder with --project, "
+            "or make a project with `crewline init`."
         ) from None
     except OSError as exc:
         raise BadManifest(f"{path} cannot be read: {exc.strerror}.") from exc
@@ -145,7 +167,7 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as exc:
         raise BadManifest(f"{path}: {describe(exc)}.") from exc
     ttl = parsed.checkpointer.ttl
-    local_folders = _local_folders(path.parent, parsed.dependencies)
+    local_folders = _local_folders(path, parsed.dependencies)
     crews = {name: _entry(path, name, graph) for name, graph in parsed.graphs.items()}
     return Manifest(
         path=path,
@@ -163,6 +185,7 @@ def read_manifest(path: Path) -> Manifest:
         long_crews=frozenset(_known(path, "long", parsed.crewline.long, crews)),
         guards=_guards(path, parsed.crewline, crews),
         events=_events(path, parsed.crewline.events, crews),
+        chat=parsed.chat,
     )
 
 
@@ -248,12 +271,11 @@ def _events(
     return tuple(mappings)
 
 
-def _local_folders(project: Path, dependencies: list[str]) -> list[Path]:
+def _local_folders(manifest: Path, dependencies: list[str]) -> list[Path]:
+    project = manifest.parent
     local = [project / item for item in dependencies if item.startswith(".")]
     if missing := [str(folder) for folder in local if not folder.exists()]:
-        raise BadManifest(
-            f"{project / FILENAME}: the dependencies name {', '.join(missing)}, which does not exist."
-        )
+        raise BadManifest(f"{manifest}: the dependencies name {', '.join(missing)}, which does not exist.")
     return [folder.resolve() for folder in local if folder.is_dir()]
 
 
