@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from crewline.cli import releases
-from crewline.cli.main import main
 from crewline.local import clouds, states
 from crewline.settings import VARIABLES
 from crewline.store import clients
+from tests.cli.commands import Command
 from tests.e2e.conftest import function_resource, table_resource
 
 STACK = "Crews"
@@ -32,8 +34,7 @@ class Deployment:
     """A stack of two functions with versions, which a deploy brings from one build to another."""
 
     cloud: clouds.LocalCloud
-    monkeypatch: pytest.MonkeyPatch
-    capsys: pytest.CaptureFixture[str]
+    command: Command
 
     @property
     def formation(self) -> Any:
@@ -63,13 +64,9 @@ class Deployment:
 
     def run(self, *arguments: str, ends: int = 0) -> tuple[str, str]:
         """Run the command line in this process; what it printed on standard output, and on standard error."""
-        self.monkeypatch.setattr(sys, "argv", ["crewline", *arguments])
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = self.capsys.readouterr()
-        assert (ended.value.code or 0) == ends, printed.err
-        return printed.out, printed.err
+        done = self.command(*arguments)
+        assert done.code == ends, done.err
+        return done.out, done.err
 
     def versions(self) -> list[tuple[int, str, bool]]:
         rows = json.loads(self.run("versions", "--stack", STACK, "--json")[0])
@@ -132,7 +129,7 @@ def deployment(
     for name, value in shared.environment.items():
         monkeypatch.setenv(name, value)
     clients._session.cache_clear()
-    made = Deployment(shared, monkeypatch, capsys)
+    made = Deployment(shared, Command(monkeypatch, capsys))
     yield made
     made.formation.delete_stack(StackName=STACK)
     made.formation.get_waiter("stack_delete_complete").wait(StackName=STACK, WaiterConfig={"Delay": 0.1})
@@ -213,3 +210,45 @@ def test_what_stays_is_said_before_a_stack_goes_and_stays(deployment: Deployment
     assert deployment._client("dynamodb").describe_table(TableName=table)
     assert json.loads(deployment.run("destroy", "--stack", STACK, ends=3)[0] or "null") is None
     deployment._client("dynamodb").delete_table(TableName=table)
+
+
+def test_a_person_is_told_and_asked_and_sees_how_far_it_is(deployment: Deployment) -> None:
+    deployment.deploy(1)
+    said = _on_a_terminal("destroy --stack Crews", "n")
+    assert "These stay, with all that is in them: table" in said
+    assert "Nothing was changed; the answer was no." in said
+    assert deployment.live() == {build(1)}
+    said = _on_a_terminal("destroy --stack Crews", "y")
+    assert "Removing Crews" in said
+    assert "Stack Crews is removed." in said
+    deployment.run("versions", "--stack", "Crews", ends=3)
+
+
+def test_a_person_sees_the_versions_in_a_table(deployment: Deployment) -> None:
+    for number in (1, 2):
+        deployment.deploy(number)
+        deployment.versions()
+    heading, first, second = deployment.run("versions", "--stack", "Crews")[0].splitlines()
+    assert heading.split() == ["version", "build", "since"]
+    assert first.split()[:2] == ["2", build(2)]
+    assert first.split()[-1] == "live"
+    assert second.split()[:2] == ["1", build(1)]
+    assert len(second.split()) == 4
+
+
+def _on_a_terminal(arguments: str, answer: str) -> str:
+    """Run a command on a terminal of its own and answer its question; all that was seen there."""
+    command = pexpect.spawn(
+        sys.executable,
+        ["-m", "crewline.cli", *arguments.split()],
+        env={**os.environ, "TERM": "xterm"},
+        dimensions=(40, 200),
+        encoding="utf-8",
+        timeout=60,
+    )
+    command.expect(r"\[y/N\]: ")
+    seen = str(command.before)
+    command.sendline(answer)
+    command.expect(pexpect.EOF)
+    command.close()
+    return seen + str(command.before)
