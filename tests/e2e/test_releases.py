@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 
 from crewline.cli import releases
@@ -18,6 +15,7 @@ from crewline.local import clouds, states
 from crewline.settings import VARIABLES
 from crewline.store import clients
 from tests.cli.commands import Command
+from tests.cli.terminals import terminal
 from tests.e2e.conftest import function_resource, table_resource
 
 STACK = "Crews"
@@ -214,11 +212,13 @@ def test_what_stays_is_said_before_a_stack_goes_and_stays(deployment: Deployment
 
 def test_a_person_is_told_and_asked_and_sees_how_far_it_is(deployment: Deployment) -> None:
     deployment.deploy(1)
-    said = _on_a_terminal("destroy --stack Crews", "n")
+    code, said = _answered("n")
+    assert code == 2
     assert "These stay, with all that is in them: table" in said
     assert "Nothing was changed; the answer was no." in said
     assert deployment.live() == {build(1)}
-    said = _on_a_terminal("destroy --stack Crews", "y")
+    code, said = _answered("y")
+    assert code == 0
     assert "Removing Crews" in said
     assert "Stack Crews is removed." in said
     deployment.run("versions", "--stack", "Crews", ends=3)
@@ -236,19 +236,9 @@ def test_a_person_sees_the_versions_in_a_table(deployment: Deployment) -> None:
     assert len(second.split()) == 4
 
 
-def _on_a_terminal(arguments: str, answer: str) -> str:
-    """Run a command on a terminal of its own and answer its question; all that was seen there."""
-    command = pexpect.spawn(
-        sys.executable,
-        ["-m", "crewline.cli", *arguments.split()],
-        env={**os.environ, "TERM": "xterm"},
-        dimensions=(40, 200),
-        encoding="utf-8",
-        timeout=60,
-    )
-    command.expect(r"\[y/N\]: ")
-    seen = str(command.before)
-    command.sendline(answer)
-    command.expect(pexpect.EOF)
-    command.close()
-    return seen + str(command.before)
+def _answered(answer: str) -> tuple[int, str]:
+    """Remove the stack on a terminal and answer the question; how it ended, and all that it printed."""
+    with terminal("destroy", "--stack", "Crews") as person:
+        person.until(lambda lines: any("[y/N]" in line for line in lines))
+        person.process.sendline(answer)
+        return person.ended(), person.printed.decode()
