@@ -8,14 +8,22 @@ from uuid import UUID
 
 import pytest
 
+from crewline.errors import Unavailable
 from crewline.models.assistants import default_assistant_id
 from crewline.models.public_ids import parse_public_id, public_id
+from crewline.services.versions import Versions
 from crewline.settings import UNDEPLOYED
 from tests.functions.deployments import TENANT, Answer, Deployment
 
 STEPS = public_id("deployment", default_assistant_id("steps"))
 UNKNOWN = "0199c7a0000040008000" + "00000000dead"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _numbered(deployment: Deployment) -> None:
+    """The first request that starts a run has numbered the build."""
+    assert deployment.world.versions.number(UNDEPLOYED) == 1
 
 
 def start(deployment: Deployment, **body: Any) -> str:
@@ -79,6 +87,22 @@ def test_a_repeated_request_starts_no_second_run(deployment: Deployment) -> None
     assert ended.json == {**first.json, "status": "succeeded"}
     other = deployment.request("POST", "/v1/runs", {**body, "input": {"n": 1}}, headers=key)
     assert (other.status, "with another body" in other.message) == (409, True)
+
+
+def test_no_run_is_started_whose_version_cannot_be_told(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise Unavailable("DynamoDB did not answer.")
+
+    monkeypatch.setattr(Versions, "number", fail)
+    thread = thread_of(deployment, "steps")
+    _, token = deployment.world.webhook_tokens.create(TENANT, "steps")
+    before = deployment.world.items()
+    for path in ("/v1/runs", f"/v1/threads/{thread}/runs", f"/webhooks/runs/{token}"):
+        answer = deployment.request("POST", path, {"deployment_id": STEPS, "input": {}})
+        assert (answer.status, bool(answer.message)) == (503, True)
+    assert deployment.world.items() == before
 
 
 # ------------------------------------------------------------------ reading

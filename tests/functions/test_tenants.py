@@ -116,7 +116,9 @@ class Ours:
     def kept(self) -> dict[tuple[str, str], Item]:
         """All that the table holds for the first tenant."""
         return {
-            key: item for key, item in self.deployment.world.items().items() if key[0].split("#")[1] == TENANT
+            key: item
+            for key, item in self.deployment.world.items().items()
+            if key[0].split("#")[1:2] == [TENANT]
         }
 
 

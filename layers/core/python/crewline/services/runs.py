@@ -124,6 +124,11 @@ class Runs:
         self._leaving_seen = leaving_seen
         self._build = build
 
+    @property
+    def build(self) -> str:
+        """What this process runs, as a version names it."""
+        return self._build
+
     # ------------------------------------------------------------------ starting
 
     def create(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Run:

@@ -60,6 +60,7 @@ def routes(
     def create(body: Annotated[RunRequest, Body()]) -> Response[Any]:
         check_environment(body.environment, stage)
         key = once(router.current_event.headers, "POST /v1/runs", body.model_dump(exclude_unset=True))
+        versions.number(runs.build)  # known before the run is there, or its answer could still fail
         run = runs.create_stateless(router.caller.tenant, body.core, once=key, keep_s=RETENTION_S)
         return json_response(started_run(run, versions.number(run.build)), 202)
 
@@ -69,6 +70,7 @@ def routes(
         core_id, tenant = parse_public_id("thread", thread_id), router.caller.tenant
         path = f"POST /v1/threads/{core_id}/runs"
         key = once(router.current_event.headers, path, body.model_dump(exclude_unset=True))
+        versions.number(runs.build)
         run = _start_on(runs, tenant, core_id, body.core(_deployment(threads, tenant, core_id, body)), key)
         started = started_run(run, versions.number(run.build))
         return json_response({**started, "thread_id": public_id("thread", core_id)}, 202)
@@ -107,7 +109,7 @@ def routes(
         try:
             cancellations.cancel(tenant, run.thread_id, run.run_id)
         except RunEnded as exc:
-            raise Conflict(f"Run {run_id} has ended already; there is nothing to cancel.") from exc
+            raise Conflict(f"Run {run_id} has ended; there is nothing to cancel.") from exc
         return json_response(_show(runs, tenant, find_run(runs, tenant, run_id)), 202)
 
     return router

@@ -32,6 +32,7 @@ def routes(tokens: WebhookTokens, runs: Runs, versions: Versions) -> Router:
         if body is None:
             raise BadRequest("The body is the input of the run: send a JSON object.")
         key = once(router.current_event.headers, f"POST /webhooks/runs/{found.token_id}", body)
+        versions.number(runs.build)  # known before the run is there, or its answer could still fail
         request = RunRequest(deployment_id=found.deployment, input=body)
         run = runs.create_stateless(found.tenant, request.core, once=key, keep_s=RETENTION_S)
         return json_response(started_run(run, versions.number(run.build)), 202)
