@@ -113,9 +113,9 @@ def describe_validation(error: RequestValidationError) -> str:
 
 def describe_fields(error: RequestValidationError) -> str:
     """Say the same as the API of Crewship does: `deployment_id is required`."""
+    named = ((where.removeprefix("query."), what, kind) for where, what, kind in _wrong(error))
     return "; ".join(
-        f"{where} is required" if kind == "missing" else f"{where}: {what}"
-        for where, what, kind in _wrong(error)
+        f"{where} is required" if kind == "missing" else f"{where}: {what}" for where, what, kind in named
     )
 
 

@@ -81,7 +81,7 @@ class Translator:
             yield again
         for call in task["tool_calls"]:
             if call["id"] not in self._called:  # a graph repeats what a subgraph of it has said
-                self._called.add(call["id"])
+                self._called |= {call["id"]} - {None}
                 where = {"task": names["task"], "agent": names["agent"], "task_id": ident}
                 yield run_event("tool_use", name=call["name"], input=call["args"], id=call["id"], **where)
         begun = self._begun.pop(ident, None)
