@@ -145,6 +145,24 @@ def test_a_stream_that_never_comes_back_is_given_up(command: Command, service: S
     assert "was lost" in done.err
 
 
+def test_a_stream_that_says_the_same_again_is_given_up(command: Command, service: ScriptedService) -> None:
+    trouble = ("1-3", event("log", level="error", message="The log cannot be read."))
+    service.stream(EVENTS, STORY[:3], [trouble])
+    assert command("invoke", "-i", "{}").code == 6
+    assert sum(one.path.endswith("/events") for one in service.asked) == 4  # once, and after each pause
+
+
+def test_a_stream_may_say_that_it_lives(command: Command, service: ScriptedService) -> None:
+    service.answer(EVENTS, Answer(200, sse(STORY[:3]) + b": alive\n\nretry: 10\n\n" + sse(STORY[3:]), SSE))
+    assert command("invoke", "-i", "{}").code == 0
+
+
+def test_what_streams_something_else_is_no_crewline(command: Command, service: ScriptedService) -> None:
+    for body in (b"data: [1]\n\n", b"data: {\n\n"):
+        service.answer(EVENTS, Answer(200, body, SSE))
+        assert "no Crewline service" in command.refused(6, "invoke", "-i", "{}")
+
+
 def test_a_failed_run_is_its_error_and_exit_1(command: Command, service: ScriptedService) -> None:
     stories.tell(service, status="failed", output=None, error_message="ValueError: no tea\nleft.")
     service.stream(EVENTS, [*STORY[:2], ("1-3", event("run.failed", error="no tea"))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,7 @@ class Event(NamedTuple):
     """One event of a stream."""
 
     id: str
-    data: Any
+    data: dict[str, Any]
     """What it says, as the service has sent it."""
 
 
@@ -91,7 +92,7 @@ class Service:
         """
         self._ask("DELETE", path)
 
-    def events(self, path: str, *, is_last: Callable[[Any], bool]) -> Iterator[Event]:
+    def events(self, path: str, *, is_last: Callable[[Mapping[str, Any]], bool]) -> Iterator[Event]:
         """Follow a stream to its end, over as many connections as it takes.
 
         Args:
@@ -109,8 +110,8 @@ class Service:
             lost = "the stream ended before its last event"
             try:
                 for event in self._stream(path, last_id):
-                    failures = 0
-                    last_id = event.id or last_id
+                    if event.id not in ("", last_id):  # one that is repeated is no progress
+                        last_id, failures = event.id, 0
                     yield event
                     if is_last(event.data):
                         return
@@ -138,7 +139,8 @@ class Service:
                 if not response.headers.get("content-type", "").startswith("text/event-stream"):
                     raise self._stranger()
                 for sse in EventSource(response).iter_sse():
-                    yield Event(sse.id, sse.json())
+                    if sse.data:  # else it says only that the connection lives
+                        yield Event(sse.id, self._object(sse.data))
         except httpx.ConnectError as exc:
             if not last_id:
                 raise self._unreachable(exc) from exc
@@ -147,6 +149,12 @@ class Service:
             raise _Lost(_reason(exc)) from exc
         except ValueError as exc:
             raise self._stranger() from exc
+
+    def _object(self, text: str) -> dict[str, Any]:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise self._stranger()
+        return value
 
     def _ask(
         self,

@@ -24,6 +24,9 @@ _LOOKS: Final = 40
 _LOOK_PAUSE: Final = 0.25
 """How often, and after how many seconds, a run is read that has said that it ended."""
 _SHORT: Final = 200
+"""Characters of a part of a question."""
+_DOING: Final = 50
+"""Characters of what runs now."""
 
 
 def start(service: Service, *, thread_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,16 +133,11 @@ def _drawn(tree: RunTree, shown: Shown) -> Iterator[Callable[[], object]]:
                 yield live.refresh
         finally:
             console().print(tree)  # whole, however long; also when the line or the patience is lost
-    elif shown == "quiet" and notes().is_terminal:
-        status = notes().status("Waiting for the run to begin …")
-        with status:
-            yield lambda: status.update(_doing(tree))
+    elif shown == "quiet":
+        with screens.working("Waiting for the run to begin …") as say:
+            yield lambda: say(screens.shortened(", ".join(tree.running) or "Running", _DOING) + " …")
     else:
         yield lambda: None
-
-
-def _doing(tree: RunTree) -> str:
-    return screens.shortened(", ".join(tree.running) or "Running", _SHORT // 4).replace("[", r"\[") + " …"
 
 
 def _read_ended(service: Service, run_id: str) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import typer
 from rich.console import Console
 from rich.json import JSON
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -45,6 +47,16 @@ def console() -> Console:
 def notes() -> Console:
     """Give what prints everything beside results: standard error."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], object]]:
+    """Show on a terminal that something takes its time; gives what to call with a new text."""
+    if not notes().is_terminal:
+        yield lambda _: None
+        return
+    with notes().status(escape(text)) as status:
+        yield lambda now: status.update(escape(now))
 
 
 def print_json(value: Any) -> None:

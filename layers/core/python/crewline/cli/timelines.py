@@ -12,7 +12,7 @@ from rich.text import Text
 from crewline.cli.changes import Change, compare
 from crewline.cli.clients import Service
 from crewline.cli.failures import CliError, ExitCode
-from crewline.cli.screens import console, moment, plain
+from crewline.cli.screens import console, moment, plain, working
 from crewline.models.clocks import canonical, is_id
 
 _PAGE: Final = 100
@@ -44,14 +44,14 @@ def read(service: Service, thread_id: str, *, every: bool) -> list[Moment]:
         CliError: There is no such thread, or the service does not answer.
     """
     checkpoints: list[dict[str, Any]] = []
-    cursor = None
-    while True:
-        page = service.get(
-            f"/v1/threads/{thread_id}/history", limit=_PAGE, cursor=cursor, all="true" if every else None
-        )
-        checkpoints += page["checkpoints"]
-        if not (cursor := page.get("next_cursor")):
-            return list(_moments(checkpoints[::-1]))
+    path, cursor = f"/v1/threads/{thread_id}/history", None
+    with working("Reading the history …") as say:
+        while True:
+            page = service.get(path, limit=_PAGE, cursor=cursor, all="true" if every else None)
+            checkpoints += page["checkpoints"]
+            say(f"Reading the history: {len(checkpoints)} checkpoints …")
+            if not (cursor := page.get("next_cursor")):
+                return list(_moments(checkpoints[::-1]))
 
 
 def show(moments: Sequence[Moment]) -> None:
