@@ -18,10 +18,11 @@ from crewline.cli.main import app
 from tests.cli.commands import Command, Done
 from tests.cli.conftest import TRAVEL
 from tests.cli.terminals import terminal
-from tests.unit.cli.test_deployments import Machine
+from tests.e2e.test_releases import Deployment, deployment, shared
+from tests.unit.cli.test_deployments import Machine, machine
 from tests.unit.cli.test_keys import stacks, table
 
-__all__ = ["stacks", "table"]  # fixtures
+__all__ = ["deployment", "machine", "shared", "stacks", "table"]  # fixtures
 
 IDS = re.compile(r"\b(?:thr|run|dep)_[0-9a-f]{32}\b")
 PLAN = '{"message": "Lisbon"}'
@@ -89,6 +90,12 @@ class World:
         self.request.getfixturevalue("table")
         return ""
 
+    def deployed(self) -> str:
+        """A stack that a deploy has made."""
+        stack: Deployment = self.request.getfixturevalue("deployment")
+        stack.deploy(1)
+        return ""
+
     def key(self) -> str:
         """A key in the table of a stack."""
         self.keys()
@@ -110,6 +117,7 @@ NEEDED: dict[str, Callable[[World], str]] = {
     "assistants delete": World.assistant,
     "profiles use": World.profile,
     "profiles delete": World.profile,
+    "versions": World.deployed,
     "keys create": World.keys,
     "keys list": World.keys,
     "keys revoke": World.key,
@@ -160,8 +168,8 @@ def test_every_command_shows_its_example(words: tuple[str, ...], command: Comman
     assert example(words)
 
 
-ELSEWHERE = {("dev",), ("deploy",)}
-"""Commands whose examples run in tests of their own, below: one never ends, one needs an account."""
+ELSEWHERE = {("dev",), ("deploy",), ("destroy",)}
+"""Commands whose examples run in tests of their own, below: one never ends, one needs the CDK, one asks."""
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words not in ELSEWHERE], ids=" ".join)
@@ -179,9 +187,17 @@ def test_the_example_of_dev_serves_until_it_is_stopped(world: World) -> None:
     assert (world.folder / "my-crews" / ".crewline").is_dir()
 
 
-def test_the_example_of_deploy_asks_the_cdk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(world.folder)
-    machine.cdk()
-    monkeypatch.setenv("PATH", str(machine.bin))
+def test_the_example_of_deploy_asks_the_cdk(world: World) -> None:
+    cdk: Machine = world.request.getfixturevalue("machine")
+    cdk.cdk()
     assert world.command(*example(("deploy",))).code == 0
-    assert json.loads(machine.told.read_text())["arguments"][:2] == ["deploy", "Crews"]
+    assert json.loads(cdk.told.read_text())["arguments"][:2] == ["deploy", "Crews"]
+
+
+def test_the_example_of_destroy_asks_and_does(world: World) -> None:
+    world.deployed()
+    with terminal(*example(("destroy",))) as shown:
+        shown.until(lambda lines: any("[y/N]" in line for line in lines))
+        shown.process.sendline("y")
+        assert shown.ended() == 0
+        assert "Stack Crews is removed." in shown.lines
