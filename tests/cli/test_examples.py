@@ -19,8 +19,8 @@ from tests.cli.commands import Command, Done
 from tests.cli.conftest import TRAVEL
 from tests.cli.terminals import terminal
 from tests.e2e.test_releases import Deployment, deployment, shared
+from tests.unit.cli.conftest import stacks, table
 from tests.unit.cli.test_deployments import Machine, machine
-from tests.unit.cli.test_keys import stacks, table
 
 __all__ = ["deployment", "machine", "shared", "stacks", "table"]  # fixtures
 
@@ -101,6 +101,17 @@ class World:
         self.keys()
         return str(self.command("keys", "create", "--tenant", "acme", "--json").json["key_id"])
 
+    def webhook(self) -> str:
+        """A webhook in the table of a stack."""
+        self.keys()
+        return str(self.command("webhooks", "create", "planner", "--json").json["webhook_id"])
+
+    def project(self) -> str:
+        """A project in the current folder, with a variable."""
+        shutil.copytree(self.folder / "my-crews", Path.cwd(), dirs_exist_ok=True)
+        assert self.command("env", "set", "MODEL=large").code == 0
+        return ""
+
 
 NEEDED: dict[str, Callable[[World], str]] = {
     "thread get": World.thread,
@@ -121,6 +132,13 @@ NEEDED: dict[str, Callable[[World], str]] = {
     "keys create": World.keys,
     "keys list": World.keys,
     "keys revoke": World.key,
+    "webhooks create": World.keys,
+    "webhooks list": World.keys,
+    "webhooks rotate": World.webhook,
+    "webhooks revoke": World.webhook,
+    "env set": World.project,
+    "env list": World.project,
+    "env unset": World.project,
 }
 """Command → what makes what its example names; gives the id to put in place of the one that is written."""
 
@@ -156,7 +174,7 @@ def ran(world: World, words: tuple[str, ...]) -> Done:
     arguments = example(words)
     make = NEEDED.get(" ".join(words))
     if made := make(world) if make else "":
-        given = re.compile(r"\b4tq0x8m2c9kd\b") if words[0] == "keys" else IDS
+        given = re.compile(r"\b4tq0x8m2c9kd\b") if words[0] in ("keys", "webhooks") else IDS
         arguments = [given.sub(made, one) for one in arguments]
     return world.command(*arguments)
 

@@ -23,6 +23,8 @@ from crewline.cli import (
     removals,
     runs,
     threads,
+    variables,
+    webhooks,
 )
 from crewline.errors import CrewlineError
 from crewline.models.manifests import FILENAME, find_manifest
@@ -39,6 +41,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(assistants.app, name="assistants")
 app.add_typer(keys.app, name="keys")
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(variables.app, name="env")
+app.add_typer(webhooks.app, name="webhooks")
 app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a tea party"}' --stream""")(
     invocations.invoke
 )

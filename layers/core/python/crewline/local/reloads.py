@@ -8,7 +8,8 @@ file changed ──▶ host 2: loads ── stack is deployed ── serves ─�
 
 Both serve the one listening socket in between, so no request is refused, and the workers of the local
 cloud are replaced by the deploy, each when the invocation under way is through. A run in its request ends in
-the host that began it; one whose client has left goes on from its newest checkpoint when its lease is over.
+the host that began it, and its connection is closed after that, which clients that keep connections must expect
+of every server; one whose client has left goes on from its newest checkpoint when its lease is over.
 """
 
 from __future__ import annotations
