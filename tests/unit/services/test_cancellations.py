@@ -12,6 +12,7 @@ from crewline.models.leases import LEASE_MS, Claim, Lease
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import ThreadCreate
 from crewline.services.endings import Outcome
+from crewline.services.runs import RETENTION_S
 from crewline.store import keys, leases
 from tests.unit.store.worlds import TENANT, Calls, World, sealed, uuid6
 
@@ -245,6 +246,18 @@ def test_there_may_be_nothing_to_cancel(world: World, thread: str) -> None:
     before = world.items()
     world.cancellations.cancel_all(TENANT, "all")
     assert world.items() == before
+
+
+def test_runs_that_have_ended_and_can_still_be_read_cost_a_cancellation_of_all_little(world: World) -> None:
+    for _ in range(20):
+        run = world.runs.create_stateless(TENANT, RunCreate(assistant_id="echo"), keep_s=RETENTION_S)
+        world.endings.finish(execute(world, run), SUCCESS, [])
+    with (
+        Calls(world.cloud.dynamodb, "GetItem") as reads,
+        Calls(world.cloud.dynamodb, "BatchGetItem") as groups,
+    ):
+        world.cancellations.cancel_all(TENANT, "all")
+    assert (len(reads.requests), len(groups.requests)) == (0, 1)
 
 
 # ------------------------------------------------------------------ deletion
