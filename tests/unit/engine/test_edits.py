@@ -507,6 +507,22 @@ def test_a_thread_is_rolled_back_to_its_very_first_checkpoint_and_to_one_amid_a_
     assert place.run(None, crew="steps") == {"n": 3, "log": ["a", "b", "c"]}
 
 
+def test_a_delta_channel_is_set_and_rolled_back_like_any_other(place: Place) -> None:
+    place.serve(deltas())
+    place.thread = place.world.threads.create(TENANT, ThreadCreate(graph_id="echo"))["thread_id"]
+    place.edit({"log": ["set"]}, as_node=STATE_NODE)
+    assert place.again().state()["values"]["log"] == ["set"]
+    place.run({"log": ["given"]})
+    left = head(place)
+    place.run({"log": ["wrong"]})
+
+    place.edits().rollback(TENANT, place.thread, left)
+
+    assert place.again().state()["values"]["log"] == ["set", "given", "a"]
+    place.again().run({"log": ["more"]})
+    assert place.again().state()["values"]["log"] == ["set", "given", "a", "more", "a"]
+
+
 def test_a_thread_that_is_rolled_back_to_a_question_takes_another_answer(place: Place) -> None:
     place.run({"topic": "tea"}, crew="approval")
     asked = head(place)

@@ -535,6 +535,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
         if upto is None and not namespace and self._lease:
             upto = self._lease(thread_id).head
         riding: tuple[Write, ...] = ()
+        records = self._storage.records
         if self._journal and self._journal.in_memory:
             held = self._journal.line(namespace, checkpoint_id)
             yield from held
@@ -542,11 +543,11 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
                 upto, riding = held[-1].record.parent_id, held[-1].record.parent_writes
                 if upto is None:
                     return
+                # Those of a copy's parent ride in the checkpoint that was copied.
+                riding = riding or records.child_writes(self._tenant, thread_id, namespace, upto)
         elif self._journal:
             self._journal.flush("all")
-        yield from self._storage.records.newest_first(
-            self._tenant, thread_id, namespace, upto=upto, riding=riding
-        )
+        yield from records.newest_first(self._tenant, thread_id, namespace, upto=upto, riding=riding)
 
     def _delta_entry(
         self, name: str, writes: Sequence[PendingWrite], seeds: Mapping[str, Value]

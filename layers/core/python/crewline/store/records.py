@@ -136,7 +136,7 @@ class Records:
             Unavailable: DynamoDB or S3 did not answer.
             CorruptRecord: A stored body does not decode.
         """
-        riding = self._child_writes(tenant, thread_id, namespace, checkpoint_id)
+        riding = self.child_writes(tenant, thread_id, namespace, checkpoint_id)
         found = next(self.newest_first(tenant, thread_id, namespace, upto=checkpoint_id, riding=riding), None)
         return found if found and found.record.checkpoint_id == checkpoint_id else None
 
@@ -197,7 +197,7 @@ class Records:
                 one = record.checkpoint_id
                 if one != before:
                     if before and not given and one not in rode:  # its child is not below `before`
-                        rode[one] = self._child_writes(tenant, thread_id, namespace, one)
+                        rode[one] = self.child_writes(tenant, thread_id, namespace, one)
                     given = True
                     merged = merge_writes(late.pop(one, ()), rode.pop(one, ()), after.pop(one, ()))
                     yield Snapshot(record=record, writes=merged, link=link, asked_in=asked.pop(one, 0))
@@ -352,10 +352,15 @@ class Records:
     def _hides(self, item: Item) -> bool:
         return bool(self._hidden) and item.get(_TURN) == self._hidden
 
-    def _child_writes(
+    def child_writes(
         self, tenant: str, thread_id: str, namespace: str, checkpoint_id: str
     ) -> tuple[Write, ...]:
-        """Find the writes of a checkpoint that ride in the record that follows it."""
+        """Find the writes of a checkpoint that ride in the record that follows it.
+
+        Raises:
+            Unavailable: DynamoDB or S3 did not answer.
+            CorruptRecord: A stored body does not decode.
+        """
         prefix = keys.namespace_prefix(namespace)
         items = self._table.query(
             keys.thread_partition(tenant, thread_id),
