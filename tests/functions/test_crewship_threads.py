@@ -190,8 +190,9 @@ def test_threads_are_found_by_all_of_some_metadata(deployment: Deployment) -> No
     assert found(deployment, f"&metadata[mark]={mark}") == [two, one]
     assert found(deployment, f"&metadata[mark]={mark}&metadata[user_id]=user_42") == [one]
     assert found(deployment, f"&metadata[mark]={mark}&metadata[user_id]=user_44") == []
-    made(deployment, deployment_id="failing", metadata={"mark": mark})
-    assert found(deployment, f"&metadata[mark]={mark}", "failing") != [two, one]
+    other = made(deployment, deployment_id="failing", metadata={"mark": mark})["thread_id"]
+    assert found(deployment, f"&metadata[mark]={mark}", "failing") == [other]
+    assert found(deployment, f"&metadata[mark]={mark}&metadata[assistant_id]=x", "failing") == [other]
 
 
 def test_a_value_is_text_where_a_thread_has_it_so_and_else_what_it_spells(deployment: Deployment) -> None:

@@ -147,7 +147,7 @@ def _found(
     """Find threads whose metadata has some values: as text, or, when no thread has them so, as what they spell."""
     spelled = {name: _scalar(text) for name, text in wanted.items()}
     for values in (wanted, spelled) if spelled != wanted else (wanted,):
-        metadata = {**(query.metadata or {}), **values}
+        metadata = {**values, **(query.metadata or {})}
         found = searches.search(tenant, query.model_copy(update={"metadata": metadata})).threads
         first = {"metadata": metadata, "offset": 0, "limit": 1, "select": ["thread_id"]}
         if found or (query.offset and searches.search(tenant, query.model_copy(update=first)).threads):
