@@ -346,7 +346,7 @@ def test_a_run_is_cancelled(deployment: Deployment) -> None:
         ({}, 400, "deployment_id is required"),
         ({"deployment_id": 7}, 400, "deployment_id: input should be a valid string"),
         ({"deployment_id": "steps", "input": [1]}, 400, "input: input should be a valid dictionary"),
-        ({"deployment_id": "steps", "environment": "moon"}, 400, "environment: input should be 'production' or"),
+        ({"deployment_id": "steps", "environment": "moon"}, 404, "No running version found for moon environment"),
         ({"deployment_id": "none"}, 400, "none"),
         ({"deployment_id": f"thr_{UNKNOWN}"}, 400, "is a thread's id; a deployment's id begins with dep_."),
         ({"deployment_id": f"dep_{UNKNOWN}"}, 404, str(UUID(UNKNOWN))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
@@ -28,6 +28,10 @@ EVENT_MODES: Final[tuple[StreamMode, ...]] = ("steps", "custom")
 """What the log of a run has to hold so that its events can be told to whoever comes later; no tokens, for no event has them."""
 
 
+EnvironmentName = Annotated[str, Field(min_length=1, max_length=60)]
+"""What a stack is for. One that no stack can be is as much not there as one that this stack is not."""
+
+
 class RunRequest(Wire):
     """Body of `POST /v1/runs`."""
 
@@ -35,8 +39,8 @@ class RunRequest(Wire):
     """The id of a deployment, or the name of a crew."""
     input: OrDefault[dict[str, Any]] = Field(default_factory=dict)
     """What the crew is to work on."""
-    environment: OrDefault[Stage] = "production"
-    """Which of the team's deployments is meant."""
+    environment: OrDefault[EnvironmentName] = "production"
+    """Which of the team's stacks is meant: `production` or `staging`."""
 
     @property
     def core(self) -> RunCreate:
@@ -63,8 +67,8 @@ class ThreadRunRequest(Wire):
     """What the crew is to work on; when absent, it goes on from where the thread stopped."""
     resume: Any = None
     """Instead of an input: the answer to the question that the thread has stopped at."""
-    environment: OrDefault[Stage] = "production"
-    """Which of the team's deployments is meant."""
+    environment: OrDefault[EnvironmentName] = "production"
+    """Which of the team's stacks is meant: `production` or `staging`."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -188,7 +192,7 @@ def zulu(time: str) -> str:
     return time.replace("+00:00", "Z")
 
 
-def check_environment(asked: Stage, stage: Stage) -> None:
+def check_environment(asked: str, stage: Stage) -> None:
     """Let a request pass that is for this deployment: one stack is one environment.
 
     Raises:
