@@ -170,7 +170,7 @@ def deploy(
 ) -> None:
     """Deploy a project into the AWS account and region of this environment.
 
-    It needs Node, and the constructs: pip install 'crewline[cdk]'. What the project requires is
+    It needs Node, and the constructs, which the package's extra `cdk` brings. What the project requires is
     locked in crewline.lock beside its manifest; commit it. Deploying again updates the stack.
     A rollback needs neither, nor the project: it takes seconds, and runs in flight go on.
     """
