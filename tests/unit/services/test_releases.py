@@ -167,3 +167,8 @@ def test_functions_of_several_builds_are_no_deploy(numbered: World) -> None:
     aws.functions["crew"] = replace(aws.functions["crew"], deployed=build(2))
     with pytest.raises(Conflict, match="functions are of several builds"):
         aws.releases(numbered).deployed()
+
+
+def test_a_build_of_which_no_version_was_published_is_no_deploy(numbered: World) -> None:
+    with pytest.raises(Conflict, match="or of one that was not published: a deploy is under way"):
+        Lambda(live=2, deployed=4).releases(numbered).deployed()

@@ -98,13 +98,15 @@ class Releases:
         """Tell the version that the last deploy brought; it is numbered by this at the latest.
 
         Raises:
-            Conflict: The functions are of several builds: a deploy is under way, or has failed.
+            Conflict: The functions are of several builds, or of one that was not published: a deploy is under way,
+                or has failed.
             Unavailable: AWS did not answer.
         """
         builds = {one.deployed for one in self._functions}
-        if len(builds) > 1:
+        if len(builds) > 1 or any(one.deployed not in one.kept for one in self._functions):
             raise Conflict(
-                "The functions are of several builds: a deploy is under way, or has failed; deploy again."
+                "The functions are of several builds, or of one that was not published: a deploy is under way, or "
+                "has failed; deploy again."
             )
         (build,) = builds
         self._versions.number(build)

@@ -106,17 +106,20 @@ class Aliases:
         builds = {version: own[name] for version, own in variables.items() if name in own}
         if _LATEST not in builds:
             return None
+        kept = {builds[version]: version for version in sorted(builds.keys() - {_LATEST}, key=int)}
         alias = self._client.get_alias(FunctionName=physical_name, Name=LIVE)
         if (at := alias["FunctionVersion"]) not in builds:
             raise Conflict(
-                f"The alias {LIVE} of function {physical_name} points at version {at}, which is of no build; deploy again."
+                f"The alias {LIVE} of function {physical_name} points at version {at}, which no deploy has made; point it "
+                f"at one of {', '.join(kept.values())}: aws lambda update-alias --function-name {physical_name} "
+                f"--name {LIVE} --function-version N."
             )
         return Function(
             name=variables[_LATEST][_NAME],
             physical_name=physical_name,
             live=builds[at],
             deployed=builds[_LATEST],
-            kept={builds[version]: version for version in sorted(builds.keys() - {_LATEST}, key=int)},
+            kept=kept,
             revision=alias["RevisionId"],
         )
 
