@@ -24,6 +24,7 @@ import pytest
 
 from crewline.local.children import ChildService
 from crewline.local.clouds import CREDENTIALS, REGION
+from crewline.models.assistants import default_assistant_id
 from crewline.models.clocks import system_clock
 from crewline.services.webhook_tokens import WebhookTokens
 from crewline.store import keys
@@ -97,11 +98,10 @@ def uuid(public_id: str) -> str:
 
 
 def test_an_id_is_a_prefix_and_the_digits_of_the_cores_id(http: httpx.Client) -> None:
-    (assistant,) = http.post("/assistants/search", json={"graph_id": "steps"}).json()
     thread = thread_of(http, "steps")
     started = turn(http, thread, input={"n": 0})
     run = ended(http, started["run_id"])
-    assert uuid(run["deployment_id"]) == assistant["assistant_id"]
+    assert uuid(run["deployment_id"]) == default_assistant_id("steps")
     core = http.get(f"/threads/{uuid(thread)}/runs/{uuid(run['id'])}").raise_for_status().json()
     assert core["run_id"] == uuid(run["id"])
     for public_id, prefix in (
