@@ -8,7 +8,6 @@ from tests.cli.servers import Answer, ScriptedService
 
 RUN = "run_0198c0de000070008000000000000001"
 THREAD = "thr_0198c0de000070008000000000000002"
-CORE_THREAD = "0198c0de-0000-7000-8000-000000000002"
 DEPLOYMENT = "dep_0198c0de000070008000000000000003"
 ASSISTANT = {"assistant_id": "0198c0de-0000-7000-8000-000000000003", "name": "planner"}
 OTHER = {"assistant_id": "0198c0de-0000-7000-8000-000000000004", "name": "reviewer"}
@@ -92,7 +91,3 @@ def tell(service: ScriptedService, **parts: Any) -> None:
     service.answer(f"POST /v1/threads/{THREAD}/runs", Answer(202, {**STARTED, "thread_id": THREAD}))
     service.stream(f"GET /v1/runs/{RUN}/events", STORY)
     service.answer(f"GET /v1/runs/{RUN}", Answer(200, run(**parts)))
-    service.answer(
-        f"GET /threads/{CORE_THREAD}",
-        Answer(200, {"thread_id": CORE_THREAD, "status": "idle", "interrupts": {}}),
-    )

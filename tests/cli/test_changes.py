@@ -27,6 +27,7 @@ AI = {"type": "ai", "content": [{"type": "text", "text": "Hi"}], "id": "2"}
         ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, ["~ a[0].b: 1 → 2"]),
         ({"a": None}, {"a": "x" * 100}, ["~ a: null → " + '"' + "x" * 58 + "…"]),
         ({"m": [HUMAN]}, {"m": [HUMAN, AI]}, ["+ m[1]: ai: Hi"]),
+        ({}, {"m": [HUMAN, AI], "n": [1]}, ["+ m[0]: human: Hello there", "+ m[1]: ai: Hi", "+ n: [1]"]),
         ({"m": [HUMAN]}, {"m": [AI]}, ["~ m[0]: human: Hello there → ai: Hi"]),
         ([1], [1, 2], ["+ [1]: 2"]),
         ("a", "b", ['~ the state: "a" → "b"']),

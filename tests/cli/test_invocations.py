@@ -184,18 +184,25 @@ def test_a_canceled_run_is_exit_1(command: Command, service: ScriptedService) ->
 
 
 def test_a_question_is_printed_with_how_to_answer_it(command: Command, service: ScriptedService) -> None:
-    stories.tell(service, thread_id=THREAD)
     question = {"question": "publish?", "findings": ["x" * 500]}
-    asked = {"t1": [{"id": "q", "value": question}, {"id": "r", "value": "Sure?"}]}
-    service.answer(
-        f"GET /threads/{stories.CORE_THREAD}", Answer(200, {"status": "interrupted", "interrupts": asked})
-    )
+    output = {
+        "report": "tea",
+        "__interrupt__": [{"value": question, "id": "q"}, {"value": "Sure?", "id": "r"}],
+    }
+    stories.tell(service, thread_id=THREAD, output=output)
     done = command("invoke", "--thread", THREAD, "-i", "{}")
     assert done.code == 0
-    assert done.json == {"report": "tea"}
+    assert done.json == output
     assert f'The crew asks:\n  question: publish?\n  findings: ["{"x" * 197}…\n' in done.err
     assert "The crew asks: Sure?\n" in done.err
     assert f"""crewline invoke --thread {THREAD} --resume '"yes"'""" in done.err
+
+
+def test_a_question_without_a_thread_cannot_be_answered(command: Command, service: ScriptedService) -> None:
+    stories.tell(service, output={"__interrupt__": [{"value": 1, "id": "q"}]})
+    said = command("invoke", "-i", "{}").err
+    assert "The crew asks: 1\n" in said
+    assert "`crewline thread create` makes one" in said
 
 
 def test_an_answer_may_be_any_json_and_needs_a_thread(command: Command, service: ScriptedService) -> None:

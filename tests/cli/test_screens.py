@@ -100,6 +100,15 @@ def test_an_error_is_one_line() -> None:
             check_kept("error", shown.lines)
 
 
+def test_a_question_is_asked_and_answered(there: str, command: Command) -> None:
+    thread_id = command("thread", "create", "booking").out.strip()
+    with terminal("invoke", "--thread", thread_id, "-i", '{"train": "night"}') as shown:
+        assert shown.ended() == 0
+        check_kept("question", shown.lines)
+    answered = command("invoke", "--thread", thread_id, "--resume", '"yes"')
+    assert answered.json == {"train": "night", "answer": "yes"}
+
+
 def test_a_failed_run_is_drawn_with_its_error(there: str) -> None:
     with terminal("invoke", "broken", "-i", MESSAGE, "--stream") as shown:
         assert shown.ended() == 1
@@ -112,7 +121,7 @@ def test_help_has_an_example() -> None:
         check_kept("help", shown.lines)
 
 
-def test_nothing_is_asked_twice_before_a_thread_goes(there: str, command: Command) -> None:
+def test_a_thread_goes_when_somebody_says_yes(there: str, command: Command) -> None:
     thread_id = command("thread", "create", "planner").out.strip()
     with terminal("thread", "delete", thread_id) as shown:
         shown.until(lambda lines: any("[y/N]" in line for line in lines))

@@ -98,6 +98,8 @@ def _compare_maps(before: Mapping[str, Any], after: Mapping[str, Any], place: st
         inner = f"{place}.{name}" if place else name
         if name in before:
             yield from _compare(before[name], value, inner)
+        elif _are_all_messages(value):
+            yield from _compare_lists([], value, inner)
         else:
             yield Change("added", inner, after=value)
     for name, value in before.items():
@@ -124,6 +126,16 @@ def _compare_lists(before: Sequence[Any], after: Sequence[Any], place: str) -> I
 def _same(before: Any, after: Any) -> bool:
     """Tell whether two values are the same JSON: to Python, 1 and true are equal."""
     return bool(before == after) and json.dumps(before, sort_keys=True) == json.dumps(after, sort_keys=True)
+
+
+def _are_all_messages(value: Any) -> bool:
+    """Tell whether a value is a conversation, which is read message by message."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, Mapping) for one in value)
+        and _are_messages(*value)
+    )
 
 
 def _are_messages(*values: Mapping[str, Any]) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 import typer
 from rich.live import Live
 
+from crewline.checkpoints.projection import INTERRUPT
 from crewline.cli import screens
 from crewline.cli.clients import Service
 from crewline.cli.failures import CliError, ExitCode
 from crewline.cli.screens import console, notes, seconds
 from crewline.cli.trees import HEARTBEAT, LAST_EVENTS, RunTree, Screenful
-from crewline.models.public_ids import parse_public_id
 
 Shown = Literal["quiet", "stream", "events"]
 """Nothing but the output at the end; the tree; or every event as a line of JSON."""
@@ -106,7 +106,7 @@ def follow(service: Service, run_id: str, *, shown: Shown, as_json: bool, with_o
         raise _failure(run)
     if with_output and not as_json:
         screens.show_json(run["output"])
-    _say_what_is_asked(service, run)
+    _say_what_is_asked(run)
 
 
 def _watch(service: Service, run_id: str, shown: Shown) -> RunTree:
@@ -178,17 +178,18 @@ def _failure(run: Mapping[str, Any]) -> CliError:
     )
 
 
-def _say_what_is_asked(service: Service, run: Mapping[str, Any]) -> None:
-    """Print the question at which a thread has stopped, if it has, and how to answer it."""
-    if not run["thread_id"]:
-        return
-    thread = service.get(f"/threads/{parse_public_id('thread', run['thread_id'])}")
-    questions = [one for asked in (thread.get("interrupts") or {}).values() for one in asked]
-    if thread["status"] != "interrupted" or not questions:
+def _say_what_is_asked(run: Mapping[str, Any]) -> None:
+    """Print the questions at which a run has stopped, if it has, and how to answer them."""
+    output = run["output"]
+    if not (questions := output.get(INTERRUPT) if isinstance(output, Mapping) else None):
         return
     for question in questions:
         _ask(question.get("value"))
-    notes().print(f"""Answer: crewline invoke --thread {run["thread_id"]} --resume '"yes"'""", markup=False)
+    if run["thread_id"]:
+        answer = f"""Answer: crewline invoke --thread {run["thread_id"]} --resume '"yes"'"""
+    else:
+        answer = "Without a thread nobody can answer; `crewline thread create` makes one."
+    notes().print(answer, markup=False)
 
 
 def _ask(question: Any) -> None:

@@ -138,7 +138,8 @@ def show_fields(fields: Mapping[str, Any]) -> None:
             shown = value
         else:
             shown = Text(plain(value if isinstance(value, str) else json_text(value)))
-        console().print(Text(f"{name:<{width}}  ", style="bold") + shown)
+        label = Text(f"{name:<{width}}  " if shown else name, style="bold")
+        console().print(label + shown)
 
 
 def confirm(question: str, *, yes: bool) -> None:
