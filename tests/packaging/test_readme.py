@@ -45,6 +45,14 @@ def test_the_sdk_example_refines_a_plan(examples_url: str, tmp_path: Path) -> No
     assert answer.splitlines()[-1] == "15 checkpoints"
 
 
+def test_the_commands_make_a_conversation(examples_url: str, tmp_path: Path) -> None:
+    commands = f"set -eu\n{_examples('sh', 'crewline thread history')}"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    printed = _run("sh", "-c", commands, cwd=tmp_path, PATH=path, CREWLINE_URL=examples_url)
+    assert "Run completed in" in printed
+    assert "turn 2" in printed
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_curl_example_makes_a_plan(examples_url: str, tmp_path: Path) -> None:
     command = _examples("sh", "curl").replace(ADDRESS, examples_url)
