@@ -99,6 +99,12 @@ def _synthesise(
     return dict(Template.from_stack(stack).to_json())
 
 
+@pytest.fixture(scope="module")
+def before(node: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The stack without any change."""
+    return _synthesise(tmp_path_factory.mktemp("before"))
+
+
 def _build(template: dict[str, Any]) -> str:
     resources = template["Resources"]
     (function,) = (one for one in resources.values() if one["Type"] == "AWS::Lambda::Function")
@@ -125,9 +131,8 @@ def _build(template: dict[str, Any]) -> str:
     ids=["variable", "new variable", "memory", "timeout", "code", "key", "reserved", "loop", "tag"],
 )
 def test_what_a_version_keeps_makes_another_build_and_nothing_else_does(
-    tmp_path: Path, change: Callable[[Any, Any, Any], None], is_another: bool
+    tmp_path: Path, before: dict[str, Any], change: Callable[[Any, Any, Any], None], is_another: bool
 ) -> None:
-    before = _synthesise(tmp_path)
     after = _synthesise(tmp_path, change)
     assert after != before
     assert (_build(after) != _build(before)) is is_another

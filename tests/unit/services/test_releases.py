@@ -119,9 +119,18 @@ def test_a_version_that_there_is_not_is_refused_with_those_that_there_are(number
 def test_nothing_is_changed_unless_every_function_keeps_the_version(numbered: World) -> None:
     aws = Lambda(live=3, deployed=3)
     aws.functions["worker"] = replace(aws.functions["worker"], kept={build(3): "13"})
-    with pytest.raises(Conflict, match=r"Version 2 cannot be live again: .* no version of it for worker"):
-        rolled_back(numbered, aws)
+    for to in (2, None):
+        with pytest.raises(Conflict, match=r"Version 2 cannot be live again: .* no version of it for worker"):
+            rolled_back(numbered, aws, to)
     assert aws.pointed == []
+
+
+def test_a_version_whose_deploy_failed_is_passed_over_unless_it_is_named(numbered: World) -> None:
+    aws = Lambda(live=3, deployed=3)
+    aws.functions["api"] = replace(aws.functions["api"], kept={build(1): "11", build(3): "13"})
+    with pytest.raises(Conflict, match="Version 2 cannot be live again"):
+        rolled_back(numbered, aws, 2)
+    assert rolled_back(numbered, aws) == 1
 
 
 def test_a_rollback_that_ends_half_way_says_what_is_where_and_the_same_again_completes_it(

@@ -76,7 +76,7 @@ class Settings:
     event_bus: str = ""
     """Name or ARN of the EventBridge bus that is told of every run; without it no event is written or sent."""
     crew_function: str = ""
-    """Name of the function that has the crews; only the control plane hands requests over to it."""
+    """Name of the function that has the crews, with its alias; only the control plane hands requests over to it."""
     tenant: str = "default"
     """The tenant of messages and events that name none, and of all callers where nobody is asked for a key;
     `[a-z0-9-]{1,36}`."""

@@ -66,7 +66,8 @@ class Releases:
         is rolled back, so that doing the same again completes it.
 
         Args:
-            number: The version; without it the one before that which is live.
+            number: The version; without it the newest before that which is live, of those that can be so again: one
+                whose deploy failed cannot.
 
         Raises:
             NotFound: There is no such version.
@@ -76,16 +77,18 @@ class Releases:
         releases = self.list()
         if number is None:
             live = next(release.version.number for release in releases if release.live)
-            chosen = next((one for one in releases if one.version.number < live), None)
-            if chosen is None:
+            before = [one for one in releases if one.version.number < live]
+            if not before:
                 raise Conflict(f"Version {live} is live, and there is none before it.")
+            chosen = next((one for one in before if one.complete), before[0])
         else:
-            chosen = next((one for one in releases if one.version.number == number), None)
-            if chosen is None:
+            named = [one for one in releases if one.version.number == number]
+            if not named:
                 known = ", ".join(str(release.version.number) for release in releases[:10])
                 raise NotFound(
                     f"There is no version {number}; there are {known}, and `crewline versions` tells more."
                 )
+            (chosen,) = named
         if not chosen.complete:
             missing = ", ".join(one.name for one in self._functions if chosen.version.build not in one.kept)
             raise Conflict(
