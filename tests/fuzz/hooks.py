@@ -29,6 +29,7 @@ _NAMES: Final = (
     ("StateUpdate", "as_node", _NODES),
     ("RunRequest", "deployment_id", _CREWS),
     ("ThreadRequest", "deployment_id", _CREWS),
+    ("ThreadRunRequest", "deployment_id", _CREWS),
 )
 """Model and field → the names that the field may have here."""
 _COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription.subscribe"]

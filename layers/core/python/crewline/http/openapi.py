@@ -41,7 +41,7 @@ from crewline.models.answers import (
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
 from crewline.models.crewship import CrewshipError, CrewshipRun, CrewshipRuns, StartedRun, StartedThreadRun
-from crewline.models.crewship_events import RunEvent
+from crewline.models.crewship_events import RunEvent, ToldEvent
 from crewline.models.crewship_threads import CrewshipHistory, CrewshipThread, CrewshipThreads
 from crewline.models.public_ids import PREFIXES
 from crewline.models.runs import RunWire
@@ -425,7 +425,8 @@ def _schemas() -> tuple[dict[Any, Any], dict[str, Any]]:
         ("error", "serialization", TypeAdapter(ErrorAnswer)),
         ("crewship error", "serialization", TypeAdapter(CrewshipError)),
         ("event", "serialization", TypeAdapter(EventAnswer)),
-        ("crewship event", "serialization", TypeAdapter(RunEvent)),
+        ("crewship event", "serialization", TypeAdapter(ToldEvent)),
+        ("event of a run", "serialization", TypeAdapter(RunEvent)),
     ]
     for place, operation in OPERATIONS.items():
         for status, answer in operation.answers.items():
@@ -462,9 +463,9 @@ def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[An
     responses: dict[str, Any] = {}
     crewship = speaks_crewship(place[1])
     if not operation.answers:
-        model, what = ("RunEvent", "the data of each") if crewship else ("EventAnswer", "each")
+        model = "ToldEvent" if crewship else "EventAnswer"
         content = {_SSE: {"schema": {"$ref": _REF.format(model=model)}}}
-        responses["200"] = {"description": f"Events, {what} of this form.", "content": content}
+        responses["200"] = {"description": "Events, each of this form.", "content": content}
     keys = (401, 403) if NEEDED[place] else ()
     for status in sorted({*operation.errors, *keys, 400 if crewship else 422, 503}):
         said = _CREWSHIP_BAD if crewship and status == 400 else _ERRORS[status]  # noqa: PLR2004 (bad request)
