@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from crewline.cli.main import app
-from crewline.http import openapi
+from crewline.http import operations
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ def test_a_page_loads_nothing_from_elsewhere(site: Path) -> None:
 
 def test_every_route_has_a_place_in_the_reference(site: Path) -> None:
     reference = (site / "generated" / "api.html").read_text()
-    for method, path in openapi.OPERATIONS:
+    for method, path in operations.OPERATIONS:
         assert f">{method} {path}<" in reference
 
 

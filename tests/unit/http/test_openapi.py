@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from crewline.http import openapi, system
+from crewline.http import openapi, operations, system
 from crewline.http.resources import RESOURCES
 
 
@@ -22,7 +22,7 @@ def test_what_is_packaged_is_what_the_routes_are() -> None:
 
 
 def test_a_route_that_is_not_described_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = dict(openapi.OPERATIONS)
+    known = dict(operations.OPERATIONS)
     monkeypatch.setattr(openapi, "OPERATIONS", {place: known[place] for place in list(known)[1:]})
     with pytest.raises(KeyError, match="/ok"):
         openapi.document()
