@@ -535,6 +535,19 @@ def test_a_thread_that_is_rolled_back_to_a_question_takes_another_answer(place: 
     assert place.thread_row()["status"] == "idle"
 
 
+def test_a_subgraph_that_had_asked_begins_again_after_a_rollback_and_takes_the_answer(place: Place) -> None:
+    place.serve(outer_and_inner())
+    place.run({"n": 0})
+    asked = head(place)
+    assert place.run(command={"resume": "yes"})["log"][-1] == "yes at 2"
+
+    place.edits().rollback(TENANT, place.thread, asked)
+
+    assert place.thread_row()["status"] == "interrupted"
+    assert place.run(command={"resume": "no"})["log"][-1] == "no at 2"
+    assert place.thread_row()["status"] == "idle"
+
+
 def test_a_thread_is_rolled_back_to_no_checkpoint_that_it_does_not_have_nor_while_it_is_busy(
     place: Place,
 ) -> None:
