@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -42,18 +43,27 @@ def test_a_stream_is_a_tree_with_its_subgraph_and_tools(there: str) -> None:
         check_kept("invoke_stream", shown.lines[:top])
 
 
-def test_a_stream_shows_what_runs_while_it_runs(scripted_service: ScriptedService) -> None:
-    held: list[int] = []
+@pytest.fixture
+def halfway(scripted_service: ScriptedService) -> Iterator[tuple[str, threading.Event]]:
+    """The URL of a service that tells half of a run's story, and the rest when the event is set."""
+    further = threading.Event()
 
     def rest(_asked: Asked) -> Answer:
-        held.append(1)
-        return Answer(200, sse(STORY[4:]) if len(held) > 3 else b"", SSE)
+        further.wait()
+        return Answer(200, sse(STORY[4:]), SSE)
 
     stories.tell(scripted_service)
     scripted_service.answer(f"GET /v1/runs/{RUN}/events", Answer(200, sse(STORY[:4]), SSE), rest)
-    with terminal("invoke", "-i", "{}", "--stream", CREWLINE_URL=scripted_service.url) as shown:
+    yield scripted_service.url, further
+    further.set()
+
+
+def test_a_stream_shows_what_runs_while_it_runs(halfway: tuple[str, threading.Event]) -> None:
+    url, further = halfway
+    with terminal("invoke", "-i", "{}", "--stream", CREWLINE_URL=url) as shown:
         shown.until(lambda lines: any("few sources" in line for line in lines))
         check_kept("invoke_stream_running", shown.lines)
+        further.set()
         assert shown.ended() == 0
         assert "Run completed in 0.0s · 1,204 tokens" in shown.lines
 
@@ -65,10 +75,10 @@ def test_a_run_without_a_stream_says_what_it_does_and_then_nothing_of_it(there: 
         assert "⠋".encode() in shown.printed or "⠙".encode() in shown.printed
 
 
-def test_ctrl_c_leaves_the_run_alone_and_says_how_to_find_it(scripted_service: ScriptedService) -> None:
-    stories.tell(scripted_service)
-    scripted_service.stream(f"GET /v1/runs/{RUN}/events", STORY[:4])
-    with terminal("invoke", "-i", "{}", "--stream", CREWLINE_URL=scripted_service.url) as shown:
+def test_ctrl_c_leaves_the_run_alone_and_says_how_to_find_it(
+    halfway: tuple[str, threading.Event], scripted_service: ScriptedService
+) -> None:
+    with terminal("invoke", "-i", "{}", "--stream", CREWLINE_URL=halfway[0]) as shown:
         shown.until(lambda lines: any("few sources" in line for line in lines))
         shown.process.sendintr()
         assert shown.ended() == 130
