@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import pytest
 import typer.main
 
 from crewline.cli.main import app
+from crewline.store import clients
 from tests.cli.commands import Command, Done
 from tests.cli.conftest import TRAVEL
 from tests.cli.terminals import terminal
@@ -106,6 +108,15 @@ class World:
         self.keys()
         return str(self.command("webhooks", "create", "planner", "--json").json["webhook_id"])
 
+    def stranger(self) -> str:
+        """A machine without AWS credentials."""
+        monkeypatch = self.request.getfixturevalue("monkeypatch")
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        clients._session.cache_clear()
+        return ""
+
     def project(self) -> str:
         """A project in the current folder, with a variable."""
         shutil.copytree(self.folder / "my-crews", Path.cwd(), dirs_exist_ok=True)
@@ -136,6 +147,7 @@ NEEDED: dict[str, Callable[[World], str]] = {
     "webhooks list": World.keys,
     "webhooks rotate": World.webhook,
     "webhooks revoke": World.webhook,
+    "doctor": World.stranger,
     "env set": World.project,
     "env list": World.project,
     "env unset": World.project,

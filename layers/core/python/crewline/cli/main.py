@@ -13,6 +13,7 @@ import typer
 from crewline import locations
 from crewline.cli import (
     assistants,
+    diagnoses,
     failures,
     invocations,
     keys,
@@ -49,6 +50,7 @@ app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a t
 app.command(epilog="Example: crewline versions --stack Crews")(releases.versions)
 app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
 app.command(epilog="Example: crewline init my-crew --template chatbot --yes")(projects.init)
+app.command(epilog="Example: crewline doctor --for dev --project ../my-crews")(diagnoses.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -89,7 +89,7 @@ def client(
 ) -> SQSClient: ...
 @overload
 def client(
-    service: Literal["lambda", "events", "stepfunctions"],
+    service: Literal["lambda", "events", "logs", "ssm", "stepfunctions", "sts"],
     *,
     endpoint_url: str | None = ...,
     region: str | None = ...,
