@@ -117,6 +117,13 @@ class World:
         clients._session.cache_clear()
         return ""
 
+    def logs(self) -> str:
+        """The logs of a local service, in the current folder."""
+        log = Path(".crewline/logs/functions.log")
+        log.parent.mkdir(parents=True)
+        log.write_text("printed\n")
+        return ""
+
     def project(self) -> str:
         """A project in the current folder, with a variable."""
         shutil.copytree(self.folder / "my-crews", Path.cwd(), dirs_exist_ok=True)
@@ -148,6 +155,7 @@ NEEDED: dict[str, Callable[[World], str]] = {
     "webhooks rotate": World.webhook,
     "webhooks revoke": World.webhook,
     "doctor": World.stranger,
+    "logs": World.logs,
     "env set": World.project,
     "env list": World.project,
     "env unset": World.project,

@@ -17,6 +17,7 @@ from crewline.cli import (
     failures,
     invocations,
     keys,
+    logs,
     options,
     profiles,
     projects,
@@ -50,6 +51,7 @@ app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a t
 app.command(epilog="Example: crewline versions --stack Crews")(releases.versions)
 app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
 app.command(epilog="Example: crewline init my-crew --template chatbot --yes")(projects.init)
+app.command(epilog="Example: crewline logs --function worker --since 1h")(logs.logs)
 app.command(epilog="Example: crewline doctor --for dev --project ../my-crews")(diagnoses.doctor)
 
 
