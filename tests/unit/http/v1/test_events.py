@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import tracemalloc
 from typing import Any, cast
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ import pytest
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 
+from crewline.errors import Unavailable
 from crewline.http import followers
 from crewline.http.sse import parse_id
 from crewline.http.streams import guarded
@@ -24,7 +26,7 @@ from crewline.models.events import Batch, Frame, Position
 from crewline.models.public_ids import public_id
 from crewline.models.runs import Run, RunCreate
 from crewline.services.events import Events
-from crewline.services.runs import Admitted
+from crewline.services.runs import Admitted, Runs
 from tests.unit.engine.places import Counting, Place, chain, step
 from tests.unit.store.worlds import SILENT, TENANT, claimed
 
@@ -174,6 +176,8 @@ def test_a_subgraph_that_gives_back_the_whole_conversation_counts_what_it_has_ad
         ({"type": "agent.action", "tool": "web"}, ("agent.action", {"tool": "web"})),
         ({"type": "tool_use", "name": "web", "input": 1}, ("tool_use", {"name": "web", "input": 1})),
         ({"type": "run.completed"}, ("log", {"level": "info", "message": '{"type":"run.completed"}'})),
+        ({"type": ["log"]}, ("log", {"level": "info", "message": '{"type":["log"]}'})),
+        ({"type": {"log": 1}}, ("log", {"level": "info", "message": '{"type":{"log":1}}'})),
     ],
 )
 def test_a_node_says_what_it_likes_and_ends_no_run_with_it(place: Place, said: Any, heard: Any) -> None:
@@ -314,6 +318,26 @@ def test_a_run_that_goes_on_in_another_slice_does_not_say_so(place: Place) -> No
     assert _translated(place, *slices) == ["run.started"]
 
 
+def test_what_tasks_have_said_is_not_kept_in_memory(place: Place) -> None:
+    translator = Translator(place.start({"n": 0}, crew="steps").run)
+    ended: dict[str, Any] = {
+        "name": "a",
+        "result": "x" * 100_000,
+        "error": None,
+        "interrupts": [],
+        "tool_calls": [],
+        "usage": None,
+    }
+    tracemalloc.start()
+    for seq in range(1, 51):
+        data = orjson.dumps({**ended, "id": str(seq)})
+        frame = Frame(position=Position(1, seq), mode="steps", data=data)
+        assert [event["type"] for event in translator.translate(frame)] == ["task.completed"]
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2_000_000  # of five
+
+
 def _translated(place: Place, *said: tuple[str, Any]) -> list[str]:
     translator = Translator(place.start({"n": 0}, crew="steps").run)
     frames = (
@@ -350,3 +374,25 @@ async def test_a_log_that_cannot_be_read_is_said_without_its_reason(
     assert chunk.startswith(b'data: {"type":"log","data":{"level":"error","message":"Internal error;')
     assert chunk.endswith(b"id: 0-0\r\n\r\n")
     assert b"hunter2" not in chunk
+
+
+def test_an_end_that_cannot_be_read_takes_no_event_with_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = start(place, {"n": 0}, crew="steps")
+    place.execute(started)
+    whole = told(place, started.run)
+
+    def fails(*_args: Any, **_more: Any) -> None:
+        raise Unavailable("S3 did not answer.")
+
+    async def play() -> bytes:
+        tape = Tape(place.world.runs, log(place), TENANT, place.row(started.run), None)
+        chunks = guarded(tape.play(), SILENT, until=math.inf, manner=tape.manner)
+        return b"".join([chunk async for chunk in chunks])
+
+    monkeypatch.setattr(Runs, "outcome", fails)
+    found = list(_EVENT.finditer(asyncio.run(play()).decode()))
+    assert [orjson.loads(one["data"])["type"] for one in found] == [*types(whole)[:-1], "log"]
+    monkeypatch.undo()
+    assert told(place, started.run, found[-1]["id"]) == whole[-1:]

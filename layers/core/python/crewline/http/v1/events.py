@@ -75,10 +75,10 @@ class Tape:
         """
         try:
             async for frames in follow(self._events, self._runs, self._tenant, self._run, START):
-                told = [self._spelled(frame) for frame in frames]
-                if is_end(frames[-1]):
-                    told.append(await self._ending(frames[-1].position))
-                if chunk := b"".join(told):
+                # Before anything is waited for: what is sent meanwhile, or when that fails, has the last event's id.
+                if chunk := b"".join(map(self._spelled, frames)):
+                    yield chunk
+                if is_end(frames[-1]) and (chunk := await self._ending(frames[-1].position)):
                     yield chunk
         except NotFound:  # it was rolled back, or removed with its thread
             if chunk := self._fresh(_GONE, [run_event("run.canceled", status="canceled")]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ class Translator:
         self._run = run
         self._attempt = 0
         self._begun: dict[str, int | None] = {}
-        self._ended: dict[str, bytes | None] = {}
+        self._ended: dict[str, bytes] = {}  # digests: what all tasks have said would not fit into memory
         self._again: dict[str, RunEvent] = {}
         self._called: set[str] = set()
 
@@ -73,10 +74,10 @@ class Translator:
         self, frame: Frame, task: Mapping[str, Any], names: Mapping[str, Any]
     ) -> Iterator[RunEvent]:
         ident = names["id"]
-        again = self._again.pop(ident, None)
-        if again and self._ended[ident] == frame.data:
+        again, digest = self._again.pop(ident, None), hashlib.sha256(frame.data or b"").digest()
+        if again and self._ended[ident] == digest:
             return
-        self._ended[ident] = frame.data
+        self._ended[ident] = digest
         if again:
             yield again
         for call in task["tool_calls"]:
@@ -130,12 +131,13 @@ def _read(frame: Frame) -> Any:
 
 def _said(value: Any) -> RunEvent:
     """Tell what a node has written: as it says itself, or as a line of its log."""
-    if isinstance(value, dict) and value.get("type") in CUSTOM_TYPES:
+    said = value.get("type") if isinstance(value, dict) else None
+    if isinstance(said, str) and said in CUSTOM_TYPES:
         rest = {name: part for name, part in value.items() if name != "type"}
         if rest.keys() == {"data"} and isinstance(rest["data"], dict):
             rest = rest["data"]
-        if value["type"] == "log":
+        if said == "log":
             rest = {"level": "info", "message": "", **rest}
-        return {"type": cast("EventType", value["type"]), "data": rest}
+        return {"type": cast("EventType", said), "data": rest}
     message = value if isinstance(value, str) else orjson.dumps(value).decode()
     return run_event("log", level="info", message=message)
