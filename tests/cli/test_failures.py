@@ -116,6 +116,35 @@ def test_json_that_is_none_is_told_with_its_place(command: Command, text: str, s
     assert said in command.refused(2, "assistants", "create", "--crew", "a", "--config", text)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("thread create", "Missing argument 'DEPLOYMENT'; see `crewline thread create --help`."),
+        ("invoke --topic tea", "No such option: --topic; see `crewline invoke --help`."),
+        (
+            "runs list --limit 1000",
+            "Invalid value for '--limit': Input should be less than or equal to 100; see `crewline runs",
+        ),
+        ("runs list --status done", "Invalid value for '--status': 'done' is not one of"),
+        ("thread get a b", "Got unexpected extra argument"),
+        ("thread forget", "No such command 'forget'"),
+        ("inovke", "No such command 'inovke'"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_one_line_that_leads_to_the_help(
+    command: Command, line: str, said: str
+) -> None:
+    assert command.refused(2, *line.split()).startswith(said)
+
+
+def test_without_a_command_there_is_help(command: Command) -> None:
+    for line in ([], ["thread"]):
+        done = command(*line)
+        assert done.code == 2
+        assert "Usage: crewline" in done.out + done.err
+        assert "Error" not in done.err
+
+
 def test_an_id_of_something_else_is_refused_before_anything_is_asked(
     command: Command, scripted_service: ScriptedService
 ) -> None:

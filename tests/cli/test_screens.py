@@ -137,6 +137,15 @@ def test_a_thread_goes_when_somebody_says_yes(there: str, command: Command) -> N
         shown.until(lambda lines: any("[y/N]" in line for line in lines))
         shown.process.sendline("n")
         assert shown.ended() == 2
+    with terminal("thread", "delete", thread_id) as shown:
+        shown.until(lambda lines: any("[y/N]" in line for line in lines))
+        shown.process.sendeof()
+        assert shown.ended() == 2
+        assert "there was no answer" in shown.lines[-1]
+    with terminal("thread", "delete", thread_id) as shown:
+        shown.until(lambda lines: any("[y/N]" in line for line in lines))
+        shown.process.sendintr()
+        assert shown.ended() == 130
     assert command("thread", "get", thread_id).code == 0
     with terminal("thread", "delete", thread_id) as shown:
         shown.until(lambda lines: any("[y/N]" in line for line in lines))

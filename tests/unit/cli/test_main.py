@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +33,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"crewline {metadata.version('crewline')}\n"
+
+
+def test_help_and_completion_load_nothing_that_takes_long() -> None:
+    program = "import sys, crewline.cli.main; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"pydantic", "botocore", "httpx", "langgraph", "tomlkit", "crewline.local"} & set(loaded)
 
 
 def test_help_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import io
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, cast
 
 import typer
 
@@ -29,7 +29,6 @@ from crewline.cli import (
     webhooks,
 )
 from crewline.errors import CrewlineError
-from crewline.models.manifests import FILENAME, find_manifest
 
 app = typer.Typer(
     name="crewline",
@@ -53,6 +52,12 @@ app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
 app.command(epilog="Example: crewline init my-crew --template chatbot --yes")(projects.init)
 app.command(epilog="Example: crewline logs --function worker --since 1h")(logs.logs)
 app.command(epilog="Example: crewline doctor --for dev --project ../my-crews")(diagnoses.doctor)
+
+_Misused: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+"""What Typer raises for a command line that it cannot read: click's UsageError, which it does not export."""
+
+_PYDANTIC: Final = "Value error, "
+"""What stands before the sentence where Typer has a value checked by pydantic."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,7 +125,7 @@ def dev(
 
     folder, bundled = _project_folder(project)
     if bundled:
-        typer.echo(f"There is no {FILENAME} here: serving the example crews.")
+        typer.echo("There is no langgraph.json here: serving the example crews.")
     state = state or (Path.cwd() if bundled else folder) / ".crewline"
     development.run(
         folder, port=port, state=state, event_bus=event_bus, reload=reload, stop_on_eof=stop_on_eof
@@ -198,6 +203,8 @@ def deploy(
 
 def _project_folder(named: Path | None) -> tuple[Path, bool]:
     """Choose the project; the second value says that it is the examples'."""
+    from crewline.models.manifests import find_manifest  # pydantic, which `--help` does not need
+
     if named is None and not find_manifest(Path.cwd()).is_file():
         return locations.EXAMPLES, True
     return named or Path.cwd(), False
@@ -209,7 +216,20 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     try:
-        app(prog_name="crewline")
+        sys.exit(app(prog_name="crewline", standalone_mode=False) or 0)
     except CrewlineError as error:
-        typer.echo(f"Error: {' '.join(error.message.split())}", err=True)
+        _say(error.message)
         sys.exit(failures.exit_code_of(error))
+    except _Misused as error:
+        if error.ctx and type(error).__name__ != "NoArgsIsHelpError":  # that has printed the help
+            said = error.format_message().replace(_PYDANTIC, "").rstrip(".")
+            _say(f"{said}; see `{error.ctx.command_path} --help`.")
+        sys.exit(failures.ExitCode.USAGE)
+    except typer.Abort as error:  # at a question
+        _say("Nothing was changed; there was no answer.")
+        interrupted = isinstance(error.__context__, KeyboardInterrupt)
+        sys.exit(failures.ExitCode.INTERRUPTED if interrupted else failures.ExitCode.USAGE)
+
+
+def _say(error: str) -> None:
+    typer.echo(f"Error: {' '.join(error.split())}", err=True)
