@@ -129,8 +129,9 @@ def _drawn(tree: RunTree, shown: Shown) -> Iterator[Callable[[], object]]:
     """Show on a terminal that something happens; gives what to call when something has."""
     if shown == "stream" and console().is_terminal:
         try:
-            with Live(Screenful(tree), console=console(), transient=True, refresh_per_second=10) as live:
-                yield live.refresh
+            # It draws on a thread of its own, which Ctrl-C never stops in the middle of a line.
+            with Live(Screenful(tree), console=console(), transient=True, refresh_per_second=10):
+                yield lambda: None
         finally:
             console().print(tree)  # whole, however long; also when the line or the patience is lost
     elif shown == "quiet":
