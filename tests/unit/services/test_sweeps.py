@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from aws_lambda_powertools import Logger
 from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import Unavailable
+from crewline.models.events import Batch, Frame, Position
 from crewline.models.leases import GRACE_MS, LEASE_MS, SLICE_GRACE_MS, Claim
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
+from crewline.services.endings import Outcome
 from crewline.services.expiries import Expiries
+from crewline.services.runs import RETENTION_S
 from crewline.services.sweeps import MAX_DEAD_LETTERS, SET_ASIDE_S, Sweeper, Swept
-from crewline.store import keys, leases
+from crewline.store import events, keys, leases
 from crewline.store.changes import Put, Update
 from crewline.store.keys import Key
 from crewline.store.queues import DeadLetters, PurgeJob, RunJob, RunQueue
+from crewline.store.runs import LARGEST_INLINE
 from crewline.store.workflows import SliceJob
 from tests.unit.store.worlds import TENANT, Calls, World, sealed
 
@@ -314,6 +319,41 @@ def test_an_index_that_is_behind_decides_nothing(sweeps: Sweeps, monkeypatch: py
     world.clock.pass_(LEASE_MS + 1)
     assert sweeps.sweep() == Swept()
     assert world.messages() == []
+
+
+def test_a_run_that_ends_while_it_is_swept_stays_readable_for_its_time_and_then_nothing_of_it_is_left(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = sweeps.world
+    before = world.items()
+    body = RunCreate(assistant_id="echo", input={"text": "x" * LARGEST_INLINE})
+    run = world.runs.create_stateless(TENANT, body, keep_s=RETENTION_S)
+    world.messages()
+    claim = claimed(world, RunJob(tenant=TENANT, thread_id=run.thread_id, run_id=run.run_id))
+    frame = Frame(position=Position(1, 1), mode="custom", data=b"{}")
+    said = Batch(frames=(frame,))
+    world.table.write(
+        events.put(TENANT, run.thread_id, run.run_id, said, blobs=world.blobs, now=world.clock())
+    )
+    world.clock.pass_(GRACE_MS + 1)
+    read = type(world.table).query_index
+
+    def read_before_it_ends(*args: Any, **more: Any) -> Iterator[Key]:
+        found = list(read(*args, **more))
+        if found and not world.runs.find(TENANT, run.run_id).finished:
+            world.endings.finish(claim, Outcome(status="success", thread_status="idle"), [sealed(1)])
+        return iter(found)
+
+    monkeypatch.setattr(type(world.table), "query_index", read_before_it_ends)
+    assert sweeps.sweep() == Swept()
+    world.clock.pass_(RETENTION_S * 1000)
+    assert sweeps.sweep() == Swept()
+    assert (world.messages(), world.runs.find(TENANT, run.run_id).status) == ([], "success")
+    world.clock.pass_(GRACE_MS)
+    assert sweeps.sweep() == Swept(purges=1)
+    world.threads.purge(TENANT, run.thread_id)
+    assert world.items().keys() - before.keys() == {keys.lease(TENANT, run.thread_id)}
+    assert (world.lease(run.thread_id)["purged"], world.objects()) == (True, [])
 
 
 # ------------------------------------------------------------------ purges and the outbox

@@ -236,8 +236,12 @@ class Sweeper:
         return self._sweep_lease(*place)
 
     def _sweep_lease(self, tenant: str, thread_id: str) -> _Did:
-        lease, now = leases.from_item(self._table.get(keys.lease(tenant, thread_id))), self._clock()
+        item, now = self._table.get(keys.lease(tenant, thread_id)), self._clock()
+        lease = leases.from_item(item)
         if lease.deleted and not lease.purged:
+            # The index was read a while ago: a run without a thread that has ended since stays readable.
+            if item and item[keys.LEASES_IN_FLIGHT.sort] > keys.flight_time(now - GRACE_MS):
+                return "nothing"
             self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
             return "purges"
         if lease.run is None or not _left_lying(lease, now):
