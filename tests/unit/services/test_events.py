@@ -14,6 +14,7 @@ from crewline.checkpoints.records import Value
 from crewline.errors import CorruptRecord, Unavailable
 from crewline.models.events import END, METADATA, START, Batch, Frame, Position, Reference
 from crewline.services.events import Events
+from crewline.services.runs import RETENTION_S
 from crewline.store import events as stored
 from crewline.store import keys
 from crewline.store.changes import Put, Update
@@ -81,11 +82,12 @@ def test_a_batch_is_read_as_it_was_written(log: Events) -> None:
     assert read(log) == frames
 
 
-def test_a_batch_lies_at_the_position_of_its_last_frame_and_for_a_day(world: World, log: Events) -> None:
+def test_a_batch_lies_at_the_position_of_its_last_frame_and_for_eight_days(world: World, log: Events) -> None:
     write(log, frame(1), frame(2), attempt=2, upto=Position(0, 7))
     item = world.table.get(keys.event(TENANT, R, 1, 2))
     assert item is not None
     assert item[keys.TTL] == NOW // 1000 + stored.KEPT_S
+    assert stored.KEPT_S > RETENTION_S, "a run that can be read can be told"
     last = log.last(TENANT, T, R)
     assert last is not None
     assert (last.attempt, last.upto, last.frames) == (2, Position(0, 7), (frame(1), frame(2)))

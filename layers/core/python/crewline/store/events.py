@@ -18,8 +18,8 @@ from crewline.store.table import Table
 
 LARGEST_INLINE: Final = 64 * 1024
 """Bytes of a batch that stay in the item; a larger one goes to S3, which costs less from there on."""
-KEPT_S: Final = 86_400
-"""How long events are kept."""
+KEPT_S: Final = 8 * 86_400
+"""How long events are kept: a day longer than a run without a thread can be read, which removes them with it."""
 _LARGEST: Final = 512 * 1024 * 1024
 _VERSION: Final = b"\x01"
 
@@ -115,7 +115,7 @@ def _open(item: Item, blobs: Blobs | None, tenant: str, thread_id: str, run_id: 
         frames = tuple(_read(epoch, parts) for parts in _unpack(body))
     except (ValueError, TypeError, IndexError) as exc:
         raise CorruptRecord(
-            f"Events of run {run_id} do not decode; they end by themselves in a day."
+            f"Events of run {run_id} do not decode; they end by themselves within eight days."
         ) from exc
     upto = item.get("upto")
     return Batch(
