@@ -39,8 +39,8 @@ class RunRequest(Wire):
     """The id of a deployment, or the name of a crew."""
     input: OrDefault[dict[str, Any]] = Field(default_factory=dict)
     """What the crew is to work on."""
-    environment: OrDefault[EnvironmentName] = "production"
-    """Which of the team's stacks is meant: `production` or `staging`."""
+    environment: EnvironmentName | None = None
+    """Which of the team's stacks is meant, `production` or `staging`; this one, whatever it is, when absent."""
 
     @property
     def core(self) -> RunCreate:
@@ -67,8 +67,8 @@ class ThreadRunRequest(Wire):
     """What the crew is to work on; when absent, it goes on from where the thread stopped."""
     resume: Any = None
     """Instead of an input: the answer to the question that the thread has stopped at."""
-    environment: OrDefault[EnvironmentName] = "production"
-    """Which of the team's stacks is meant: `production` or `staging`."""
+    environment: EnvironmentName | None = None
+    """Which of the team's stacks is meant, `production` or `staging`; this one, whatever it is, when absent."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -192,13 +192,13 @@ def zulu(time: str) -> str:
     return time.replace("+00:00", "Z")
 
 
-def check_environment(asked: str, stage: Stage) -> None:
-    """Let a request pass that is for this deployment: one stack is one environment.
+def check_environment(asked: str | None, stage: Stage) -> None:
+    """Let a request pass that is for this deployment: one stack is one environment, which its URL names already.
 
     Raises:
         NotFound: It is for another.
     """
-    if asked != stage:
+    if asked not in (None, stage):
         raise NotFound(f"No running version found for {asked} environment")
 
 
