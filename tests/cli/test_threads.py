@@ -179,6 +179,8 @@ def test_a_list_is_filtered_by_status_and_metadata(command: Command, service: Sc
         *(THREAD, "idle", "2026-11-21", "12:00:00"),
         *('{"user_id":', '"demo"}'),
     ]
+    assert done.err == ""
+    assert command("thread", "list", "planner", "--limit", 1).err == "There may be more: --offset 1\n"
     assert "is no filter" in command.refused(2, "thread", "list", "planner", "--metadata", "user_id")
 
 

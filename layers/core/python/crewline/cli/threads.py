@@ -99,6 +99,8 @@ def list_(
             for thread in found["threads"]
         ],
     )
+    if len(found["threads"]) == limit:
+        screens.notes().print(f"There may be more: --offset {offset + limit}", markup=False)
 
 
 @app.command(epilog="Example: crewline thread get thr_0198c0de000070008000000000000001")
