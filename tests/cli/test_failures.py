@@ -43,6 +43,14 @@ def test_a_refusal_is_shown_whoever_spelled_it(
     assert said in command.refused(4, "assistants", "list", "--url", scripted_service.url)
 
 
+def test_nothing_that_a_service_says_moves_the_cursor(
+    command: Command, scripted_service: ScriptedService
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(409, {"detail": "a\x1b[2Jb\x9b1m"}))
+    said = command.refused(4, "assistants", "list", "--url", scripted_service.url)
+    assert said == "a�[2Jb�1m"
+
+
 def test_a_service_that_is_down_is_named_with_the_command_that_starts_one(command: Command) -> None:
     with socket.socket() as taken:  # bound, and nobody listens
         taken.bind(("127.0.0.1", 0))

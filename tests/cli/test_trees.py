@@ -97,6 +97,17 @@ def test_of_a_tree_higher_than_the_screen_the_end_is_shown() -> None:
     assert len(lines) == 8
 
 
+def test_a_task_that_says_much_keeps_the_newest_lines() -> None:
+    made = tree(event("task.started", task="a", id="1", path=[]))
+    lines = [made.take(event("log", level="info", message=f"line {n}")) for n in range(50)]
+    assert lines[0] == "log             a / info: line 0"
+    shown = drawn(made)
+    assert len(shown) == 23
+    assert shown[2] == "    ├── … 30 lines before"
+    assert shown[3] == "    ├── info: line 30"
+    assert shown[-1] == "    └── info: line 49"
+
+
 def test_nothing_that_a_crew_says_moves_the_cursor() -> None:
     made = RunTree(RUN)
     evil = "a\x1b[2Jb\x9b1m"

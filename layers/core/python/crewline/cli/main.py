@@ -24,6 +24,7 @@ from crewline.cli import (
     releases,
     removals,
     runs,
+    screens,
     threads,
     variables,
     webhooks,
@@ -232,4 +233,5 @@ def main() -> None:
 
 
 def _say(error: str) -> None:
-    typer.echo(f"Error: {' '.join(error.split())}", err=True)
+    # What a service or a crew has said is in it.
+    typer.echo(f"Error: {screens.plain(' '.join(error.split()))}", err=True)

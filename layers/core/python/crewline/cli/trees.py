@@ -22,6 +22,8 @@ _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_PER_SECOND: Final = 10
 _MOST: Final = 100
 """Characters of a note."""
+_MOST_NOTES: Final = 20
+"""Lines of a task that a tree keeps, the newest ones; a pipe gets all."""
 _NAMED: Final = {"tool_use": "name", "artifact": "name", "agent.action": "action"}
 """Event → the field that names it; what is beside it is shown as JSON."""
 _LEVEL_STYLES: Final = {"warning": "yellow", "error": "red", "debug": "dim"}
@@ -44,6 +46,16 @@ class Task:
     """Whether it has stopped at a question."""
     notes: list[Text | Task] = field(default_factory=list)
     """What was said in it and its subgraph's tasks, in their order."""
+    left_out: int = 0
+    """Lines that came before those."""
+
+    def say(self, line: Text) -> None:
+        """Add a line, and let the oldest go when there are too many."""
+        self.notes.append(line)
+        lines = [one for one in self.notes if isinstance(one, Text)]
+        if len(lines) > _MOST_NOTES:
+            self.notes.remove(lines[0])
+            self.left_out += 1
 
 
 class RunTree:
@@ -128,7 +140,7 @@ class RunTree:
     def _note(self, kind: str, data: Mapping[str, Any]) -> str:
         owner = self._tasks.get(str(data.get("task_id"))) or self._only_running()
         note = _drawn(kind, data)
-        owner.notes.append(note)
+        owner.say(note)
         where = f"{owner.path}{owner.name} / " if owner.name else ""
         return f"{kind:<15} {where}{note.plain}"
 
@@ -150,6 +162,8 @@ class RunTree:
         return task
 
     def _draw(self, tree: Tree, task: Task) -> None:
+        if task.left_out:
+            tree.add(Text(f"… {task.left_out} lines before", style="dim"))
         for note in task.notes:
             if isinstance(note, Task):
                 self._draw(tree.add(self._line(note)), note)
