@@ -43,9 +43,7 @@ class Project:
     def __init__(self, folder: Path, service: ChildService) -> None:
         self.folder = folder
         self.service = service
-        # Each request on a connection of its own: a host that retires closes those that it has.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=service.url, timeout=30, limits=limits)
+        self.http = httpx.Client(base_url=service.url, timeout=30)
 
     def edit(self, name: str, text: str, says: str = "Reloaded in") -> str:
         """Save a file and wait until the service has said something of it; returns that."""

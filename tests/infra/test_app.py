@@ -33,11 +33,22 @@ from crewline import locations
     ],
 )
 def test_what_a_person_can_repair_is_one_line(tmp_path: Path, context: dict[str, str], message: str) -> None:
+    said = refused(tmp_path, context)
+    assert said.startswith(message)
+
+
+@pytest.mark.usefixtures("node")
+def test_a_project_may_have_a_crewship_toml(tmp_path: Path) -> None:
+    (tmp_path / "crewship.toml").write_text("[deployment]\nframework = 'crewai'\nentrypoint = 'a:b'\n")
+    said = refused(tmp_path, {"project": str(tmp_path)})
+    assert said.startswith(f"Error: {tmp_path / 'crewship.toml'}: deployment.framework is 'crewai', which")
+
+
+def refused(tmp_path: Path, context: dict[str, str]) -> str:
+    """Run the app; the line with which it ends."""
     environ = {**os.environ, "CDK_OUTDIR": str(tmp_path / "cdk.out"), "CDK_CONTEXT_JSON": json.dumps(context)}
     command = [sys.executable, "-m", "crewline_cdk"]
-
     ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=False)
-
     assert ended.returncode == 2
     # The CDK may have said before that this Node is too old.
-    assert ended.stderr.splitlines()[-1].startswith(message)
+    return ended.stderr.splitlines()[-1]

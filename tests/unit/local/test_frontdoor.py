@@ -284,3 +284,69 @@ def test_a_stop_closes_what_is_still_streaming() -> None:
             assert body.asked.wait(5)
             stack.close()
             assert body.closed.is_set()
+
+
+def test_where_it_may_be_replaced_a_connection_ends_with_its_stream() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"chunk"
+
+    def answer(event: dict[str, Any], _context: LambdaContext) -> Reply:
+        return Reply(200, {}, chunks() if event["path"] == "/ok" else b"whole")
+
+    for replaced in (False, True):
+        with ExitStack() as stack:
+            listener = stack.enter_context(servers.listen(0))
+            door = FrontDoor({"api": answer}, max_body_bytes=1_000, cors=LOOPBACK, replaced=replaced)
+            stack.enter_context(servers.serving(door, listener))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            http = stack.enter_context(httpx.Client(base_url=url))
+            assert http.get("/ok").headers.get("connection") == ("close" if replaced else None)
+            assert http.get("/threads").headers.get("connection") is None
+
+
+def test_a_server_that_retires_takes_nothing_more_and_ends_what_it_has_begun() -> None:
+    gate = threading.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one "
+        await asyncio.to_thread(gate.wait, 20)
+        yield b"two"
+
+    def answer(event: dict[str, Any], _context: LambdaContext) -> Reply:
+        return Reply(200, {}, chunks() if event["path"] == "/ok" else b"whole")
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(servers.listen(0))
+        door = FrontDoor({"api": answer}, max_body_bytes=1_000, cors=LOOPBACK)
+        serving = stack.enter_context(servers.serving(door, listener))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        http = stack.enter_context(httpx.Client(base_url=url))
+        assert http.get("/threads").content == b"whole"  # its connection is kept
+        with http.stream("GET", "/ok") as stream:
+            parts = stream.iter_bytes()
+            assert next(parts) == b"one "
+            serving.retire(20)
+            with pytest.raises(httpx.ConnectError):
+                http.get("/threads")
+            gate.set()
+            assert b"".join(parts) == b"two"
+        serving.wait()
+
+
+def test_a_server_that_retires_does_not_wait_for_ever() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"one "
+        await asyncio.Event().wait()
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(servers.listen(0))
+        door = FrontDoor({"api": lambda *_: Reply(200, {}, chunks())}, max_body_bytes=1_000, cors=LOOPBACK)
+        serving = stack.enter_context(servers.serving(door, listener))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with httpx.stream("GET", f"{url}/ok") as stream:
+            parts = stream.iter_bytes()
+            assert next(parts) == b"one "
+            serving.retire(0.1)
+            with pytest.raises(httpx.RemoteProtocolError):
+                next(parts)
+        serving.wait()

@@ -45,9 +45,19 @@ class FrontDoor:
         functions: Name of a function → how it answers.
         max_body_bytes: A larger request body is answered with 413 here, as API Gateway does.
         cors: Which web pages may read the answers that no function gives.
+        replaced: Whether another process may take this one's place. A connection then ends with what was streamed
+            on it: a client would send its next request to a process that is ending.
     """
 
-    def __init__(self, functions: Mapping[str, Answer], *, max_body_bytes: int, cors: CorsPolicy) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Answer],
+        *,
+        max_body_bytes: int,
+        cors: CorsPolicy,
+        replaced: bool = False,
+    ) -> None:
+        self._replaced = replaced
         self._functions = functions
         self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes
@@ -70,7 +80,8 @@ class FrontDoor:
 
     async def _answer(self, scope: Scope, body: bytes | None, request_id: str) -> Reply:
         reply = await self._ask(scope, body, request_id)
-        return replace(reply, headers={"x-amzn-requestid": request_id, **reply.headers})
+        last = {"connection": "close"} if self._replaced and not isinstance(reply.body, bytes) else {}
+        return replace(reply, headers={"x-amzn-requestid": request_id, **last, **reply.headers})
 
     async def _ask(self, scope: Scope, body: bytes | None, request_id: str) -> Reply:
         if body is None:

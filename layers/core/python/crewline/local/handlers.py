@@ -22,12 +22,13 @@ ANSWERING: Final = ("api", "crew", "tail")
 
 
 @contextmanager
-def front_door(functions: Path, manifest: Manifest) -> Iterator[FrontDoor]:
+def front_door(functions: Path, manifest: Manifest, *, replaced: bool = False) -> Iterator[FrontDoor]:
     """Load what answers requests, the crews among it, into this process, which has the environment of a function.
 
     Args:
         functions: The folder with one folder a function.
         manifest: The project.
+        replaced: Whether another process may take this one's place.
 
     Yields:
         The front door, not yet served.
@@ -45,6 +46,7 @@ def front_door(functions: Path, manifest: Manifest) -> Iterator[FrontDoor]:
             answers,
             max_body_bytes=read_settings(os.environ).max_body_bytes,
             cors=manifest.cors or LOOPBACK,
+            replaced=replaced,
         )
 
 

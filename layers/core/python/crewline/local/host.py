@@ -68,7 +68,7 @@ def _load(stack: ExitStack, path: Path, functions: Path, said: Any) -> FrontDoor
     manifest: Manifest | None = None
     try:
         manifest = read_manifest(path)
-        return stack.enter_context(handlers.front_door(functions, manifest))
+        return stack.enter_context(handlers.front_door(functions, manifest, replaced=True))
     except CrewlineError as error:
         folders = (manifest.folder, *manifest.local_folders) if manifest else ()
         _say(said, error=str(error), trace=list(_trace(error, folders)))

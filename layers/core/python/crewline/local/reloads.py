@@ -8,18 +8,18 @@ file changed ──▶ host 2: loads ── stack is deployed ── serves ─�
 
 Both serve the one listening socket in between, so no request is refused, and the workers of the local
 cloud are replaced by the deploy, each when the invocation under way is through. A run in its request ends in
-the host that began it, and its connection is closed after that, which clients that keep connections must expect
-of every server; one whose client has left goes on from its newest checkpoint when its lease is over.
+the host that began it; one whose client has left goes on from its newest checkpoint when its lease is over.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,8 @@ from crewline.local import clouds, services, sources
 from crewline.local.failures import LocalServiceError
 from crewline.local.hosts import Host
 from crewline.models.manifests import Manifest, find_manifest, read_manifest
+
+_logger = logging.getLogger(__name__)
 
 _LOOK: Final = 0.5
 """Seconds between two looks at whether the processes still run."""
@@ -145,26 +147,37 @@ class ReloadingService:
             raise LocalServiceError(f"The process that loads the crews ended by itself (code {code}).")
 
     def _watch(self) -> None:
-        """Notice changes, folder by folder: what is installed or generated in a project is never looked at."""
-        while True:
-            self._looks_elsewhere.clear()
-            manifest = self._manifest
-            self._changed.set()  # for what has changed while nobody looked
+        """Notice changes until the process ends."""
+        try:
+            while True:
+                with suppress(FileNotFoundError):  # a folder went while we began to look at it
+                    self._look()
+        except (OSError, RuntimeError):  # as where the system watches no more folders
+            _logger.exception("The project cannot be watched; start again after an edit")
 
-            def wanted(_change: watchfiles.Change, path: str, manifest: Manifest = manifest) -> bool:
-                return sources.is_source(Path(path), manifest) or sources.is_folder(Path(path))
+    def _look(self) -> None:
+        """Notice changes, folder by folder, until there are other folders.
 
-            for changes in watchfiles.watch(
-                *(folder for folder in sources.folders(manifest) if folder.is_dir()),
-                watch_filter=wanted,
-                debounce=_GATHER_MS,
-                stop_event=self._looks_elsewhere,
-                raise_interrupt=False,
-                recursive=False,
-            ):
-                self._changed.set()
-                if not all(sources.is_source(Path(path), manifest) for _, path in changes):
-                    break  # a new folder
+        What is installed or generated in a project is never looked at.
+        """
+        self._looks_elsewhere.clear()
+        manifest = self._manifest
+        self._changed.set()  # for what has changed while nobody looked
+
+        def wanted(_change: watchfiles.Change, path: str) -> bool:
+            return sources.is_source(Path(path), manifest) or sources.is_folder(Path(path))
+
+        for changes in watchfiles.watch(
+            *(folder for folder in sources.folders(manifest) if folder.is_dir()),
+            watch_filter=wanted,
+            debounce=_GATHER_MS,
+            stop_event=self._looks_elsewhere,
+            raise_interrupt=False,
+            recursive=False,
+        ):
+            self._changed.set()
+            if not all(sources.is_source(Path(path), manifest) for _, path in changes):
+                return  # a new folder
 
 
 @contextmanager
