@@ -79,11 +79,26 @@ def test_every_template_of_the_folder_can_be_chosen() -> None:
 
 
 def test_a_file_in_the_way_is_named_and_nothing_is_written(command: Command, empty: Path) -> None:
-    (empty / "README.md").write_text("mine")
+    (empty / "pyproject.toml").write_text("mine")
     said = command.refused(4, "init", "--yes")
-    assert "README.md already, and nothing is overwritten" in said
-    assert [path.name for path in empty.iterdir()] == ["README.md"]
-    assert (empty / "README.md").read_text() == "mine"
+    assert "pyproject.toml already, and nothing is overwritten" in said
+    assert [path.name for path in empty.iterdir()] == ["pyproject.toml"]
+    assert (empty / "pyproject.toml").read_text() == "mine"
+
+
+def test_a_new_repository_keeps_what_it_has(command: Command, empty: Path) -> None:
+    for name in ("README.md", ".gitignore"):
+        (empty / name).write_text("mine")
+    done = command("init", "--json")
+    assert done.code == 0
+    assert set(done.json["made"]) == {
+        ".env.example",
+        "graph.py",
+        "langgraph.json",
+        "pyproject.toml",
+        "tests/test_graph.py",
+    }
+    assert {(empty / name).read_text() for name in ("README.md", ".gitignore")} == {"mine"}
 
 
 def test_the_graphs_of_a_folder_are_found_by_reading_it(command: Command, empty: Path) -> None:

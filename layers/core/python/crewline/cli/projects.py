@@ -23,6 +23,8 @@ class Template(StrEnum):
 
 _DOTTED: Final = {"gitignore": ".gitignore", "env.example": ".env.example"}
 """Files that have another name as templates, where git and build tools would take them for their own."""
+_KEPT: Final = frozenset({".gitignore", "README.md"})
+"""Files that a repository may have before it has a project; they stay as they are."""
 _NAME: Final = "NAME"
 
 
@@ -93,7 +95,7 @@ def _choose(*, ask: bool) -> Template:
 
 
 def _scaffold(where: Path, template: Template, name: str) -> list[Path]:
-    """Copy a template; all of it, or nothing where a file is in the way.
+    """Copy a template; all of it but what every repository has, or nothing where a file is in the way.
 
     Raises:
         CliError: A file is there already.
@@ -107,6 +109,7 @@ def _scaffold(where: Path, template: Template, name: str) -> list[Path]:
         for source in sorted(root.rglob("*"))
         if source.is_file() and "__pycache__" not in source.parts
     }
+    texts = {path: text for path, text in texts.items() if path.name not in _KEPT or not path.exists()}
     if taken := [str(path.relative_to(where)) for path in texts if path.exists()]:
         raise CliError(
             f"{where} has {', '.join(taken)} already, and nothing is overwritten; choose another folder.",
