@@ -38,6 +38,8 @@ _LONGEST_RETIREMENT: Final = 900.0
 def main() -> None:
     """Load, say so, and follow orders."""
     listener, replies, manifest, functions, kept = sys.argv[1:6]
+    for fd in (int(listener), int(replies)):
+        os.set_inheritable(fd, False)  # what a crew starts must not hold them
     logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     sources.pin(Path(kept))
     orders: SimpleQueue[str] = SimpleQueue()
