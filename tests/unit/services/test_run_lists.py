@@ -13,6 +13,7 @@ from crewline.services import run_lists
 from crewline.services.endings import Outcome
 from crewline.services.run_lists import RunQuery
 from crewline.store import keys
+from crewline.store.runs import LARGEST_INLINE
 from tests.unit.store.worlds import ECHO, TENANT, Calls, World, claimed, sealed
 
 SUCCESS = Outcome(status="success", thread_status="idle")
@@ -118,6 +119,37 @@ def test_a_page_is_bounded_work_whatever_it_is_filtered_by(
     for _ in range(9):
         run_on(world, thread)
     assert pages(world, limit=2, statuses=frozenset({"error"})) == [[], [], [failed]]
+
+
+def test_a_page_is_short_when_its_runs_have_much_to_show(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"text": "x" * LARGEST_INLINE}
+    made = [world.runs.create_stateless(TENANT, body(input=asked)).run_id for _ in range(12)][::-1]
+    monkeypatch.setattr(run_lists, "MOST_BYTES", 2 * LARGEST_INLINE)
+    with Calls(world.cloud.s3, "GetObject") as reads:
+        page = world.run_lists.page(TENANT, RunQuery(limit=12))
+    assert ([run.run_id for run, _ in page.runs], page.last) == (made[:2], made[1])
+    assert page.runs[0][0].kwargs["input"] == asked
+    assert len(reads.requests) < len(made)
+    assert pages(world, limit=12) == [made[place : place + 2] for place in range(0, 12, 2)]
+
+
+def test_a_run_that_is_removed_while_it_is_listed_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = (
+        world.runs.create_stateless(TENANT, body(input={"text": "x" * LARGEST_INLINE})) for _ in range(2)
+    )
+    get = world.runs.get
+
+    def get_or_miss(tenant: str, thread_id: str, run_id: str) -> Run:
+        if run_id == gone.run_id:
+            raise NotFound("gone")
+        return get(tenant, thread_id, run_id)
+
+    monkeypatch.setattr(world.runs, "get", get_or_miss)
+    assert pages(world) == [[kept.run_id]]
 
 
 def test_a_page_costs_a_query_for_each_shard_and_one_read_of_the_rows(world: World) -> None:

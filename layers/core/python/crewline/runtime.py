@@ -200,7 +200,7 @@ def compose(
         prunings=Prunings(table, blobs, records, threads),
         expiries=Expiries(table, queue, clock, threads=threads),
         runs=runs,
-        run_lists=RunLists(table, blobs, runs, threads),
+        run_lists=RunLists(table, runs, threads),
         batches=Batches(table, runs, clock, logger=logger),
         cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
+import orjson
+
+from crewline.errors import NotFound
 from crewline.models.runs import Run, RunStatus
 from crewline.services.runs import Runs
-from crewline.services.threads import Threads
+from crewline.services.threads import Threads, batched
 from crewline.store import runs
-from crewline.store.blobs import Blobs
 from crewline.store.runs import Pointer
 from crewline.store.table import Table
 
 MOST_LOOKED_AT: Final = 1_000
 """Runs that one page looks at: a filter that fits few of them gives a short page, and a place to go on from."""
 
+MOST_BYTES: Final = 4_000_000
+"""Bytes of what the runs of a page were asked for and have left, and one run more."""
+
 _POOL: Final = 16
+_AT_ONCE: Final = 8
+"""Runs whose input and output are in memory beside those of the page."""
 _LARGEST_GROUP: Final = 100
 
 
@@ -51,14 +58,12 @@ class RunLists:
 
     Args:
         table: The table.
-        blobs: The bucket for large inputs.
         runs_: Show what runs have left.
         threads: The threads.
     """
 
-    def __init__(self, table: Table, blobs: Blobs, runs_: Runs, threads: Threads) -> None:
+    def __init__(self, table: Table, runs_: Runs, threads: Threads) -> None:
         self._table = table
-        self._blobs = blobs
         self._runs = runs_
         self._threads = threads
         self._pool = ThreadPoolExecutor(_POOL, thread_name_prefix="run lists")
@@ -84,9 +89,20 @@ class RunLists:
                 found.append(run)
             if len(found) == query.limit:
                 break
+        shown, size = list[tuple[Run, Any]](), 0
+        for run, left in self._shown(tenant, found):
+            if size >= MOST_BYTES:
+                return RunPage(runs=shown, last=shown[-1][0].run_id)
+            if run:
+                shown.append((run, left))
+                size += len(orjson.dumps((run.kwargs.get("input"), left), option=orjson.OPT_NON_STR_KEYS))
         more = next(candidates, None) is not None
-        shown = self._pool.map(lambda run: self._outcome(tenant, run), found)
-        return RunPage(runs=list(zip(found, shown, strict=True)), last=last if more else None)
+        return RunPage(runs=shown, last=last if more else None)
+
+    def _shown(self, tenant: str, found: Iterable[Run]) -> Iterator[tuple[Run | None, Any]]:
+        """Read what each run was asked for and what it left, a few at once, as far as they are consumed."""
+        for some in batched(found, _AT_ONCE):
+            yield from self._pool.map(lambda run: self._show(tenant, run), some)
 
     def _candidates(self, tenant: str, query: RunQuery) -> Iterator[tuple[str, Run | None]]:
         """Read runs in the order of the list, in ever larger groups; None where one is not wanted, or gone."""
@@ -96,7 +112,7 @@ class RunLists:
         )  # one more tells whether there is more
         while some := list(islice(pointers, group)):
             wanted = [one for one in some if query.assistant_id in (None, one.assistant_id)]
-            rows = runs.read_many(self._table, self._blobs, tenant, wanted, statuses=query.statuses)
+            rows = runs.read_many(self._table, tenant, wanted, statuses=query.statuses)
             read = dict(zip((one.run_id for one in wanted), rows, strict=True))
             yield from ((one.run_id, read.get(one.run_id)) for one in some)
             group = min(2 * group, _LARGEST_GROUP)
@@ -109,5 +125,10 @@ class RunLists:
             self._table, tenant, thread.thread_id, before=query.before, page=query.limit + 1
         )
 
-    def _outcome(self, tenant: str, run: Run) -> Any:
-        return self._runs.outcome(tenant, run) if run.status == "success" else None
+    def _show(self, tenant: str, run: Run) -> tuple[Run | None, Any]:
+        """Give a run with its large kwargs, and the values that it left; None when it is gone since."""
+        try:
+            whole = run if run.kwargs else self._runs.get(tenant, run.thread_id, run.run_id)
+        except NotFound:
+            return None, None
+        return whole, self._runs.outcome(tenant, whole) if whole.status == "success" else None

@@ -234,24 +234,24 @@ def thread_of(table: Table, tenant: str, run_id: str) -> str | None:
 
 def read_many(
     table: Table,
-    blobs: Blobs,
     tenant: str,
     places: Sequence[Pointer],
     *,
     statuses: Container[RunStatus] | None = None,
 ) -> list[Run | None]:
-    """Read the rows of many runs.
+    """Read the rows of many runs; the kwargs of one are empty when they are large.
 
     Returns:
         The runs, in the order of their pointers; None where one is gone, or has another status.
 
     Raises:
-        Unavailable: DynamoDB or S3 did not answer.
-        CorruptRecord: Large kwargs are missing or altered.
+        Unavailable: DynamoDB did not answer.
     """
     items = table.get_many([keys.run(tenant, one.thread_id, one.run_id) for one in places])
     return [
-        _from_item(item, blobs, tenant) if item and (statuses is None or item["status"] in statuses) else None
+        _from_item(item, None, tenant, whole=False)
+        if item and (statuses is None or item["status"] in statuses)
+        else None
         for item in items
     ]
 
