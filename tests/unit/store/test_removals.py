@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from crewline.errors import Conflict
 from crewline.store import deployments, removals
@@ -119,6 +120,19 @@ def test_what_could_not_be_removed_is_told_with_its_reason(monkeypatch: pytest.M
         Conflict, match=f"Stack Ours is not removed: Bucket: {reason}. A bucket must be empty"
     ):
         list(removal(monkeypatch, formation).carry_out())
+
+
+def test_a_stack_that_is_being_deployed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    formation = Formation([])
+    said: Any = {"Code": "ValidationError", "Message": "Stack Ours is in UPDATE_IN_PROGRESS state"}
+
+    def refuses(**_: Any) -> None:
+        raise ClientError({"Error": said}, "DeleteStack")
+
+    made = removal(monkeypatch, formation)
+    monkeypatch.setattr(formation, "delete_stack", refuses)
+    with pytest.raises(Conflict, match=r"does not remove stack Ours as it is now .*UPDATE_IN_PROGRESS"):
+        list(made.carry_out())
 
 
 def test_a_stack_that_is_protected_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:

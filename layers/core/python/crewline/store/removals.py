@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from botocore.exceptions import ClientError
+
 from crewline.errors import Conflict
 from crewline.store.clients import client
 from crewline.store.deployments import find_stack, resources, told
@@ -82,13 +84,13 @@ class Removal:
             The logical id of each part as it is over with.
 
         Raises:
-            Conflict: A part could not be removed; the message says which, and why.
+            Conflict: A part could not be removed, or nothing can be now; the message says which, and why.
             Forbidden: The credentials do not allow this.
             Unavailable: AWS did not answer; the removal may be under way, and can be asked for again.
         """
         with self._told():
             last, failed = next(self._events(), None), list["StackEventTypeDef"]()
-            self._client.delete_stack(StackName=self._id)
+            self._begin()
             while True:
                 # First the status: whatever came before it is among the events.
                 found = find_stack(self._id)
@@ -108,6 +110,17 @@ class Removal:
                 if found["StackStatus"] == "DELETE_FAILED" and failed:  # else it is that of an earlier try
                     raise Conflict(f"Stack {self._stack} is not removed: {_reasons(failed)}")
                 time.sleep(_POLL_S)
+
+    def _begin(self) -> None:
+        try:
+            self._client.delete_stack(StackName=self._id)
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] != "ValidationError":
+                raise
+            raise Conflict(
+                f"CloudFormation does not remove stack {self._stack} as it is now ({exc.response['Error']['Message']}); "
+                "see that no deploy is under way, and try again."
+            ) from exc
 
     def _events(self) -> Iterator[StackEventTypeDef]:
         """Read what has happened, the newest first."""
