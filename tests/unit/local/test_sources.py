@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +37,29 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.fixture
+def strangers() -> Iterator[Path]:
+    """A project with a folder and a file that belong to somebody else, and may not be read."""
+    with tempfile.TemporaryDirectory() as made:  # where everybody may come to, which `tmp_path` is not
+        folder = Path(made).resolve()
+        folder.chmod(0o755)
+        write(folder / "langgraph.json", '{"graphs": {"a": "./graph.py:graph"}, "dependencies": ["."]}')
+        write(folder / "graph.py", "")
+        write(folder / "secret.py", "")
+        write(folder / "database/own.py", "")
+        for path in (folder / "secret.py", folder / "database"):
+            path.chmod(0)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # root may read everything
+        try:
+            yield folder
+        finally:
+            if root:
+                os.seteuid(0)
+            (folder / "database").chmod(0o700)
+
+
 def names(project: Manifest, paths: list[Path]) -> set[str]:
     return {path.relative_to(project.folder.parent).as_posix() for path in paths}
 
@@ -47,6 +73,11 @@ def test_sources_are_those_of_the_project_and_of_its_local_dependencies(project:
         "shared/lib.py",
     }
     assert names(project, sources.folders(project)) == {"project", "project/tools", "shared"}
+
+
+def test_what_may_not_be_read_is_no_source(strangers: Path) -> None:
+    found = sources.snapshot(read_manifest(strangers / "langgraph.json"))
+    assert {path.name for path in found} == {"graph.py", "langgraph.json"}
 
 
 @pytest.mark.parametrize("name", ["graph.py", "langgraph.json", ".env", "new/deep/more.py"])

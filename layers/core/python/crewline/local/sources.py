@@ -46,13 +46,13 @@ def is_source(path: Path, manifest: Manifest) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder that may hold sources."""
-    return (
-        path.name not in _NOT_OURS
-        and not path.name.startswith(".")
-        and path.is_dir()
-        and not (path / "pyvenv.cfg").is_file()
-    )
+    """Tell whether a path is a folder that may hold sources; one that may not be read, as of a database, holds none."""
+    if path.name in _NOT_OURS or path.name.startswith("."):
+        return False
+    try:
+        return path.is_dir() and not (path / "pyvenv.cfg").is_file()
+    except PermissionError:
+        return False
 
 
 def snapshot(manifest: Manifest) -> dict[Path, bytes]:
@@ -147,8 +147,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError):
-        return None
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        return None  # whoever imports what may not be read is told so by Python
 
 
 def _env_file(manifest: Manifest) -> Path | None:
