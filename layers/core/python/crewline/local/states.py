@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from crewline.local.failures import LocalServiceError
+
+_PRIVATE: Final = 0o700
+"""The emulator keeps the functions' variables, and so whatever secrets a project's env file has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ def _prepare(state: StateFolder) -> None:
     shutil.rmtree(state.temporary, ignore_errors=True)
     for folder in (state.services, state.objects, state.temporary, state.logs):
         folder.mkdir(exist_ok=True)
+        folder.chmod(_PRIVATE)
     (state.root / ".gitignore").write_text("*\n")
     state.function_log.write_bytes(b"")
     state.address.unlink(missing_ok=True)
