@@ -39,8 +39,10 @@ def test_the_first_profile_is_the_default_and_another_can_become_it(command: Com
     ]
 
 
-def test_an_url_given_by_hand_wins_over_the_environment_and_that_over_profiles(command: Command) -> None:
+def test_what_is_typed_wins_over_the_environment_and_that_over_the_default_profile(command: Command) -> None:
     command("profiles", "set", "production", "--url", PRODUCTION)
+    assert place(profile="production", CREWLINE_URL=STAGING).url == PRODUCTION
+    assert place(CREWLINE_URL=STAGING, CREWLINE_PROFILE="production").url == STAGING
     assert place(CREWLINE_URL=STAGING).url == STAGING
     assert place("http://127.0.0.1:9", CREWLINE_URL=STAGING).url == "http://127.0.0.1:9"
 

@@ -99,7 +99,8 @@ def choose(url: str | None, profile: str | None, environ: Mapping[str, str]) -> 
         environ: Usually `os.environ`.
 
     Returns:
-        The service: `--url`, `CREWLINE_URL`, the profile that is named, the default one, or the local one.
+        The service: `--url`, `--profile`, `CREWLINE_URL`, `CREWLINE_PROFILE`, the default profile, or the local
+        service: what is typed goes before what was set some time ago.
         Its key: `CREWLINE_API_KEY`, or that of the profile with this URL.
 
     Raises:
@@ -108,7 +109,7 @@ def choose(url: str | None, profile: str | None, environ: Mapping[str, str]) -> 
     configuration = read()
     wanted = profile or environ.get(PROFILE) or configuration.default
     kept = find(configuration, wanted) if wanted else Profile(url=LOCAL_URL)
-    given = url or environ.get(URL, "")
+    given = url or ("" if profile else environ.get(URL, ""))
     chosen = check_url(given) if given else kept.url
     if key := environ.get(API_KEY, "").strip():
         return Place(url=chosen, api_key=_check_key(key, API_KEY), key_from=API_KEY)
