@@ -60,9 +60,10 @@ class Terminal:
             assert self._read(), "\n".join(self.lines)
 
     def ended(self) -> int:
-        """Read to the end; its exit code."""
+        """Read to the end; its exit code. Bounded: what is drawn for ever says something for ever."""
+        deadline = time.monotonic() + _PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < deadline, "\n".join(self.lines)
         self.process.close()
         return int(self.process.exitstatus if self.process.exitstatus is not None else -1)
 

@@ -17,6 +17,7 @@ from typing import Final, Never
 
 from rich.console import Console
 
+from crewline.cli.configurations import LOCAL_URL
 from crewline.local import lifelines
 from crewline.local.clouds import last_lines
 from crewline.local.failures import LocalServiceError
@@ -111,6 +112,7 @@ def _welcome(console: Console, service: LocalService, seconds: float) -> None:
         description = crew.description or f"{crew.path.name}:{crew.attribute}"
         console.print(f"  {name:<{width}}  {description}", markup=False)
     console.print("\nTry")
+    console.print(f"  {_invocation(service, next(iter(crews)))}", markup=False)
     console.print(f"  {_example(service.url, next(iter(crews)))}", markup=False)
     console.print(f"  Studio: {_STUDIO}{service.url}")
     console.print(f"\nQueue {service.intake_queue_url} at {service.cloud.url}", markup=False)
@@ -139,3 +141,9 @@ def _example(url: str, crew: str) -> str:
     body = {"assistant_id": crew, "input": {"messages": [{"role": "user", "content": "Hello"}]}}
     data = shlex.quote(json.dumps(body))
     return f"curl -s {url}/runs/wait -H 'content-type: application/json' -d {data}"
+
+
+def _invocation(service: LocalService, crew: str) -> str:
+    """Say how to run a crew in another terminal; its input is its own."""
+    place = "" if service.url == LOCAL_URL else f" --url {service.url}"
+    return f"crewline invoke {shlex.quote(crew)}{place} -i '{{…}}' --stream"

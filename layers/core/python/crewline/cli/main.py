@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Final, cast
 
 import typer
 
-from crewline import locations
 from crewline.cli import (
     assistants,
     diagnoses,
@@ -18,7 +17,6 @@ from crewline.cli import (
     invocations,
     keys,
     logs,
-    options,
     profiles,
     projects,
     releases,
@@ -38,21 +36,30 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-app.add_typer(threads.app, name="thread")
-app.add_typer(runs.app, name="runs")
-app.add_typer(assistants.app, name="assistants")
-app.add_typer(keys.app, name="keys")
-app.add_typer(profiles.app, name="profiles")
-app.add_typer(variables.app, name="env")
-app.add_typer(webhooks.app, name="webhooks")
-app.command(epilog="""Example: crewline invoke planner -i '{"message": "Plan a tea party"}' --stream""")(
-    invocations.invoke
-)
-app.command(epilog="Example: crewline versions --stack Crews")(releases.versions)
-app.command(epilog="Example: crewline destroy --stack Crews")(removals.destroy)
-app.command(epilog="Example: crewline init my-crew --template chatbot --yes")(projects.init)
-app.command(epilog="Example: crewline logs --function worker --since 1h")(logs.logs)
-app.command(epilog="Example: crewline doctor --for dev --project ../my-crews")(diagnoses.doctor)
+_BUILD: Final = "Build"
+_RUN: Final = "Run"
+_DEPLOY: Final = "Deploy"
+
+
+def _add(panel: str, command: Callable[..., None], example: str) -> None:
+    app.command(epilog=f"Example: crewline {example}", rich_help_panel=panel)(command)
+
+
+_add(_BUILD, projects.init, "init my-crew --template chatbot --yes")
+_add(_BUILD, projects.dev, "dev --project ../my-crews --port 2025")
+_add(_BUILD, diagnoses.doctor, "doctor --for dev --project ../my-crews")
+app.add_typer(variables.app, name="env", rich_help_panel=_BUILD)
+_add(_RUN, invocations.invoke, """invoke planner -i '{"message": "Plan a tea party"}' --stream""")
+app.add_typer(threads.app, name="thread", rich_help_panel=_RUN)
+app.add_typer(runs.app, name="runs", rich_help_panel=_RUN)
+app.add_typer(assistants.app, name="assistants", rich_help_panel=_RUN)
+app.add_typer(profiles.app, name="profiles", rich_help_panel=_RUN)
+_add(_DEPLOY, releases.deploy, "deploy --project ../my-crews --stack Crews")
+_add(_DEPLOY, releases.versions, "versions --stack Crews")
+_add(_DEPLOY, removals.destroy, "destroy --stack Crews")
+_add(_DEPLOY, logs.logs, "logs --function worker --since 1h")
+app.add_typer(keys.app, name="keys", rich_help_panel=_DEPLOY)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_DEPLOY)
 
 _Misused: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """What Typer raises for a command line that it cannot read: click's UsageError, which it does not export."""
@@ -75,140 +82,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command(epilog="Example: crewline dev --project ../my-crews --port 2025")
-def dev(
-    project: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            exists=True,
-            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
-            show_default="the current folder; the example crews if it has none",
-        ),
-    ] = None,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
-    ] = 2024,
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            help="Folder for state and logs.",
-            show_default=".crewline in the project",
-        ),
-    ] = None,
-    event_bus: Annotated[
-        str, typer.Option(metavar="NAME", help="Tell this EventBridge bus of the local cloud of every run.")
-    ] = "",
-    reload: Annotated[
-        bool,
-        typer.Option(
-            "--reload/--no-reload",
-            help="Serve an edited project a moment after it was saved. Without, the crews run in the command's own process, "
-            "where a debugger finds them.",
-        ),
-    ] = True,
-    stop_on_eof: Annotated[
-        bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when standard input ends.")
-    ] = False,
-) -> None:
-    """Run a project on this machine: its HTTP API, its background runs, its storage.
-
-    It runs on a local cloud, with the handlers and the stack of AWS.
-    Nothing leaves this machine but what the crews themselves send.
-    Ctrl-C stops it; the state is kept.
-    """
-    from crewline.cli import development  # 0.3 s of imports that `--help` does not need
-
-    folder, bundled = _project_folder(project)
-    if bundled:
-        typer.echo("There is no langgraph.json here: serving the example crews.")
-    state = state or (Path.cwd() if bundled else folder) / ".crewline"
-    development.run(
-        folder, port=port, state=state, event_bus=event_bus, reload=reload, stop_on_eof=stop_on_eof
-    )
-
-
-@app.command(epilog="Example: crewline deploy --project ../my-crews --stack Crews")
-def deploy(
-    *,
-    project: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            exists=True,
-            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
-            show_default="the current folder",
-        ),
-    ] = None,
-    stack: Annotated[
-        str, typer.Option(metavar="NAME", help="Name of the CloudFormation stack.")
-    ] = keys.STACK,
-    architecture: Annotated[
-        Literal["arm64", "x86_64"], typer.Option(help="Processor of the functions.")
-    ] = "arm64",
-    image: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="Container image in ECR for crews that are too large for layers."),
-    ] = None,
-    stage: Annotated[
-        Literal["production", "staging"],
-        typer.Option(help="What it is for: a request may name an environment, and finds no other."),
-    ] = "production",
-    yes: Annotated[
-        bool,
-        typer.Option("--yes", help="Do not ask before permissions are widened, as the first deploy does."),
-    ] = False,
-    rollback: Annotated[
-        bool,
-        typer.Option(
-            "--rollback", help="Deploy nothing, and make the version before the live one live again."
-        ),
-    ] = False,
-    to: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="With --rollback: the version that is to be live; `crewline versions`."
-        ),
-    ] = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Deploy a project into the AWS account and region of this environment.
-
-    It needs Node, and the constructs, which the package's extra `cdk` brings. What the project requires is
-    locked in crewline.lock beside its manifest; commit it. Deploying again updates the stack.
-    A rollback needs neither, nor the project: it takes seconds, and runs in flight go on.
-    """
-    from crewline.cli import deployments
-
-    if rollback:
-        releases.roll_back(stack, to, as_json=as_json)
-        return
-    if to is not None:
-        raise failures.CliError("--to names the version of a rollback; add --rollback.")
-    wanted = deployments.Deployment(
-        project=project or Path.cwd(),
-        stack=stack,
-        architecture=architecture,
-        image=image,
-        stage=stage,
-        ask=not yes,
-    )
-    raise typer.Exit(deployments.deploy(wanted, as_json=as_json))
-
-
-def _project_folder(named: Path | None) -> tuple[Path, bool]:
-    """Choose the project; the second value says that it is the examples'."""
-    from crewline.models.manifests import find_manifest  # pydantic, which `--help` does not need
-
-    if named is None and not find_manifest(Path.cwd()).is_file():
-        return locations.EXAMPLES, True
-    return named or Path.cwd(), False
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`crewline init`: a new project that runs at once, or the manifest of one that is there."""
+"""`crewline init`: a new project that runs at once, or the manifest of one that is there; `crewline dev`: serve it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from crewline import locations
 from crewline.cli.options import AsJson, Yes
 
 
@@ -172,3 +173,67 @@ def _tell(where: Path, manifest: Path, made: list[Path], graphs: dict[str, str],
     first = next(iter(graphs))
     typer.echo(f"  crewline invoke {first} -i '{{…}}'     in another terminal: runs {first}")
     typer.echo("  crewline doctor    looks for what is missing here")
+
+
+def dev(
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            exists=True,
+            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
+            show_default="the current folder; the example crews if it has none",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
+    ] = 2024,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Folder for state and logs.",
+            show_default=".crewline in the project",
+        ),
+    ] = None,
+    event_bus: Annotated[
+        str, typer.Option(metavar="NAME", help="Tell this EventBridge bus of the local cloud of every run.")
+    ] = "",
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload/--no-reload",
+            help="Serve an edited project a moment after it was saved. Without, the crews run in the command's own process, "
+            "where a debugger finds them.",
+        ),
+    ] = True,
+    stop_on_eof: Annotated[
+        bool, typer.Option("--stop-on-eof", hidden=True, help="Stop when standard input ends.")
+    ] = False,
+) -> None:
+    """Run a project on this machine: its HTTP API, its background runs, its storage.
+
+    It runs on a local cloud, with the handlers and the stack of AWS.
+    Nothing leaves this machine but what the crews themselves send.
+    Ctrl-C stops it; the state is kept.
+    """
+    from crewline.cli import development  # 0.3 s of imports that `--help` does not need
+
+    folder, bundled = _project_folder(project)
+    if bundled:
+        typer.echo("There is no langgraph.json here: serving the example crews.")
+    state = state or (Path.cwd() if bundled else folder) / ".crewline"
+    development.run(
+        folder, port=port, state=state, event_bus=event_bus, reload=reload, stop_on_eof=stop_on_eof
+    )
+
+
+def _project_folder(named: Path | None) -> tuple[Path, bool]:
+    """Choose the project; the second value says that it is the examples'."""
+    from crewline.models.manifests import find_manifest  # pydantic, which `--help` does not need
+
+    if named is None and not find_manifest(Path.cwd()).is_file():
+        return locations.EXAMPLES, True
+    return named or Path.cwd(), False

@@ -1,12 +1,16 @@
-"""`crewline versions`, and `crewline deploy --rollback`: what was deployed, and making an older one live again."""
+"""`crewline deploy` and its rollback, and `crewline versions`: what is deployed, and what was."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
 
 from crewline.cli import screens
+from crewline.cli.failures import CliError
 from crewline.cli.keys import STACK, Stack
 from crewline.cli.options import AsJson
 from crewline.cli.progress import progress
@@ -15,6 +19,72 @@ if TYPE_CHECKING:
     from crewline.models.releases import Release
     from crewline.models.versions import Version
     from crewline.services.releases import Releases
+
+
+def deploy(
+    *,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            exists=True,
+            help="Folder with the project's manifest: langgraph.json or crewship.toml.",
+            show_default="the current folder",
+        ),
+    ] = None,
+    stack: Annotated[str, typer.Option(metavar="NAME", help="Name of the CloudFormation stack.")] = STACK,
+    architecture: Annotated[
+        Literal["arm64", "x86_64"], typer.Option(help="Processor of the functions.")
+    ] = "arm64",
+    image: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Container image in ECR for crews that are too large for layers."),
+    ] = None,
+    stage: Annotated[
+        Literal["production", "staging"],
+        typer.Option(help="What it is for: a request may name an environment, and finds no other."),
+    ] = "production",
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Do not ask before permissions are widened, as the first deploy does."),
+    ] = False,
+    rollback: Annotated[
+        bool,
+        typer.Option(
+            "--rollback", help="Deploy nothing, and make the version before the live one live again."
+        ),
+    ] = False,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="With --rollback: the version that is to be live; `crewline versions`."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy a project into the AWS account and region of this environment.
+
+    It needs Node, and the constructs, which the package's extra `cdk` brings. What the project requires is
+    locked in crewline.lock beside its manifest; commit it. Deploying again updates the stack.
+    A rollback needs neither, nor the project: it takes seconds, and runs in flight go on.
+    """
+    from crewline.cli import deployments
+
+    if rollback:
+        roll_back(stack, to, as_json=as_json)
+        return
+    if to is not None:
+        raise CliError("--to names the version of a rollback; add --rollback.")
+    wanted = deployments.Deployment(
+        project=project or Path.cwd(),
+        stack=stack,
+        architecture=architecture,
+        image=image,
+        stage=stage,
+        ask=not yes,
+    )
+    raise typer.Exit(deployments.deploy(wanted, as_json=as_json))
 
 
 def versions(stack: Stack = STACK, as_json: AsJson = False) -> None:
