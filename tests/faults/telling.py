@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 from uuid import uuid4
@@ -357,13 +357,18 @@ class Telling:
         lease = self.lease()
         if lease.run or (lease.deleted and not lease.purged):
             found.append(f"in flight: {lease}")
-        for shard in keys.flight_shards() if self.wide else ():
-            now = keys.flight_time(self.cloud.clock())
-            for key in self._reader.table.query_index(keys.LEASES_IN_FLIGHT, shard, at_most=now):
+        if self.wide:
+            found += [f"in flight: {item}" for item in self._due(keys.LEASES_IN_FLIGHT, keys.flight_shards())]
+            found += [f"expiring: {item}" for item in self._due(keys.THREADS_EXPIRING, keys.expiry_shards())]
+        return found
+
+    def _due(self, index: keys.Index, shards: tuple[str, ...]) -> Iterator[Item | None]:
+        now = keys.flight_time(self.cloud.clock())
+        for shard in shards:
+            for key in self._reader.table.query_index(index, shard, at_most=now):
                 place = keys.lease_of(key)
                 if place is None or place[0] == self.tenant:
-                    found.append(f"in flight: {self._reader.table.get(key)}")
-        return found
+                    yield self._reader.table.get(key)
 
     # ------------------------------------------------------------------ what is there
 

@@ -450,7 +450,7 @@ def test_a_stateless_run_that_may_be_repeated_is_purged_by_the_sweeper(world: Wo
     finish(world, claim)
     assert world.messages() == []
     when = NOW + 86_400_000
-    assert world.lease(claim.thread_id)[keys.LEASES_IN_FLIGHT.sort] == keys.flight_time(when)
+    assert world.lease(claim.thread_id)[keys.THREADS_EXPIRING.sort] == keys.flight_time(when)
 
 
 def test_a_private_thread_that_is_kept_is_a_thread_like_any_other(world: World) -> None:

@@ -390,7 +390,7 @@ def test_a_stateless_run_stays_readable_for_as_long_as_it_was_asked_to(world: Wo
         assert isinstance(claim, Claim)
         world.endings.finish(claim, SUCCESS, [])
         gone_at = keys.flight_time(NOW + RETENTION_S * 1000)
-        assert world.lease(run.thread_id)["flight_key"] == gone_at
+        assert world.lease(run.thread_id)[keys.THREADS_EXPIRING.sort] == gone_at
         assert world.runs.find(TENANT, run.run_id).status == "success"
     world.messages()
 

@@ -618,7 +618,8 @@ def test_a_private_thread_ends_as_a_tombstone_that_is_purged_later(world: World)
     held = Claim(tenant=TENANT, thread_id=T, run_id="a", owner="w1", lease=stored(world))
     world.table.write(entomb(held))
     assert stored(world) == Lease(epoch=2, seq=1, deleted=NOW)
-    assert world.lease(T)[keys.LEASES_IN_FLIGHT.sort] == f"{DUE:015d}"
+    assert world.lease(T)[keys.THREADS_EXPIRING.sort] == f"{DUE:015d}"
+    assert keys.LEASES_IN_FLIGHT.sort not in world.lease(T)
     assert refused(world, leases.cancel(TENANT, T, run_id="a", action="interrupt", now=NOW)).deleted == NOW
 
 

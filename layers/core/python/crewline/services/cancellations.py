@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Final, Literal
 
 from crewline.errors import Conflict, NotFound, RunEnded, Unavailable
@@ -20,8 +19,6 @@ from crewline.store.markers import Marker
 from crewline.store.table import Refused, Table
 
 _TRIES: Final = 10
-_GROUP: Final = 100
-"""Leases that one request reads."""
 LATEST_MS: Final = 10**15 - 1
 """After every time that the index holds: delayed runs are in it under the time at which they are due."""
 
@@ -83,14 +80,13 @@ class Cancellations:
     def cancel_all(self, tenant: str, wanted: Wanted, action: Cancel = "interrupt") -> None:
         """Ask every run of a tenant that has a status to stop.
 
-        Work grows with the number of threads that are busy, of all tenants, and of runs without a thread that
-        have ended and can still be read; a hundred of these are one request.
+        Work grows with the number of threads that are busy, of all tenants.
 
         Raises:
             Unavailable: DynamoDB did not answer, or a thread kept changing.
         """
         for thread_id in self._busy_threads(tenant):
-            lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))  # as it is by now
+            lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
             if wanted != "running" and lease.waiting:
                 waiting = markers.in_order(self._table, tenant, thread_id)
                 self._cancel_each(tenant, thread_id, (one.run_id for one in reversed(waiting)), action)
@@ -172,13 +168,6 @@ class Cancellations:
                 self.cancel(tenant, thread_id, run_id, action)
 
     def _busy_threads(self, tenant: str) -> Iterator[str]:
-        """Find the threads with runs among those in the index, of which most may be tombstones."""
-        ids = self._in_index(tenant)
-        while some := list(islice(ids, _GROUP)):
-            held = leases.read_many(self._table, tenant, some)
-            yield from (one for one, lease in zip(some, held, strict=True) if not lease.free)
-
-    def _in_index(self, tenant: str) -> Iterator[str]:
         latest = keys.flight_time(LATEST_MS)
         for shard in keys.flight_shards():
             for key in self._table.query_index(keys.LEASES_IN_FLIGHT, shard, at_most=latest):

@@ -1,9 +1,10 @@
 """The sweep: what nobody does any more is found, and done or sent again.
 
 Everything that must not be lost is in the index of leases in flight: runs, tombstones of threads
-whose purge is not over, items of the outbox. A sweep reads it and decides nothing by what it says;
-an item that was found is read again, and what follows is a message or a conditional write. So two
-sweeps at once, or one that ends half-way, do no harm.
+whose purge is not over, items of the outbox. Another one has what may have expired: threads, and
+tombstones of runs without one, which can be read until then. A sweep reads both and decides nothing
+by what they say; an item that was found is read again, and what follows is a message or a
+conditional write. So two sweeps at once, or one that ends half-way, do no harm.
 """
 
 from __future__ import annotations
@@ -194,6 +195,8 @@ class Sweeper:
         return self._each(found, self._expire, done, remaining_ms)
 
     def _expire(self, key: Key) -> _Did:
+        if place := keys.lease_of(key):
+            return self._sweep_lease(*place)
         return "expired" if self._expiries.expire(key) else "nothing"
 
     def _each(
@@ -239,8 +242,8 @@ class Sweeper:
         item, now = self._table.get(keys.lease(tenant, thread_id)), self._clock()
         lease = leases.from_item(item)
         if lease.deleted and not lease.purged:
-            # The index was read a while ago: a run without a thread that has ended since stays readable.
-            if item and item[keys.LEASES_IN_FLIGHT.sort] > keys.flight_time(now - GRACE_MS):
+            # An index was read a while ago: a run without a thread that has ended since stays readable.
+            if item and item.get(keys.THREADS_EXPIRING.sort, "") > keys.flight_time(now):
                 return "nothing"
             self._queue.send(PurgeJob(tenant=tenant, thread_id=thread_id))
             return "purges"

@@ -349,7 +349,7 @@ def is_outbox(key: Key) -> bool:
 
 
 def expiring(thread_id: str, expires_ms: int) -> dict[str, str]:
-    """Spell the attributes that show a thread to the sweeper when it may have expired.
+    """Spell the attributes that show the sweeper what may have expired: a thread, or a run without one.
 
     They say when to look, not when it ends: using a thread writes nothing here, and the sweeper that
     finds it used since puts the entry off.

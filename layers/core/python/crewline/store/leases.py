@@ -552,13 +552,16 @@ def entomb(claim_: Claim, *, now: int, purge_at: int) -> Update:
     ```
     W1: entomb ──▶ no thread any more; its rows answer until the purge ── C: cancel ──✗ no run
     W1: reads no cancel ── C: cancel ── W1: entomb ──✗ cancel moved: W1 decides again
+    S: reads the index (in flight) ── W1: entomb ── S: reads the lease ──▶ deleted, and its time is not over: it stays
     ```
+
+    It is no more among what is in flight, which a cancellation of all reads whole: of these there may be many.
     """
     return Update(
         key=keys.lease(claim_.tenant, claim_.thread_id),
-        set={"deleted": now, **keys.in_flight(claim_.thread_id, purge_at)},
+        set={"deleted": now, **keys.expiring(claim_.thread_id, purge_at)},
         add={"epoch": 1},
-        remove=OF_THE_LIVING,
+        remove=(*OF_THE_LIVING, *_IN_FLIGHT),
         condition=_unmoved(claim_.lease),
         parameters=_unmoved_values(claim_),
     )

@@ -56,11 +56,11 @@ def lay_to_rest(tenant: str, thread_id: str, *, deleted: int, ends_at_s: int) ->
     … X: delete it again ── P2: mark ──✗ that is another deletion, with leftovers of its own
     ```
     """
-    index = keys.LEASES_IN_FLIGHT
+    indexes = (keys.LEASES_IN_FLIGHT, keys.THREADS_EXPIRING)
     return Update(
         key=keys.lease(tenant, thread_id),
         set={"purged": True, keys.TTL: ends_at_s},
-        remove=(index.partition, index.sort),
+        remove=tuple(name for index in indexes for name in (index.partition, index.sort)),
         condition="#deleted = :deleted AND attribute_not_exists(#purged)",
         parameters={"deleted": deleted},
     )
