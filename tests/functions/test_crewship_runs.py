@@ -349,7 +349,7 @@ def test_a_run_is_cancelled(deployment: Deployment) -> None:
         ({"deployment_id": "steps", "environment": "moon"}, 404, "No running version found for moon environment"),
         ({"deployment_id": "none"}, 400, "none"),
         ({"deployment_id": f"thr_{UNKNOWN}"}, 400, "is a thread's id; a deployment's id begins with dep_."),
-        ({"deployment_id": f"dep_{UNKNOWN}"}, 404, str(UUID(UNKNOWN))),
+        ({"deployment_id": f"dep_{UNKNOWN}"}, 404, f"There is no deployment dep_{UNKNOWN}; POST /assistants/search"),
         (
             {"deployment_id": "steps", "environment": "staging"},
             404,

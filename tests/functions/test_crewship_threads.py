@@ -214,7 +214,7 @@ def test_a_value_is_text_where_a_thread_has_it_so_and_else_what_it_spells(deploy
         ("", 400, "deployment_id is required"),
         ("?deployment_id=none", 400, "none"),
         (f"?deployment_id=thr_{UNKNOWN}", 400, "a deployment's id begins with dep_."),
-        (f"?deployment_id=dep_{UNKNOWN}", 404, "not found"),
+        (f"?deployment_id=dep_{UNKNOWN}", 404, f"There is no deployment dep_{UNKNOWN}"),
         ("?deployment_id=steps&status=asleep", 400, "status"),
         ("?deployment_id=steps&limit=0", 400, "limit"),
         ("?deployment_id=steps&limit=101", 400, "limit"),
@@ -356,7 +356,7 @@ def test_a_thread_that_is_not_there_is_not_found(
     [
         ({}, 400, "deployment_id is required"),
         ({"deployment_id": "none"}, 400, "none"),
-        ({"deployment_id": f"dep_{UNKNOWN}"}, 404, "not found"),
+        ({"deployment_id": f"dep_{UNKNOWN}"}, 404, f"There is no deployment dep_{UNKNOWN}"),
         ({"deployment_id": "none", "values": {"n": 1}}, 400, "none"),
         ({"deployment_id": "steps", "metadata": "x"}, 400, "metadata: "),
         ({"deployment_id": "steps", "values": [1]}, 400, "values: "),

@@ -10,9 +10,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 from crewline.http.apps import json_response
 from crewline.http.creations import Creations
 from crewline.http.resolvers import Router
+from crewline.http.v1.deployments import naming_deployment
 from crewline.http.v1.threads import once_created
 from crewline.models.crewship_threads import ThreadRequest, show_thread
-from crewline.models.public_ids import parse_deployment
 from crewline.services.assistants import Assistants
 
 
@@ -22,7 +22,8 @@ def routes(assistants: Assistants, creations: Creations) -> Router:
 
     @router.post("/v1/threads")
     def create(body: Annotated[ThreadRequest, Body()]) -> Response[Any]:
-        named = assistants.resolve(router.caller.tenant, parse_deployment(body.deployment_id))
+        with naming_deployment(body.deployment_id) as core_id:
+            named = assistants.resolve(router.caller.tenant, core_id)
         key = once_created(router.current_event.headers, body)
         made = creations.create(router.caller.tenant, body.core(named.crew), once=key)
         return json_response(show_thread(made), 201)

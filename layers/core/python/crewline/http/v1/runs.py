@@ -11,6 +11,7 @@ from crewline.errors import BadRequest, Conflict, NotFound, RunEnded, ThreadBusy
 from crewline.http.apps import json_response
 from crewline.http.preferences import once
 from crewline.http.resolvers import Router
+from crewline.http.v1.deployments import naming_deployment
 from crewline.models.crewship import (
     CrewshipRun,
     CrewshipStatus,
@@ -61,7 +62,8 @@ def routes(
         check_environment(body.environment, stage)
         key = once(router.current_event.headers, "POST /v1/runs", body.model_dump(exclude_unset=True))
         versions.number(runs.build)  # known before the run is there, or its answer could still fail
-        run = runs.create_stateless(router.caller.tenant, body.core, once=key, keep_s=RETENTION_S)
+        with naming_deployment(body.deployment_id):
+            run = runs.create_stateless(router.caller.tenant, body.core, once=key, keep_s=RETENTION_S)
         return json_response(started_run(run, versions.number(run.build)), 202)
 
     @router.post("/v1/threads/<thread_id>/runs")

@@ -16,6 +16,7 @@ from crewline.http.apps import empty_response, json_response
 from crewline.http.handovers import HandOver
 from crewline.http.preferences import once
 from crewline.http.resolvers import Router
+from crewline.http.v1.deployments import naming_deployment
 from crewline.models.clocks import Id
 from crewline.models.crewship_threads import (
     CrewshipThread,
@@ -24,7 +25,7 @@ from crewline.models.crewship_threads import (
     show_checkpoint,
     show_thread,
 )
-from crewline.models.public_ids import parse_deployment, parse_public_id
+from crewline.models.public_ids import parse_public_id
 from crewline.models.searches import ThreadSearch
 from crewline.models.threads import ThreadPatch, ThreadStatus, ThreadWire
 from crewline.services.assistants import Assistants
@@ -55,7 +56,8 @@ def routes(
     def create(body: Annotated[ThreadRequest, Body()]) -> Response[Any]:
         if body.values:
             return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
-        named = assistants.resolve(router.caller.tenant, parse_deployment(body.deployment_id))
+        with naming_deployment(body.deployment_id) as core_id:
+            named = assistants.resolve(router.caller.tenant, core_id)
         key = once_created(router.current_event.headers, body)
         made = threads.create(router.caller.tenant, body.core(named.crew), once=key)
         return json_response(show_thread(made), 201)
@@ -67,7 +69,8 @@ def routes(
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20,
         offset: Annotated[int, Query(ge=0, le=MOST_BEFORE)] = 0,
     ) -> Response[Any]:
-        named = assistants.resolve(router.caller.tenant, parse_deployment(deployment_id))
+        with naming_deployment(deployment_id) as core_id:
+            named = assistants.resolve(router.caller.tenant, core_id)
         wanted = _filters(router.current_event.multi_value_query_string_parameters)
         query = ThreadSearch(
             metadata={"assistant_id": named.assistant_id}, status=status, limit=limit, offset=offset
