@@ -37,10 +37,15 @@ class ScriptedService:
         self.url = url
         self.asked: list[Asked] = []
         self._answers: dict[str, list[Answer | Callable[[Asked], Answer]]] = {}
+        self._always: Answer | None = None
 
     def answer(self, request: str, *answers: Answer | Callable[[Asked], Answer]) -> None:
         """Say what to answer."""
         self._answers[request] = list(answers)
+
+    def answer_anything(self, answer: Answer) -> None:
+        """Say what to answer to whatever is asked."""
+        self._always = answer
 
     def stream(self, request: str, *connections: Sequence[tuple[str, Any]]) -> None:
         """Say which events (id, data) each connection brings before it ends."""
@@ -50,6 +55,8 @@ class ScriptedService:
         """Choose the answer."""
         self.asked.append(asked)
         answers = self._answers.get(f"{asked.method} {asked.path.partition('?')[0]}")
+        if self._always:
+            return self._always
         if not answers:
             message = f"{asked.method} {asked.path} is not in the script"
             return Answer(404, {"error": {"message": message, "code": "not_found"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,43 @@ def test_what_is_no_crewline_is_said_to_be_none(
     scripted_service.answer("POST /assistants/search", Answer(200, b"<html>", headers))
     said = command.refused(6, "assistants", "list", "--url", scripted_service.url)
     assert "no Crewline service" in said
+
+
+@pytest.mark.parametrize("body", [{"ok": True}, [{"a": 1}], ["a"], None, 7])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "invoke -i {}",
+        "runs list",
+        "runs get run_0198c0de000070008000000000000001",
+        "thread get thr_0198c0de000070008000000000000001",
+        "thread history thr_0198c0de000070008000000000000001",
+        "assistants list",
+    ],
+)
+def test_json_of_something_else_is_no_crewline(
+    command: Command, scripted_service: ScriptedService, line: str, body: object
+) -> None:
+    scripted_service.answer_anything(Answer(200, body))
+    assert "no Crewline service" in command.refused(6, *line.split(), "--url", scripted_service.url)
+
+
+@pytest.mark.parametrize("body", [b"<html>", {"detail": "Not Found"}, {"message": "Not Found"}])
+def test_a_service_without_v1_is_not_taken_for_one_without_the_run(
+    command: Command, scripted_service: ScriptedService, body: object
+) -> None:
+    scripted_service.answer_anything(Answer(404, body))
+    said = command.refused(6, "runs", "list", "--url", f"{scripted_service.url}/stage")
+    assert "no Crewline service (it has no /stage/v1/runs)" in said
+
+
+@pytest.mark.parametrize("line", ["init {}/file/crew --yes", "env set A=b --project {}"])
+def test_a_file_that_cannot_be_written_is_named(command: Command, tmp_path: Path, line: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "graph.py").touch()
+    (tmp_path / "langgraph.json").write_text('{"graphs": {"a": "./graph.py:a"}, "env": {}}')
+    (tmp_path / ".env").mkdir()
+    assert command.refused(2, *line.format(tmp_path).split()).startswith(str(tmp_path))
 
 
 def test_a_redirect_is_not_followed_and_says_where_to(

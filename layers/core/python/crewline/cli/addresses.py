@@ -48,7 +48,7 @@ def find_deployment(service: Service, text: str | None, *, named: str | None = N
     if text and (is_id(text) or text.startswith(tuple(PREFIXES.values()))):
         return identify("deployment", text)
     name = text if named is None else named
-    there = service.post("/assistants/search", {"limit": _MOST, "sort_by": "name", "sort_order": "asc"})
+    there = service.search("/assistants/search", {"limit": _MOST, "sort_by": "name", "sort_order": "asc"})
     found = [one for one in there if one["name"] == name] if name is not None else there
     if len(found) == 1:
         return public_id("deployment", found[0]["assistant_id"])

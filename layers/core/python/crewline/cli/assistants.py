@@ -45,7 +45,7 @@ def list_(
 
     asked = given(limit=limit, graph_id=crew, sort_by="name", sort_order="asc")
     with clients.reached(url, profile) as service:
-        found = service.post("/assistants/search", asked)
+        found = service.search("/assistants/search", asked)
     if as_json:
         screens.print_json(found)
         return

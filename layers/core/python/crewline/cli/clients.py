@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Never, Self
 from uuid import uuid4
 
 import httpx
@@ -22,6 +23,9 @@ _PAUSES: Final = (0.2, 0.5, 1, 2, 5, 10)
 """Seconds between attempts to reconnect; without an event on the way, the last attempt is the end."""
 _MOST_SHOWN: Final = 2_000
 _UNAUTHENTICATED: Final = 401
+_NOT_FOUND: Final = 404
+_V1: Final = re.compile(r"(^|/)v1/")
+_ERROR_NUMBER: Final = re.compile(r"^\[errno -?\d+\] ")
 _TRANSIENT: Final = frozenset((429, 500, 502, 503, 504))
 
 
@@ -60,29 +64,42 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
         """Read something; a parameter that is None is left out.
 
         Raises:
             CliError: It is not there, may not be read, or the service does not answer.
         """
-        return self._ask("GET", path, query=query)
+        return self._thing(self._ask("GET", path, query=query))
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Make or change something, once: every request has an idempotency key of its own.
 
         Raises:
             CliError: The service refuses it or does not answer.
         """
-        return self._ask("POST", path, body=body or {}, headers={"idempotency-key": str(uuid4())})
+        return self._thing(
+            self._ask("POST", path, body=body or {}, headers={"idempotency-key": str(uuid4())})
+        )
 
-    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+    def search(self, path: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Find things by what a body says of them.
+
+        Raises:
+            CliError: The service refuses it or does not answer.
+        """
+        found = self._ask("POST", path, body=body)
+        if not isinstance(found, list):
+            raise self._stranger()
+        return [self._thing(one) for one in found]
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change something.
 
         Raises:
             CliError: The service refuses it or does not answer.
         """
-        return self._ask("PATCH", path, body=body)
+        return self._thing(self._ask("PATCH", path, body=body))
 
     def delete(self, path: str) -> None:
         """Delete something.
@@ -177,10 +194,17 @@ class Service:
         except ValueError as exc:
             raise self._stranger() from exc
 
+    def _thing(self, answer: Any) -> dict[str, Any]:
+        if not isinstance(answer, dict):
+            raise self._stranger()
+        return _Thing(answer, self._stranger())
+
     def _refusal(self, response: httpx.Response) -> CliError:
         status = response.status_code
         if status == _UNAUTHENTICATED:
             return self._unauthenticated()
+        if status == _NOT_FOUND and not _names_a_thing(response):
+            return self._stranger(f" (it has no {response.url.path})")
         said = _sentence(response)
         if response.is_redirect:
             said = f"{self._place.url} answers from {response.headers.get('location', 'elsewhere')}; give that with --url."
@@ -214,9 +238,9 @@ class Service:
             ExitCode.UNAVAILABLE,
         )
 
-    def _stranger(self) -> CliError:
+    def _stranger(self, why: str = "") -> CliError:
         return CliError(
-            f"What answers at {self._place.url} is no Crewline service; name another with --url.",
+            f"What answers at {self._place.url} is no Crewline service{why}; name another with --url.",
             ExitCode.UNAVAILABLE,
         )
 
@@ -238,18 +262,30 @@ def reached(url: str | None, profile: str | None) -> Service:
         raise CliError(f"{place.url!r} is no URL of a service: {exc}.") from exc
 
 
+class _Thing(dict[str, Any]):
+    """What a service has answered; one that lacks what every Crewline service says is none."""
+
+    def __init__(self, answer: Mapping[str, Any], stranger: CliError) -> None:
+        super().__init__(answer)
+        self._stranger = stranger
+
+    def __missing__(self, _key: str) -> Never:
+        raise self._stranger
+
+
 class _Lost(Exception):
     """A stream has broken off."""
 
 
+def _names_a_thing(response: httpx.Response) -> bool:
+    """Tell whether a thing is absent, which a service says in its API's shape, or the whole API is."""
+    said = _said(response)
+    return isinstance(said.get("error"), dict) or (not _V1.search(response.url.path) and "detail" in said)
+
+
 def _sentence(response: httpx.Response) -> str:
     """Find what a refusal says: in the words of `/v1`, of the LangGraph API or of API Gateway."""
-    try:
-        body = response.json()
-    except ValueError:
-        return ""
-    if not isinstance(body, dict):
-        return ""
+    body = _said(response)
     error = body.get("error")
     said = (
         (error.get("message") if isinstance(error, dict) else None)
@@ -259,5 +295,13 @@ def _sentence(response: httpx.Response) -> str:
     return str(said or "")[:_MOST_SHOWN]
 
 
+def _said(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def _reason(exc: httpx.RequestError) -> str:
-    return str(exc).strip().rstrip(".").lower() or type(exc).__name__
+    return _ERROR_NUMBER.sub("", str(exc).strip().rstrip(".").lower()) or type(exc).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from collections.abc import Callable
@@ -64,6 +65,11 @@ app.add_typer(webhooks.app, name="webhooks", rich_help_panel=_DEPLOY)
 _Misused: Final = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 """What Typer raises for a command line that it cannot read: click's UsageError, which it does not export."""
 
+_OF_FILES: Final = frozenset(
+    (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS, errno.ENAMETOOLONG)
+)
+"""What whoever owns the files can repair."""
+
 _PYDANTIC: Final = "Value error, "
 """What stands before the sentence where Typer has a value checked by pydantic."""
 
@@ -98,6 +104,11 @@ def main() -> None:
         if error.ctx and type(error).__name__ != "NoArgsIsHelpError":  # that has printed the help
             said = error.format_message().replace(_PYDANTIC, "").rstrip(".")
             _say(f"{said}; see `{error.ctx.command_path} --help`.")
+        sys.exit(failures.ExitCode.USAGE)
+    except OSError as error:
+        if error.filename is None or error.errno not in _OF_FILES:
+            raise
+        _say(f"{error.filename}: {error.strerror}.")
         sys.exit(failures.ExitCode.USAGE)
     except typer.Abort as error:  # at a question
         _say("Nothing was changed; there was no answer.")
