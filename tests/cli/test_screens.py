@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -108,6 +109,30 @@ def test_an_error_is_one_line() -> None:
         with terminal("runs", "list", CREWLINE_URL=url) as shown:
             assert shown.ended() == 6
             check_kept("error", shown.lines)
+
+
+@pytest.mark.parametrize(
+    ("columns", "header"), [("80", "run status took created"), ("120", "run status took created thread")]
+)
+def test_a_table_has_a_line_for_each_row_however_narrow_the_terminal(
+    scripted_service: ScriptedService, columns: str, header: str
+) -> None:
+    run = {
+        "id": RUN,
+        "thread_id": f"thr_{'1' * 32}",
+        "status": "succeeded",
+        "created_at": "2026-01-01T00:00:00Z",
+        "started_at": "2026-01-01T00:00:00Z",
+        "completed_at": "2026-01-01T00:00:01Z",
+    }
+    scripted_service.answer("GET /v1/runs", Answer(200, {"runs": [run, run], "next_cursor": None}))
+    with terminal("runs", "list", CREWLINE_URL=scripted_service.url, COLUMNS=columns) as shown:
+        assert shown.ended() == 0
+    printed = shown.printed.decode().splitlines()
+    assert " ".join(re.sub(r"\x1b\[[0-9;]*m", "", printed[0]).split()) == header
+    assert [RUN in line and "succeeded" in line for line in printed[1:3]] == [True, True]
+    assert ("No room for thread" in "".join(printed[3:])) == (columns == "80")
+    assert len(printed) == (4 if columns == "80" else 3)
 
 
 def test_a_question_is_asked_and_answered(there: str, command: Command) -> None:

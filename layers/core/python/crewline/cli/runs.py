@@ -72,6 +72,7 @@ def list_(
             )
             for run in found["runs"]
         ],
+        whole=("thread",),
     )
     if more := found.get("next_cursor"):
         screens.notes().print(f"There are more: --cursor {more}", markup=False)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.json import JSON
 from rich.markup import escape
@@ -22,6 +23,10 @@ from crewline.cli.failures import CliError
 _CONTROLS: Final = {code: "�" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 _WIDE: Final = 10_000
 """Columns of what is no terminal: nothing is cut."""
+_GAP: Final = 2
+"""Columns of a terminal between those of a table."""
+_NARROWEST: Final = 12
+"""Columns of a terminal in which a cut text still says something."""
 _LONG: Final = 100
 """Seconds from which on tenths are left out."""
 STATUS_STYLES: Final = {
@@ -75,16 +80,40 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return plain(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:
-    """Print rows under their columns; of the first column, which has ids, nothing is ever cut."""
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, whole: Collection[str] = ()
+) -> None:
+    """Print rows under their columns; each row is a line, on a terminal of any width.
+
+    What does not fit there is left out from the last column on, and said to be.
+
+    Args:
+        columns: Their names.
+        rows: What stands under each.
+        whole: Columns that nobody can use cut, such as ids; they are there whole or not at all, as the first always is.
+    """
     cells = [[cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows]
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for place, column in enumerate(columns):
-        longest = max((len(row[0]) for row in cells), default=0) if place == 0 else None
-        table.add_column(column, no_wrap=True, min_width=longest)
+    widths = [max(cell_len(name), *(row[at].cell_len for row in cells), 0) for at, name in enumerate(columns)]
+    fitting = _fitted(columns, widths, whole) if console().is_terminal else widths
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for name, width in zip(columns, fitting, strict=False):
+        table.add_column(name, no_wrap=True, min_width=width, max_width=width)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*row[: len(fitting)])
     console().print(table)
+    if left_out := columns[len(fitting) :]:
+        notes().print(f"No room for {', '.join(left_out)}; --json has everything.", style="dim", markup=False)
+
+
+def _fitted(columns: Sequence[str], widths: Sequence[int], whole: Collection[str]) -> list[int]:
+    """Choose how wide the columns are that the terminal has room for."""
+    fitting = [widths[0]]
+    for name, width in zip(columns[1:], widths[1:], strict=True):
+        room = console().width - sum(fitting) - _GAP * len(fitting)
+        if width > room:
+            return [*fitting, room] if name not in whole and room >= _NARROWEST else fitting
+        fitting.append(width)
+    return fitting
 
 
 def styled_status(status: str) -> Text:
