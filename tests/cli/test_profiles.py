@@ -148,3 +148,9 @@ def test_a_request_carries_the_key_of_its_profile_and_none_elsewhere(
     first, second = scripted_service.asked
     assert first.headers["authorization"] == "Bearer crewline_key"
     assert "authorization" not in second.headers
+
+
+@pytest.mark.parametrize("stdin", ["", "\n"])
+def test_a_key_that_nobody_gave_is_not_kept_as_none(command: Command, config: Path, stdin: str) -> None:
+    command.refused(2, "profiles", "set", "a", "--url", PRODUCTION, "--key", stdin=stdin)
+    assert not config.exists()

@@ -99,3 +99,22 @@ def test_what_cannot_be_done_is_one_line_and_changes_nothing(command: Command, p
     assert "'1X' is no name" in command.refused(2, "env", "set", "C=1", "1X=2")
     assert environment(project) == {"A": "1"}
     assert "There is no langgraph.json" in command.refused(2, "env", "list", "--project", project.parent)
+
+
+def test_a_value_comes_from_a_pipe_where_nobody_can_be_asked(command: Command, project: Path) -> None:
+    done = command("env", "set", "TOKEN", "--json", stdin="se=cret \n")
+    assert (done.json["names"], done.err) == (["TOKEN"], "")
+    assert environment(project) == {"TOKEN": "se=cret "}
+    assert "TOKEN is asked for" in command.refused(2, "env", "set", "TOKEN")
+
+
+def test_a_manifest_with_variables_stays_as_private_as_it_was(command: Command, project: Path) -> None:
+    manifest = project / "langgraph.json"
+    write(project, env={"TOKEN": "secret"})
+    manifest.chmod(0o640)
+    manifest.rename(project / "real.json")
+    manifest.symlink_to("real.json")
+    command("env", "set", "MODEL=small")
+    assert (project / "real.json").stat().st_mode & 0o777 == 0o640
+    assert json.loads((project / "real.json").read_text())["env"] == {"TOKEN": "secret", "MODEL": "small"}
+    assert sorted(path.name for path in project.iterdir()) == ["graph.py", "langgraph.json", "real.json"]

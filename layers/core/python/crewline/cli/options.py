@@ -73,6 +73,27 @@ def parse_object(text: str, option: str) -> dict[str, Any]:
     return value
 
 
+def ask_secret(name: str) -> str:
+    """Ask for what nobody is to see: on a terminal without showing it; from a pipe, its first line is the answer.
+
+    Args:
+        name: What is asked for.
+
+    Returns:
+        The answer.
+
+    Raises:
+        CliError: Standard input ended without one.
+    """
+    if sys.stdin.isatty():
+        return str(typer.prompt(name, hide_input=True, err=True))
+    if not (line := sys.stdin.readline()):
+        raise CliError(
+            f"{name} is asked for, and standard input has nothing; pipe it in, or run this in a terminal."
+        )
+    return line.rstrip("\r\n")
+
+
 def given(**values: Any) -> dict[str, Any]:
     """Choose what was given of the parts of a body or a query: what is not None."""
     return {name: value for name, value in values.items() if value is not None}

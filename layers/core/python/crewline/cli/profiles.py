@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
+from crewline.cli import options
+from crewline.cli.failures import CliError
 from crewline.cli.options import AsJson
 
 app = typer.Typer(
@@ -38,7 +39,10 @@ def set_(
     """
     from crewline.cli import configurations, screens
 
-    lost = configurations.put(name, url, _ask_for_key() if key else None)
+    given = options.ask_secret("API key").strip() if key else None
+    if given == "":
+        raise CliError("There was no key in what was given; without --key the profile has none.")
+    lost = configurations.put(name, url, given)
     if as_json:
         screens.print_json(_row(name))
     else:
@@ -94,12 +98,6 @@ def delete(name: Name, as_json: AsJson = False) -> None:
         screens.print_json(row)
     else:
         screens.console().print(f"Profile {name} is forgotten.", markup=False)
-
-
-def _ask_for_key() -> str:
-    if sys.stdin.isatty():
-        return str(typer.prompt("API key", hide_input=True, err=True)).strip()
-    return sys.stdin.readline().strip()
 
 
 def _row(name: str) -> dict[str, Any]:

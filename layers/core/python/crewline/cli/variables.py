@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from crewline.cli import options
 from crewline.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -120,7 +123,7 @@ def _parse(pair: str) -> tuple[str, str]:
         raise CliError(
             f"{name!r} is no name of a variable: letters, digits and _, as in `crewline env set MODEL=small`."
         )
-    return name, value if given else typer.prompt(name, hide_input=True)
+    return name, value if given else options.ask_secret(name)
 
 
 def _change(manifest: Manifest, values: dict[str, str], *, unset: Sequence[str]) -> Path:
@@ -147,11 +150,17 @@ def _change_file(file: Path, values: dict[str, str], unset: Sequence[str]) -> No
 
 
 def _rewrite(manifest: Path, env: Any) -> Path:
-    """Write a langgraph.json with another `env`; what else it says stays, in its order."""
-    content = json.loads(manifest.read_bytes())
-    draft = manifest.with_name(f"{manifest.name}.tmp")
-    draft.write_text(json.dumps({**content, "env": env}, indent=2, ensure_ascii=False) + "\n")
-    draft.replace(manifest)
+    """Write a langgraph.json with another `env`; what else it says stays, in its order, and who may read it."""
+    file = manifest.resolve()
+    content = json.loads(file.read_bytes())
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE), "w") as opened:
+            opened.write(json.dumps({**content, "env": env}, indent=2, ensure_ascii=False) + "\n")
+        shutil.copymode(file, draft)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
     return manifest
 
 
