@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -80,12 +81,15 @@ class Terminal:
 @contextmanager
 def terminal(*arguments: str, **environ: str) -> Iterator[Terminal]:
     """Run `crewline` in a terminal; it is ended on leaving."""
+    ours = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     process = pexpect.spawn(
         sys.executable,
         ["-m", "crewline.cli", *arguments],
-        env={**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1", **environ},
+        env={**ours, "TERM": "xterm-256color", "PYTHONUTF8": "1", **environ},
         dimensions=(LINES, COLUMNS),
         timeout=_PATIENCE,
+        # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield Terminal(process)
