@@ -48,7 +48,9 @@ class Project:
     def edit(self, name: str, text: str, says: str = "Reloaded in") -> str:
         """Save a file and wait until the service has said something of it; returns that."""
         seen = len(self.service.log.read_text())
-        (self.folder / name).write_text(text)
+        draft = self.folder / f".{name}.draft"  # as editors save: nobody ever reads half of it
+        draft.write_text(text)
+        draft.replace(self.folder / name)
 
         def said() -> str | None:
             new = self.service.log.read_text()[seen:]
