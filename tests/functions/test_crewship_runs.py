@@ -252,6 +252,21 @@ def test_a_run_that_failed_goes_on_without_input(deployment: Deployment) -> None
         assert state["next"] == ["boom"]  # what succeeded before is not done again
 
 
+def test_a_thread_that_nothing_has_run_on_needs_an_input(deployment: Deployment) -> None:
+    thread = thread_of(deployment, "steps")
+    for body in ({}, {"input": None}):
+        answer = run_on(deployment, thread, body)
+        assert answer.status == 400
+        assert answer.message.startswith(f"Thread {public_id('thread', thread)} has nothing to go on from")
+    begun = run_on(deployment, thread, {"input": {}})
+    assert begun.status == 202
+    busy = run_on(deployment, thread, {})
+    assert (busy.status, "is busy with run" in busy.message) == (409, True)
+    deployment.work()
+    assert run_on(deployment, thread, {}).status == 202
+    deployment.work()
+
+
 def test_a_thread_that_is_not_there_is_not_found(deployment: Deployment) -> None:
     for body in ({}, {"deployment_id": "steps"}):
         answer = run_on(deployment, str(UUID(UNKNOWN)), body)

@@ -81,6 +81,11 @@ class ThreadRunRequest(Wire):
         """Whether it answers a question; the answer may be null."""
         return "resume" in self.model_fields_set
 
+    @property
+    def says_something(self) -> bool:
+        """Whether the crew gets anything, and does not just go on."""
+        return self.resumes or self.input is not None
+
     def core(self, assistant_id: str) -> RunCreate:
         """Spell the same as the core asks for it.
 

@@ -73,7 +73,7 @@ def routes(
         path = f"POST /v1/threads/{core_id}/runs"
         key = once(router.current_event.headers, path, body.model_dump(exclude_unset=True))
         versions.number(runs.build)
-        run = _start_on(runs, tenant, core_id, body.core(_deployment(threads, tenant, core_id, body)), key)
+        run = _start_on(runs, tenant, core_id, _asked(threads, tenant, core_id, body), key)
         started = started_run(run, versions.number(run.build))
         return json_response({**started, "thread_id": public_id("thread", core_id)}, 202)
 
@@ -117,12 +117,17 @@ def routes(
     return router
 
 
-def _deployment(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRequest) -> str:
-    """Tell what a run on a thread is to execute: what the request names, else what the thread was made for."""
+def _asked(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRequest) -> RunCreate:
+    """Ask for a run on a thread: of what the request names, else of what the thread was made for."""
     try:
-        thread, _ = threads.read(tenant, thread_id)
+        thread, lease = threads.read(tenant, thread_id)
     except NotFound as exc:
         raise _no_thread(thread_id) from exc
+    if not body.says_something and lease.free and lease.head is None:
+        raise BadRequest(
+            f"Thread {public_id('thread', thread_id)} has nothing to go on from: no run has left a state there. "
+            "Send an input."
+        )
     named = (
         parse_deployment(body.deployment_id) if body.deployment_id else thread.metadata.get("assistant_id")
     )
@@ -131,7 +136,7 @@ def _deployment(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRe
             f"Thread {public_id('thread', thread_id)} was made for no deployment, so the run has to name one: "
             "send deployment_id."
         )
-    return named
+    return body.core(named)
 
 
 def _start_on(runs: Runs, tenant: str, thread_id: str, body: RunCreate, once: Once | None) -> Run:
