@@ -135,6 +135,16 @@ def test_the_cdk_is_told_what_to_deploy_and_then_where_it_is_said(
     assert "crewline keys create --stack Ours" in shown
 
 
+def test_what_the_cdk_writes_is_for_its_owner_alone_and_for_no_commit(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine, project: Path
+) -> None:
+    machine.cdk()
+    (project / ".crewline" / "cdk.out").mkdir(parents=True)  # of a deployment that left it to everybody
+    assert run(monkeypatch, "--project", project) == 0
+    assert (project / ".crewline" / "cdk.out").stat().st_mode & 0o777 == 0o700
+    assert (project / ".crewline" / ".gitignore").read_text() == "*\n"
+
+
 def test_the_current_folder_is_deployed_as_crewline_on_arm_and_the_cdk_may_ask(
     monkeypatch: pytest.MonkeyPatch, machine: Machine, project: Path
 ) -> None:

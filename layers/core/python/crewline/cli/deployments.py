@@ -27,6 +27,9 @@ _CDK: Final = "aws-cdk@2"
 _PLAIN: Final = ("--no-version-reporting", "--no-path-metadata", "--no-asset-metadata")
 """What keeps a template the same on every machine."""
 
+_ASSEMBLY: Final = "cdk.out"
+_PRIVATE: Final = 0o700
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
@@ -63,9 +66,7 @@ def deploy(deployment: Deployment, *, as_json: bool = False) -> int:
     """
     read_manifest(find_manifest(deployment.project))
     cdk = _find_cdk()
-    # A folder of our own: where the project has a cdk.json, that is of another app.
-    folder = deployment.project.resolve() / ".crewline"
-    folder.mkdir(exist_ok=True)
+    folder = _working_folder(deployment.project)
     outputs = folder / "outputs.json"
     outputs.unlink(missing_ok=True)
     console = screens.notes() if as_json else screens.console()
@@ -103,6 +104,19 @@ def _settled(stack: str) -> Version | None:
             markup=False,
         )
         return None
+
+
+def _working_folder(project: Path) -> Path:
+    """Make a folder of our own: where the project has a cdk.json, that is of another app.
+
+    The template that the CDK writes there has the project's variables, so nobody else may read it, and git passes it over.
+    """
+    folder = project.resolve() / ".crewline"
+    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")
+    (folder / _ASSEMBLY).mkdir(exist_ok=True)
+    (folder / _ASSEMBLY).chmod(_PRIVATE)
+    return folder
 
 
 def _find_cdk() -> list[str]:
@@ -143,7 +157,7 @@ def _command(cdk: list[str], deployment: Deployment, outputs: Path) -> list[str]
     return [
         *(*cdk, "deploy", deployment.stack),
         *("--app", shlex.join([sys.executable, "-m", "crewline_cdk"])),
-        *("--output", str(outputs.parent / "cdk.out")),
+        *("--output", str(outputs.parent / _ASSEMBLY)),
         *("--outputs-file", str(outputs)),
         *("--require-approval", "broadening" if deployment.ask else "never"),
         *_PLAIN,
