@@ -154,3 +154,43 @@ def test_a_request_carries_the_key_of_its_profile_and_none_elsewhere(
 def test_a_key_that_nobody_gave_is_not_kept_as_none(command: Command, config: Path, stdin: str) -> None:
     command.refused(2, "profiles", "set", "a", "--url", PRODUCTION, "--key", stdin=stdin)
     assert not config.exists()
+
+
+def test_a_key_that_others_may_read_is_sent_with_a_warning(
+    command: Command, config: Path, scripted_service: ScriptedService
+) -> None:
+    scripted_service.answer("POST /assistants/search", Answer(200, []))
+    command("profiles", "set", "mine", "--url", scripted_service.url, "--key", stdin="crewline_key\n")
+    assert command("assistants", "list").err == ""
+    config.chmod(0o644)
+    assert (
+        command("assistants", "list").err
+        == f"Warning: Others can read the API keys in {config}; chmod 600 it.\n"
+    )
+    command("profiles", "use", "mine")
+    assert command("assistants", "list").err == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "warned"),
+    [
+        ("http://example.com", "crewline_key", True),
+        ("http://example.com", "", False),
+        ("https://example.com", "crewline_key", False),
+        ("http://127.0.0.1:2024", "crewline_key", False),
+    ],
+)
+def test_a_key_that_goes_unencrypted_goes_with_a_warning(url: str, key: str, warned: bool) -> None:
+    place = configurations.choose(url, None, {"CREWLINE_API_KEY": key})
+    assert bool([*configurations.cautions(place)]) == warned
+
+
+def test_without_a_home_folder_it_says_which_variable_names_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert "set HOME or XDG_CONFIG_HOME" in command.refused(2, "profiles", "list")

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 from httpx_sse import EventSource
 
-from crewline.cli import configurations
+from crewline.cli import configurations, screens
 from crewline.cli.configurations import API_KEY, Place
 from crewline.cli.failures import CliError, ExitCode, exit_code_of_status
 
@@ -256,6 +256,8 @@ def reached(url: str | None, profile: str | None) -> Service:
         CliError: See `configurations.choose`.
     """
     place = configurations.choose(url, profile, os.environ)
+    for caution in configurations.cautions(place):
+        screens.notes().print(f"Warning: {caution}", markup=False)
     try:
         return Service(place)
     except httpx.InvalidURL as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +21,7 @@ LOCAL_URL: Final = "http://127.0.0.1:2024"
 
 _PRIVATE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
+_OTHERS: Final = 0o077
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +58,19 @@ class Place:
 
 
 def path() -> Path:
-    """Tell where the file is: `crewline/config.toml` where the XDG Base Directory Specification says."""
+    """Tell where the file is: `crewline/config.toml` where the XDG Base Directory Specification says.
+
+    Raises:
+        CliError: This user has no home folder.
+    """
     base = os.environ.get("XDG_CONFIG_HOME", "")
     # "All paths must be absolute; a relative one is to be ignored."
-    folder = Path(base) if Path(base).is_absolute() else Path.home() / ".config"
+    try:
+        folder = Path(base) if Path(base).is_absolute() else Path.home() / ".config"
+    except RuntimeError as exc:
+        raise CliError(
+            "There is no home folder to look for profiles in; set HOME or XDG_CONFIG_HOME."
+        ) from exc
     return folder / "crewline" / "config.toml"
 
 
@@ -116,6 +126,14 @@ def choose(url: str | None, profile: str | None, environ: Mapping[str, str]) -> 
     if kept.api_key and chosen == kept.url:
         return Place(url=chosen, api_key=kept.api_key, key_from=f"profile {wanted}")
     return Place(url=chosen)
+
+
+def cautions(place: Place) -> Iterator[str]:
+    """Say what is wrong with the way in which a service's key is kept or sent."""
+    if place.api_key and not place.is_local and place.url.startswith("http:"):
+        yield f"The API key goes to {place.url} unencrypted, for everybody on the way to read; use https."
+    if place.api_key and place.key_from != API_KEY and path().stat().st_mode & _OTHERS:
+        yield f"Others can read the API keys in {path()}; chmod 600 it."
 
 
 def put(name: str, url: str, api_key: str | None) -> bool:
