@@ -62,7 +62,7 @@ def test_a_new_project_has_all_it_needs_and_its_test_passes(
     assert 'name = "my-crew"' in (project / "pyproject.toml").read_text()
     assert (project / "README.md").read_text().startswith("# My Crew\n")
     assert list(read_manifest(project / "langgraph.json").crews) == [template.value]
-    for next_one in ("cd My Crew", "crewline dev", "crewline invoke", "crewline doctor"):
+    for next_one in ("cd 'My Crew'", "crewline dev", "crewline invoke", "crewline doctor"):
         assert next_one in done.out
     tested = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
@@ -137,6 +137,33 @@ def test_graphs_of_one_name_get_numbers(command: Command, empty: Path) -> None:
         (empty / name / "main.py").write_text("chat = builder.compile()\n")
     assert command("init").code == 0
     assert list(json.loads((empty / "langgraph.json").read_text())["graphs"]) == ["chat", "chat_2"]
+
+
+@pytest.mark.parametrize(
+    ("code", "attribute"),
+    [
+        ("def build():\n    return b.compile()\ngraph = build()\n", "graph"),
+        ("def build(tools):\n    g = b.compile()\n    return g\nchat: object = build([])\n", "chat"),
+        ("def make_graph():\n    return create_agent(model)\n", "make_graph"),
+        ("async def make_graph(config):\n    return b.compile()\n", "make_graph"),
+        ("def build(tools):\n    return b.compile()\n", None),
+        ("def main():\n    b.compile().invoke({})\n", None),
+        ("def pattern():\n    return re.compile('a')\n", None),
+    ],
+)
+def test_functions_that_make_graphs_are_understood(
+    command: Command, empty: Path, code: str, attribute: str | None
+) -> None:
+    (empty / "bot.py").write_text(code)
+    if attribute is None:
+        command.refused(2, "init")
+    else:
+        assert [*command("init", "--json").json["graphs"].values()] == [f"./bot.py:{attribute}"]
+
+
+def test_the_next_command_can_be_typed_as_it_is(command: Command, empty: Path) -> None:
+    assert "  cd 'my crew; rm'\n" in command("init", "my crew; rm", "--yes").out
+    assert "  cd ./-crew\n" in command("init", "--yes", "--", "-crew").out
 
 
 def test_code_without_a_graph_is_told(command: Command, empty: Path) -> None:

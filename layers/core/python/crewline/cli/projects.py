@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -89,9 +90,7 @@ def init(
 def _choose(*, ask: bool) -> Template:
     if not ask or not sys.stdin.isatty():
         return Template.CHATBOT
-    chosen: Template = typer.prompt(
-        f"Begin with ({', '.join(Template)})", type=Template, default=Template.CHATBOT.value
-    )
+    chosen: Template = typer.prompt("Begin with", type=Template, default=Template.CHATBOT.value)
     return chosen
 
 
@@ -168,11 +167,22 @@ def _tell(where: Path, manifest: Path, made: list[Path], graphs: dict[str, str],
         typer.echo(f"Made in {where}: {', '.join(names)}.")
     typer.echo("\nNext")
     if where != Path.cwd():
-        typer.echo(f"  cd {where.relative_to(Path.cwd()) if where.is_relative_to(Path.cwd()) else where}")
-    typer.echo("  crewline dev       serves it on this machine, and anew when you edit it")
+        typer.echo(f"  cd {_spelled(where)}")
     first = next(iter(graphs))
-    typer.echo(f"  crewline invoke {first} -i '{{…}}'     in another terminal: runs {first}")
-    typer.echo("  crewline doctor    looks for what is missing here")
+    steps = {
+        "crewline dev": "serves it on this machine, and anew when you edit it",
+        f"crewline invoke {shlex.quote(first)} -i '{{…}}'": f"in another terminal: runs {first}",
+        "crewline doctor": "looks for what is missing here",
+    }
+    width = max(map(len, steps))
+    for step, why in steps.items():
+        typer.echo(f"  {step:<{width}}  {why}")
+
+
+def _spelled(folder: Path) -> str:
+    """Spell a folder for a shell, from here if it is below."""
+    text = str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def dev(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,12 +76,18 @@ def _graphs_of(path: Path) -> Iterator[Found]:
         module = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return  # no Python of this version: nothing of it could be served
-    for statement in module.body:
-        for name in _names_of(statement):
-            yield Found(path, name, statement.lineno)
+    functions = [one for one in module.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    factories = [one for one in functions if _returns_graph(one)]
+    makers = _MAKERS | {one.name for one in factories if isinstance(one, ast.FunctionDef)}
+    found = [
+        Found(path, name, statement.lineno)
+        for statement in module.body
+        for name in _names_of(statement, makers)
+    ]
+    yield from found or (Found(path, one.name, one.lineno) for one in factories if _can_be_called(one))
 
 
-def _names_of(statement: ast.stmt) -> Iterator[str]:
+def _names_of(statement: ast.stmt, makers: Container[str]) -> Iterator[str]:
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
         if any(_is_entrypoint(one) for one in statement.decorator_list):
             yield statement.name
@@ -92,16 +98,39 @@ def _names_of(statement: ast.stmt) -> Iterator[str]:
         targets = [statement.target]
     else:
         return
-    if statement.value is not None and _makes_graph(statement.value):
+    if statement.value is not None and _makes_graph(statement.value, makers):
         yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
-def _makes_graph(value: ast.expr) -> bool:
+def _returns_graph(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tell whether a function gives a graph that it makes: at once, or by a name of its own."""
+    parts = [part for statement in function.body for part in ast.walk(statement)]
+    made = {
+        name
+        for part in parts
+        if isinstance(part, ast.Assign) and _makes_graph(part.value, _MAKERS)
+        for name in (target.id for target in part.targets if isinstance(target, ast.Name))
+    }
+    returned = [part.value for part in parts if isinstance(part, ast.Return) and part.value is not None]
+    return any(
+        value.id in made if isinstance(value, ast.Name) else _makes_graph(value, _MAKERS)
+        for value in returned
+    )
+
+
+def _can_be_called(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Tell whether a factory takes what one is called with: nothing, or the config of the run."""
+    taken = function.args
+    names = [one.arg for one in (*taken.posonlyargs, *taken.args)]
+    return not taken.kwonlyargs and (not names or (len(names) == 1 and names[0] == "config"))
+
+
+def _makes_graph(value: ast.expr, makers: Container[str]) -> bool:
     """Tell whether a chain of calls has one that makes a graph: `builder.compile().with_config(…)`."""
     while isinstance(value, ast.Call):
         called = value.func
         if isinstance(called, ast.Name):
-            return called.id in _MAKERS
+            return called.id in makers
         if not isinstance(called, ast.Attribute):
             return False
         if called.attr in _MAKERS:
