@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from crewline.errors import NotFound
+from crewline.errors import CorruptRecord, NotFound
 from crewline.models.runs import RunCreate
 from crewline.models.states import STATE_NODE
 from crewline.services import histories
 from crewline.services.histories import Histories, Page, Past
+from crewline.store.records import Records
 from tests.unit.engine.places import Counting, Place, chain, step
 from tests.unit.store.worlds import TENANT
 
@@ -136,4 +138,44 @@ def test_a_thread_that_nothing_has_written_has_no_history(place: Place) -> None:
 def test_a_thread_that_is_not_there_has_no_history(place: Place) -> None:
     place.thread = str(uuid4())
     with pytest.raises(NotFound):
+        page(place)
+
+
+def losing(place: Place, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
+    """Let something happen while the next history is read, which misses a record then."""
+    read = Records.newest_first
+
+    def newest_first(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Records, "newest_first", read)
+        happens()
+        raise CorruptRecord("A difference lacks its parent.")
+
+    monkeypatch.setattr(Records, "newest_first", newest_first)
+
+
+def test_a_thread_that_is_deleted_while_its_history_is_read_is_not_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(place, 0)
+    losing(place, monkeypatch, lambda: place.world.threads.delete(TENANT, place.thread))
+    with pytest.raises(NotFound):
+        page(place)
+
+
+def test_a_history_that_is_pruned_while_it_is_read_is_read_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(place, 0)
+    run(place, 1)
+    losing(place, monkeypatch, lambda: place.world.prunings.keep_latest(TENANT, place.thread))
+    (left,) = page(place).states
+    assert left.checkpoint_id == place.history()[0]["checkpoint_id"]
+
+
+def test_a_history_that_has_lost_a_record_for_no_reason_says_so(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(place, 0)
+    losing(place, monkeypatch, lambda: None)
+    with pytest.raises(CorruptRecord):
         page(place)

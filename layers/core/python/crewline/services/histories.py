@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from crewline.checkpoints.projection import project, project_values
 from crewline.checkpoints.records import Record, as_blob
+from crewline.errors import CorruptRecord, Unavailable
 from crewline.models.leases import Lease
 from crewline.services.threads import Threads
 from crewline.store.records import Records
@@ -16,6 +17,8 @@ MOST_LOOKED: Final = 500
 """Checkpoints that one request looks at: a run may have made a thousand, of which one is shown."""
 MOST_BYTES: Final = 4_000_000
 """Bytes of the states of a page, and one state more."""
+_TRIES: Final = 5
+"""How often a history is read anew that has lost records meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,24 +66,21 @@ class Histories:
         Raises:
             InvalidRequest: The id is no UUID.
             NotFound: There is no such thread.
-            Unavailable: DynamoDB or S3 did not answer.
+            Unavailable: DynamoDB or S3 did not answer, or the thread kept losing records.
             CorruptRecord: A stored checkpoint does not decode.
         """
-        thread, lease = self._threads.read(tenant, thread_id)
-        found: list[Past] = []
-        looked = size = 0
-        last: str | None = None
-        for record, run_id, shown in self._walk(
-            tenant, thread.thread_id, lease, cursor, supersteps=supersteps
-        ):
-            full = len(found) == limit or size >= MOST_BYTES
-            if looked == MOST_LOOKED or (full and shown):
-                return Page(found, last)
-            looked, last = looked + 1, record.checkpoint_id
-            if shown:
-                found.append(_past(record, run_id))
-                size += sum(len(as_blob(value)[1]) for value in record.channels.values())
-        return Page(found, None)
+        for _ in range(_TRIES):
+            thread, lease = self._threads.read(tenant, thread_id)
+            walk = self._walk(tenant, thread.thread_id, lease, cursor, supersteps=supersteps)
+            try:
+                return _page(walk, limit)
+            except CorruptRecord:  # what is missing may have gone with its thread, or because that was pruned
+                _, now = self._threads.read(tenant, thread_id)
+                if now.epoch == lease.epoch:
+                    raise
+        raise Unavailable(
+            f"Thread {thread_id} kept losing records while its history was read; try again in a moment."
+        )
 
     def _walk(
         self, tenant: str, thread_id: str, lease: Lease, after: str | None, *, supersteps: bool
@@ -99,6 +99,22 @@ class Histories:
                 left = run_id is None or run_id not in (newer, lease.run)
                 yield snapshot.record, run_id, supersteps or left
             newer = run_id
+
+
+def _page(walk: Iterator[tuple[Record, str | None, bool]], limit: int) -> Page:
+    """Take a page of what a walk through a history comes by."""
+    found: list[Past] = []
+    looked = size = 0
+    last: str | None = None
+    for record, run_id, shown in walk:
+        full = len(found) == limit or size >= MOST_BYTES
+        if looked == MOST_LOOKED or (full and shown):
+            return Page(found, last)
+        looked, last = looked + 1, record.checkpoint_id
+        if shown:
+            found.append(_past(record, run_id))
+            size += sum(len(as_blob(value)[1]) for value in record.channels.values())
+    return Page(found, None)
 
 
 def _past(record: Record, run_id: str | None) -> Past:
