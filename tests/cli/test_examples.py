@@ -154,6 +154,7 @@ NEEDED: dict[str, Callable[[World], str]] = {
     "webhooks list": World.keys,
     "webhooks rotate": World.webhook,
     "webhooks revoke": World.webhook,
+    "webhooks secret": World.keys,
     "doctor": World.stranger,
     "logs": World.logs,
     "env set": World.project,

@@ -12,6 +12,7 @@ from crewline.errors import NotFound
 from crewline.models.clocks import system_clock
 from crewline.models.webhook_tokens import PATH
 from crewline.services.webhook_tokens import WebhookTokens
+from crewline.services.webhooks import signing_secret
 from crewline.store.table import Table
 
 Capture = pytest.CaptureFixture[str]
@@ -89,3 +90,23 @@ def test_what_is_not_there_is_one_line(
         printed = capsys.readouterr()
         assert (printed.out, printed.err.count("\n")) == ("", 1)
         assert printed.err.startswith("Error: Tenant default has no webhook 'nothing'")
+
+
+def test_the_secret_is_the_one_that_signs(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    assert run(monkeypatch, "secret", "--tenant", "acme") == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == (f"{signing_secret(table, 'acme')}\n", "")
+    assert printed.out.startswith("whsec_")
+    assert run(monkeypatch, "secret", "--json") == 0
+    other = json.loads(capsys.readouterr().out)
+    assert other == {"tenant": "default", "secret": signing_secret(table, "default")}
+    assert other["secret"] != printed.out.strip()
+
+
+def test_the_secret_of_no_tenant_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, table: Table
+) -> None:
+    assert run(monkeypatch, "secret", "--tenant", "Not One") == 2
+    assert capsys.readouterr().out == ""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help=(
-        "Make, list, rotate and revoke addresses at which anybody who knows one starts runs of one deployment.\n\n"
+        "Make, list, rotate and revoke addresses at which anybody who knows one starts runs of one deployment; "
+        "print the secret that signs what is posted when runs end.\n\n"
         "They are kept in the table of the service, which is reached with the AWS credentials of this environment."
     ),
     no_args_is_help=True,
@@ -109,6 +110,24 @@ def revoke(
         typer.echo(json.dumps(_row(revoked)))
         return
     typer.echo(f"Webhook {webhook_id} of tenant {tenant} was revoked at {revoked.revoked_at}.")
+
+
+@app.command(epilog="Example: crewline webhooks secret --tenant acme")
+def secret(
+    tenant: Annotated[
+        str, typer.Option(metavar="NAME", help="Whose webhooks it signs: a-z, 0-9 and -.")
+    ] = _TENANT,
+    stack: Stack = STACK,
+    table: TableName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the secret that signs what is posted when runs end, for whoever has to check it."""
+    from crewline.services.webhooks import signing_secret
+    from crewline.store import deployments
+
+    with deployments.reached(stack=stack, table=table) as found:
+        text = signing_secret(found, tenant)
+    typer.echo(json.dumps({"tenant": tenant, "secret": text}) if as_json else text)
 
 
 @contextmanager

@@ -41,6 +41,21 @@ class Sender(Protocol):
         """
 
 
+def signing_secret(table: Table, tenant: str) -> str:
+    """Tell the secret that signs a tenant's webhooks; made when it is first asked for.
+
+    Args:
+        table: The table.
+        tenant: Whose secret.
+
+    Raises:
+        InvalidRequest: The tenant is misspelled.
+        Unavailable: DynamoDB did not answer.
+    """
+    fresh = _PREFIX + base64.b64encode(os.urandom(_LENGTH)).decode()
+    return secrets.webhook_secret(table, tenant, fresh)
+
+
 class Webhooks:
     """Delivers the messages of the webhook queue; safe for many threads.
 
@@ -117,8 +132,7 @@ class Webhooks:
         Raises:
             Unavailable: DynamoDB did not answer.
         """
-        fresh = _PREFIX + base64.b64encode(os.urandom(_LENGTH)).decode()
-        return secrets.webhook_secret(self._table, tenant, fresh)
+        return signing_secret(self._table, tenant)
 
     def _post(self, target: Target, job: WebhookJob, run: Run) -> int:
         now = self._clock()
