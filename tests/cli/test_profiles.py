@@ -58,6 +58,26 @@ def test_a_key_goes_to_its_own_url_alone(command: Command) -> None:
     assert place(CREWLINE_API_KEY="other").api_key == "other"
 
 
+def test_the_key_for_a_url_is_found_where_it_is_kept(command: Command) -> None:
+    command("profiles", "set", "local", "--url", "http://127.0.0.1:9")
+    command("profiles", "set", "production", "--url", PRODUCTION, "--key", stdin="crewline_key\n")
+    found = Place(url=PRODUCTION, api_key="crewline_key", key_from="profile production")
+    assert place(PRODUCTION) == place(CREWLINE_URL=PRODUCTION) == found
+    assert place(PRODUCTION, "local").api_key == ""
+    command("profiles", "set", "admin", "--url", PRODUCTION, "--key", stdin="crewline_admin\n")
+    assert place(PRODUCTION).api_key == ""
+    assert place(PRODUCTION, "admin").api_key == "crewline_admin"
+
+
+def test_a_file_that_is_a_link_stays_one(command: Command, config: Path, tmp_path: Path) -> None:
+    config.parent.mkdir(parents=True)
+    (tmp_path / "kept.toml").touch()
+    config.symlink_to(tmp_path / "kept.toml")
+    command("profiles", "set", "production", "--url", PRODUCTION)
+    assert config.is_symlink()
+    assert PRODUCTION in (tmp_path / "kept.toml").read_text()
+
+
 def test_a_profile_that_moves_loses_its_key_and_says_so(command: Command, config: Path) -> None:
     command("profiles", "set", "production", "--url", PRODUCTION, "--key", stdin="crewline_key\n")
     assert command("profiles", "set", "production", "--url", PRODUCTION).err == ""

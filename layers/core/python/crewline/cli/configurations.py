@@ -111,7 +111,8 @@ def choose(url: str | None, profile: str | None, environ: Mapping[str, str]) -> 
     Returns:
         The service: `--url`, `--profile`, `CREWLINE_URL`, `CREWLINE_PROFILE`, the default profile, or the local
         service: what is typed goes before what was set some time ago.
-        Its key: `CREWLINE_API_KEY`, or that of the profile with this URL.
+        Its key: `CREWLINE_API_KEY`, or that of the profile with this URL; of another one than was chosen only
+        where there is one alone, and no profile was typed.
 
     Raises:
         CliError: There is no such profile, the URL is none, or the file cannot be read.
@@ -125,7 +126,12 @@ def choose(url: str | None, profile: str | None, environ: Mapping[str, str]) -> 
         return Place(url=chosen, api_key=_check_key(key, API_KEY), key_from=API_KEY)
     if kept.api_key and chosen == kept.url:
         return Place(url=chosen, api_key=kept.api_key, key_from=f"profile {wanted}")
-    return Place(url=chosen)
+    others = [name for name, one in configuration.profiles.items() if one.url == chosen and one.api_key]
+    if profile or len(others) != 1:  # of two keys nobody could say which one is meant
+        return Place(url=chosen)
+    return Place(
+        url=chosen, api_key=configuration.profiles[others[0]].api_key, key_from=f"profile {others[0]}"
+    )
 
 
 def cautions(place: Place) -> Iterator[str]:
@@ -271,7 +277,7 @@ def _write(document: Any) -> None:
     """Replace the file in one step, readable for its owner alone from its first byte on."""
     import tomlkit
 
-    file = path()
+    file = path().resolve()  # it may be a link into a folder that somebody keeps such files in
     fresh = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_FOLDER)
