@@ -106,6 +106,17 @@ def test_the_next_run_has_what_was_edited_in_its_request_and_in_the_background(p
     assert project.joined(project.run_behind())["log"] == ["second hello"]
 
 
+def test_a_module_that_hangs_does_not_keep_its_mending_from_being_served(project: Project) -> None:
+    project.speak("before")
+    begun = project.folder / "begun"
+    hangs = f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(1_000)\n"
+    (project.folder / "graph.py").write_text(hangs)
+    eventually(begun.exists, RELOAD_S)
+    assert project.run()["log"] == ["before hello"]
+    assert "graph.py" in project.speak("mended")
+    assert project.run()["log"] == ["mended hello"]
+
+
 def test_what_does_not_load_is_told_and_what_was_before_goes_on(project: Project) -> None:
     project.speak("good")
     told = project.edit("graph.py", "import operator\nraise ValueError('not yet')\n", says="still served")

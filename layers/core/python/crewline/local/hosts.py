@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,12 @@ from crewline.local.failures import LocalServiceError
 from crewline.models.manifests import Manifest
 
 _STOP_TIMEOUT: Final = 8.0
+_PATIENCE: Final = 5.0
+"""Seconds that a load takes before it is asked whether it is still wanted; most take less, and are not disturbed."""
+
+
+class Outdated(Exception):
+    """What was being loaded is no longer what is wanted."""
 
 
 class Host:
@@ -33,8 +40,10 @@ class Host:
         functions: The folder of the functions' entry points.
         environ: Its environment: that of a function.
         kept: The copy of the project's modules that it is to load.
+        is_outdated: Tells of a load that takes its time, maybe for ever, whether it is still wanted.
 
     Raises:
+        Outdated: It is not, and was ended.
         CrewFailedToLoad: The crews do not load; `details` has the lines of the project on the way as `trace`.
         LocalServiceError: It ended while it loaded; what it printed says why.
     """
@@ -46,6 +55,8 @@ class Host:
         functions: Path,
         environ: Mapping[str, str],
         kept: Path,
+        *,
+        is_outdated: Callable[[], bool] = lambda: False,
     ) -> None:
         replies, said = os.pipe()
         command = [sys.executable, "-P", "-m", "crewline.local.host"]
@@ -65,7 +76,7 @@ class Host:
             os.close(said)
         self._replies = os.fdopen(replies)
         try:
-            self._await_reply()
+            self._await_load(is_outdated)
         except BaseException:
             self.kill()
             raise
@@ -113,6 +124,14 @@ class Host:
                 self.process.stdin.flush()
             except BrokenPipeError:
                 return  # it has ended, which whoever waits for it sees
+
+    def _await_load(self, is_outdated: Callable[[], bool]) -> None:
+        poll = select.poll()
+        poll.register(self._replies, select.POLLIN)
+        while not poll.poll(_PATIENCE * 1_000):
+            if is_outdated():
+                raise Outdated
+        self._await_reply()
 
     def _await_reply(self) -> None:
         line = self._replies.readline()

@@ -4,6 +4,7 @@
 host 1: loads ── serves ──────────────────────────────▶ retires: answers what is under way ── ends
 file changed ──▶ host 2: loads ── stack is deployed ── serves ────────────────────────────▶
                  host 2: does not load ──▶ ends; host 1 never stopped serving
+                 host 2: hangs ── file changed again ──▶ ends, host 3: loads …
 ```
 
 Both serve the one listening socket in between, so no request is refused, and the workers of the local
@@ -30,7 +31,7 @@ from crewline import locations
 from crewline.errors import CrewlineError
 from crewline.local import clouds, services, sources
 from crewline.local.failures import LocalServiceError
-from crewline.local.hosts import Host
+from crewline.local.hosts import Host, Outdated
 from crewline.models.manifests import Manifest, find_manifest, read_manifest
 
 _logger = logging.getLogger(__name__)
@@ -65,13 +66,15 @@ class ReloadingService:
     def __init__(self, ground: services.Ground, manifest: Manifest) -> None:
         self._ground = ground
         self._manifest = manifest
+        self._changed, self._looks_elsewhere = threading.Event(), threading.Event()
+        self._given_up: set[Path] = set()
+        """What was changed before a load that was given up."""
         self._seen = sources.snapshot(manifest)
         kept = sources.keep(self._seen, ground.state.sources)
         self._outputs = ground.deploy(manifest, kept)
         self._host = self._load(manifest, kept)
         self._host.serve()
         self._retired: deque[Host] = deque()
-        self._changed, self._looks_elsewhere = threading.Event(), threading.Event()
 
     @property
     def service(self) -> services.LocalService:
@@ -104,7 +107,24 @@ class ReloadingService:
     def _load(self, manifest: Manifest, kept: Path) -> Host:
         ground = self._ground
         environ = {**os.environ, **ground.environment(manifest, self._outputs)}
-        return Host(ground.listener, manifest, ground.functions, environ, kept)
+        return Host(
+            ground.listener,
+            manifest,
+            ground.functions,
+            environ,
+            kept,
+            is_outdated=lambda: self._has_changed_since(manifest),
+        )
+
+    def _has_changed_since(self, manifest: Manifest) -> bool:
+        """Tell whether there is something newer than what is loaded, which then is not waited for: it may hang."""
+        if not self._changed.is_set():
+            return False
+        self._changed.clear()  # a change from here on sets it again
+        if not sources.changed(self._seen, sources.snapshot(manifest)):
+            return False
+        self._changed.set()
+        return True
 
     def _follow(self) -> Reload | None:
         begun = time.monotonic()
@@ -115,8 +135,13 @@ class ReloadingService:
         error = None
         try:
             self._replace()
+        except Outdated:
+            self._given_up.update(files)
+            return None
         except CrewlineError as exc:
             error = exc
+        files = tuple(sorted({*files, *self._given_up}))
+        self._given_up.clear()
         return Reload(files=files, seconds=time.monotonic() - begun, error=error)
 
     def _replace(self) -> None:
