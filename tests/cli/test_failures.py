@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,25 @@ def test_a_file_that_cannot_be_written_is_named(command: Command, tmp_path: Path
     (tmp_path / "langgraph.json").write_text('{"graphs": {"a": "./graph.py:a"}, "env": {}}')
     (tmp_path / ".env").mkdir()
     assert command.refused(2, *line.format(tmp_path).split()).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("line", "closed", "code", "said"),
+    [
+        ("init", "<&-", 0, ""),
+        ("profiles set a --url http://127.0.0.1:9 --key", "<&-", 2, "standard input has nothing"),
+        ("profiles list --json", ">&-", 0, ""),
+        ("profiles use absent", "2>&-", 3, ""),
+        ("profiles list --json", ">/dev/full", 2, "Error: Standard output: No space left on device."),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_breaks_nothing(
+    tmp_path: Path, line: str, closed: str, code: int, said: str
+) -> None:
+    shell = f'exec "{sys.executable}" -m crewline.cli {line} {closed}'
+    done = subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, said in done.stderr) == (code, True), done
+    assert "Traceback" not in done.stderr
 
 
 def test_a_redirect_is_not_followed_and_says_where_to(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -92,6 +93,7 @@ def _options(
 
 def main() -> None:
     """Run the `crewline` command; what the user can repair is one line on standard error."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
@@ -106,14 +108,26 @@ def main() -> None:
             _say(f"{said}; see `{error.ctx.command_path} --help`.")
         sys.exit(failures.ExitCode.USAGE)
     except OSError as error:
-        if error.filename is None or error.errno not in _OF_FILES:
+        if error.errno not in _OF_FILES:
             raise
-        _say(f"{error.filename}: {error.strerror}.")
+        _say(f"{error.filename or 'Standard output'}: {error.strerror}.")
         sys.exit(failures.ExitCode.USAGE)
     except typer.Abort as error:  # at a question
         _say("Nothing was changed; there was no answer.")
         interrupted = isinstance(error.__context__, KeyboardInterrupt)
         sys.exit(failures.ExitCode.INTERRUPTED if interrupted else failures.ExitCode.USAGE)
+
+
+def _open_streams() -> None:
+    """Put an empty file where a standard stream was closed, else the first socket that is opened takes its place."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _say(error: str) -> None:
