@@ -116,6 +116,7 @@ def test_it_follows_a_file_through_a_restart(
         (("--run", "thr_0198c0de000070008000000000000001"), 2, "a run's id begins with run_"),
         (("--stack", "A", "--state", "."), 2, "give --stack or --state, not both"),
         (("--function", "crew"), 2, "keeps the logs of intake, sweeper, worker; what crew has to say"),
+        (("--function", "wroker"), 3, "There is no function wroker; there are api, crew, intake,"),
         (("--state", "."), 3, "There are no logs in"),
     ],
 )

@@ -107,5 +107,9 @@ def test_without_project_it_serves(
     monkeypatch.setattr(development, "run", lambda project, *, state, **_: served.append((project, state)))
     assert run(monkeypatch, "dev") == 0
     assert served == [(folder if here else locations.EXAMPLES, folder / ".crewline")]
-    said = "" if here else "There is no langgraph.json here: serving the example crews.\n"
+    said = (
+        ""
+        if here
+        else "There is no langgraph.json here, which `crewline init` makes: serving the example crews.\n"
+    )
     assert capsys.readouterr().out == said

@@ -20,6 +20,7 @@ _DURATION: Final = re.compile(r"(\d+)(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _KEPT_LOCALLY: Final = frozenset({"intake", "sweeper", "worker"})
 """Functions that `crewline dev` runs on its local cloud."""
+_ANSWERING: Final = frozenset({"api", "crew", "tail"})
 _AWAY_MS: Final = 15_000
 """How far back is looked again for lines that come late."""
 _PAUSE_LOCAL_S: Final = 0.3
@@ -117,6 +118,11 @@ def _local(path: Path, functions: set[str], term: str, since_ms: int, *, follow:
     if not path.is_file():
         raise CliError(
             f"There are no logs in {path.parent}; is this the folder that `crewline dev` says its state is in?",
+            ExitCode.NOT_FOUND,
+        )
+    if unknown := functions - _KEPT_LOCALLY - _ANSWERING:
+        raise CliError(
+            f"There is no function {', '.join(sorted(unknown))}; there are {', '.join(sorted(_KEPT_LOCALLY | _ANSWERING))}.",
             ExitCode.NOT_FOUND,
         )
     if elsewhere := functions - _KEPT_LOCALLY:

@@ -233,7 +233,7 @@ def dev(
 
     folder, bundled = _project_folder(project)
     if bundled:
-        typer.echo("There is no langgraph.json here: serving the example crews.")
+        typer.echo("There is no langgraph.json here, which `crewline init` makes: serving the example crews.")
     state = state or (Path.cwd() if bundled else folder) / ".crewline"
     development.run(
         folder, port=port, state=state, event_bus=event_bus, reload=reload, stop_on_eof=stop_on_eof
