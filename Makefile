@@ -20,7 +20,7 @@ demo: install ## run the example crews on the local cloud and show what came out
 test: install ## run the tests, in parallel
 	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m 'not thorough'
 
-thorough: install ## run the tests that take long: processes that stop anywhere, what layers hold, generated requests
+thorough: install ## run the tests that take long: processes that stop anywhere, what layers hold, crowds, examples of CDK apps
 	@$(BIN)/pytest -q -n 3 --dist loadscope --no-loadscope-reorder -m thorough
 
 model: install ## explore the lease protocol exhaustively, print plans, states and seconds (minutes)

@@ -112,6 +112,7 @@ def test_a_thread_that_was_moved_goes_on(url: str, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1:] == ["ada idle 4 True"], done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none on this machine")
 def test_a_schedule_sends_what_the_intake_takes(tmp_path: Path) -> None:
     from crewline.models.intake import Message

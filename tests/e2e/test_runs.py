@@ -178,6 +178,7 @@ def test_a_stateless_run_that_is_kept_is_a_thread_like_any_other(http: httpx.Cli
     assert _wait(http, thread_id, "steps", input={"n": 10})["n"] == 13
 
 
+@pytest.mark.thorough
 def test_two_thousand_requests_at_once_each_get_their_own_answer(service_url: str) -> None:
     def ask(client: httpx.Client, number: int) -> bool:
         token = str(uuid4())

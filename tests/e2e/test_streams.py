@@ -378,6 +378,7 @@ async def test_a_follower_gets_the_modes_that_it_names_and_the_end(
 # ------------------------------------------------------------------ a client that does not read
 
 
+@pytest.mark.thorough
 async def test_clients_that_read_nothing_hold_up_no_run_fill_no_memory_and_can_resume(
     client: httpx.AsyncClient, service: ChildService
 ) -> None:

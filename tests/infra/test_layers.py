@@ -75,6 +75,7 @@ def synthesise(folder: Path) -> Stack:
     return stack
 
 
+@pytest.mark.thorough
 def test_the_synth_warns_that_layers_are_not_compiled(
     light: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

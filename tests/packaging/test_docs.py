@@ -58,6 +58,7 @@ def _make_table_and_bucket(cloud: clouds.LocalCloud) -> None:
     )
 
 
+@pytest.mark.thorough
 @NEEDS_NODE
 def test_a_team_deploys_crews_of_its_own_with_decisions_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "langgraph.json").write_text('{"graphs": {"chat": "./chat.py:graph"}}')

@@ -59,6 +59,7 @@ def test_the_curl_example_makes_a_plan(examples_url: str, tmp_path: Path) -> Non
     assert "## Phases" in _run("sh", "-c", command, cwd=tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none on this machine")
 def test_the_cdk_example_synthesises(tmp_path: Path) -> None:
     program = _examples("python", "CrewlineService").replace(

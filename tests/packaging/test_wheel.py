@@ -60,6 +60,7 @@ def test_a_project_is_made_from_the_wheel(installed: Path, tmp_path: Path) -> No
     assert _run(installed, "python", "-c", program, cwd=tmp_path / "my-crew") == "You said 'Hello'.\n"
 
 
+@pytest.mark.thorough
 def test_the_example_crews_run_from_the_wheel_in_an_empty_folder(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_crew_streams_what_it_did_before_it_goes_on_and_others_follow(
     assert b"when let go" in b"".join(followed.rest())
 
 
+@pytest.mark.thorough
 def test_an_answer_that_outlives_its_function_is_broken_off_and_goes_on_elsewhere(
     functions: dict[str, Sandbox], tmp_path: Path
 ) -> None:
