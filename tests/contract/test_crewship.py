@@ -164,7 +164,7 @@ def test_a_parameter_that_is_missing_is_named(http: httpx.Client) -> None:
     ("method", "path", "body", "status"),
     [
         ("POST", "/v1/runs", {"deployment_id": "steps", "input": "text"}, 400),
-        ("POST", "/v1/runs", {"deployment_id": "nobody"}, 400),
+        ("POST", "/v1/runs", {"deployment_id": "nobody"}, 404),
         ("GET", "/v1/runs?limit=101", None, 400),
         ("GET", "/v1/runs/latest", None, 400),
         ("GET", f"/v1/runs/run_{NOBODY}", None, 404),

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
 
 def _thread(http: httpx.Client, **body: Any) -> str:

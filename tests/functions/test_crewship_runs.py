@@ -325,7 +325,7 @@ def test_runs_are_filtered(deployment: Deployment) -> None:
         ("cursor=x", 400, "'x' is no run's id"),
         (f"thread_id=run_{UNKNOWN}", 400, "is a run's id; a thread's id begins with thr_."),
         (f"thread_id={UNKNOWN}", 404, f"There is no thread thr_{UNKNOWN}"),
-        ("deployment_id=none", 400, "none"),
+        ("deployment_id=none", 404, "There is no deployment none"),
     ],
 )
 def test_a_list_that_cannot_be_made_is_refused(
@@ -362,7 +362,7 @@ def test_a_run_is_cancelled(deployment: Deployment) -> None:
         ({"deployment_id": 7}, 400, "deployment_id: input should be a valid string"),
         ({"deployment_id": "steps", "input": [1]}, 400, "input: input should be a valid dictionary"),
         ({"deployment_id": "steps", "environment": "moon"}, 404, "No running version found for moon environment"),
-        ({"deployment_id": "none"}, 400, "none"),
+        ({"deployment_id": "none"}, 404, "There is no deployment none"),
         ({"deployment_id": f"thr_{UNKNOWN}"}, 400, "is a thread's id; a deployment's id begins with dep_."),
         ({"deployment_id": f"dep_{UNKNOWN}"}, 404, f"There is no deployment dep_{UNKNOWN}; POST /assistants/search"),
         (

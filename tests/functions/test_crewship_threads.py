@@ -212,7 +212,7 @@ def test_a_value_is_text_where_a_thread_has_it_so_and_else_what_it_spells(deploy
     ("query", "status", "message"),
     [
         ("", 400, "deployment_id is required"),
-        ("?deployment_id=none", 400, "none"),
+        ("?deployment_id=none", 404, "There is no deployment none"),
         (f"?deployment_id=thr_{UNKNOWN}", 400, "a deployment's id begins with dep_."),
         (f"?deployment_id=dep_{UNKNOWN}", 404, f"There is no deployment dep_{UNKNOWN}"),
         ("?deployment_id=steps&status=asleep", 400, "status"),
@@ -355,9 +355,9 @@ def test_a_thread_that_is_not_there_is_not_found(
     ("body", "status", "message"),
     [
         ({}, 400, "deployment_id is required"),
-        ({"deployment_id": "none"}, 400, "none"),
+        ({"deployment_id": "none"}, 404, "There is no deployment none"),
         ({"deployment_id": f"dep_{UNKNOWN}"}, 404, f"There is no deployment dep_{UNKNOWN}"),
-        ({"deployment_id": "none", "values": {"n": 1}}, 400, "none"),
+        ({"deployment_id": "none", "values": {"n": 1}}, 404, "There is no deployment none"),
         ({"deployment_id": "steps", "metadata": "x"}, 400, "metadata: "),
         ({"deployment_id": "steps", "values": [1]}, 400, "values: "),
         (

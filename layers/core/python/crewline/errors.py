@@ -40,6 +40,12 @@ class InvalidRequest(CrewlineError):
     code = "invalid_request"
 
 
+class UnknownCrew(InvalidRequest):
+    """No crew of the deployment has this name."""
+
+    code = "unknown_crew"
+
+
 class NotFound(CrewlineError):
     """What the request names does not exist, or not for this tenant."""
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from crewline.errors import Conflict, InvalidRequest, NotFound, Unavailable, UnknownCrew
 from crewline.models.assistants import (
     WEBHOOK,
     Assistant,
@@ -451,7 +451,7 @@ class Assistants:
 
     def _check_crew(self, graph_id: str) -> None:
         if graph_id not in self._crews:
-            raise InvalidRequest(
+            raise UnknownCrew(
                 f"Invalid assistant: {graph_id[:100]!r} is no crew of this deployment; "
                 f"it has {', '.join(sorted(self._crews))}."
             )

@@ -166,12 +166,13 @@ class Sweeper:
             # A deploy has its number within a minute, also when nobody uses it.
             self._each(iter((self._build,)), self._number, done, remaining_ms)
             and self._sweep_dead_letters(done, remaining_ms)
+            # By turns: with one kind after the other, the second would starve behind a first that never ends in time.
             and all(
-                self._sweep_shard(shard, done, remaining_ms) for shard in self._turned(keys.flight_shards())
-            )
-            and all(
-                self._sweep_expiring(shard, done, remaining_ms)
-                for shard in self._turned(keys.expiry_shards())
+                self._sweep_shard(flying, done, remaining_ms)
+                and self._sweep_expiring(expiring, done, remaining_ms)
+                for flying, expiring in zip(
+                    self._turned(keys.flight_shards()), self._turned(keys.expiry_shards()), strict=True
+                )
             )
         )
         del done["nothing"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crewline.errors import NotFound
+from crewline.errors import NotFound, UnknownCrew
 from crewline.models.public_ids import parse_deployment
 
 
@@ -19,7 +19,7 @@ def naming_deployment(text: str) -> Iterator[str]:
     """
     try:
         yield parse_deployment(text)
-    except NotFound as exc:
+    except (NotFound, UnknownCrew) as exc:
         raise NotFound(
             f"There is no deployment {text}; POST /assistants/search lists those there are."
         ) from exc

@@ -89,7 +89,7 @@ def routes(
             limit=limit,
             before=parse_public_id("run", cursor) if cursor else None,
             thread_id=parse_public_id("thread", thread_id) if thread_id else None,
-            assistant_id=assistants.identify(parse_deployment(deployment_id)) if deployment_id else None,
+            assistant_id=_identify(assistants, deployment_id) if deployment_id else None,
             statuses=core_statuses(status) if status else None,
         )
         try:
@@ -148,6 +148,12 @@ def _start_on(runs: Runs, tenant: str, thread_id: str, body: RunCreate, once: On
             f"Thread {public_id('thread', thread_id)} is busy with run {run_id}; send this when that has ended, "
             f"or cancel it with POST /v1/runs/{run_id}/cancel."
         ) from exc
+
+
+def _identify(assistants: Assistants, text: str) -> str:
+    """Give the core's id of a deployment that a query names."""
+    with naming_deployment(text) as named:
+        return assistants.identify(named)
 
 
 def _no_thread(thread_id: str | None) -> NotFound:
