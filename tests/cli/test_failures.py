@@ -145,6 +145,7 @@ def test_a_file_that_cannot_be_written_is_named(command: Command, tmp_path: Path
         ("profiles list --json", ">&-", 0, ""),
         ("profiles use absent", "2>&-", 3, ""),
         ("profiles list --json", ">/dev/full", 2, "Error: Standard output: No space left on device."),
+        ("profiles list --json", "| true", 0, ""),
     ],
 )
 def test_a_stream_that_is_closed_or_full_breaks_nothing(

@@ -98,7 +98,9 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show is no reason to fail
     try:
-        sys.exit(app(prog_name="crewline", standalone_mode=False) or 0)
+        code = app(prog_name="crewline", standalone_mode=False)
+        sys.stdout.flush()  # here, where a failure can still be told
+        sys.exit(code or 0)
     except CrewlineError as error:
         _say(error.message)
         sys.exit(failures.exit_code_of(error))
@@ -107,9 +109,14 @@ def main() -> None:
             said = error.format_message().replace(_PYDANTIC, "").rstrip(".")
             _say(f"{said}; see `{error.ctx.command_path} --help`.")
         sys.exit(failures.ExitCode.USAGE)
+    except BrokenPipeError:
+        _let_go_of_output()
+        sys.exit(1)  # as Typer does, when it sees it first
     except OSError as error:
         if error.errno not in _OF_FILES:
             raise
+        if error.filename is None:
+            _let_go_of_output()
         _say(f"{error.filename or 'Standard output'}: {error.strerror}.")
         sys.exit(failures.ExitCode.USAGE)
     except typer.Abort as error:  # at a question
@@ -128,6 +135,13 @@ def _open_streams() -> None:
                 os.close(opened)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _let_go_of_output() -> None:
+    """Lead standard output nowhere: what is still in its buffer would fail again when the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _say(error: str) -> None:
