@@ -15,6 +15,8 @@ import pytest
 import crewline
 from tests.checkpointer.conftest import House
 
+pytestmark = pytest.mark.thorough
+
 PROGRAM = Path(__file__).parent / "process.py"
 
 

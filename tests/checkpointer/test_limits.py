@@ -17,6 +17,8 @@ from crewline.errors import TooLarge
 from tests.checkpointer.conftest import House
 from tests.checkpointer.steps import at, plain
 
+pytestmark = pytest.mark.thorough
+
 KB, MB = 1_000, 1_000_000
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from crewline import locations
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.mark.usefixtures("node")
 @pytest.mark.parametrize(
