@@ -149,7 +149,8 @@ export function clientScenarios(Client) {
 
     async "runs.joinStream: what nobody asked to keep"() {
       const threadId = await thread(client);
-      const run = await client.runs.create(threadId, "slow", { input: { delay: 0.2 }, streamMode: "values" });
+      // Long enough for a function that follows it to start cold: a run that has ended is not replayed unasked.
+      const run = await client.runs.create(threadId, "slow", { input: { delay: 0.6 }, streamMode: "values" });
 
       const live = await all(client.runs.joinStream(threadId, run.run_id));
 
