@@ -164,7 +164,6 @@ class World:
     leaving_seen: bool = True
     versions: Versions = field(init=False)
     api_keys: ApiKeys = field(init=False)
-    webhook_tokens: WebhookTokens = field(init=False)
     table: Table = field(init=False)
     blobs: Blobs = field(init=False)
     queue: RunQueue = field(init=False)
@@ -181,12 +180,21 @@ class World:
     prunings: Prunings = field(init=False)
     assistants: Assistants = field(init=False)
     runs: Runs = field(init=False)
-    run_lists: RunLists = field(init=False)
     batches: Batches = field(init=False)
     cancellations: Cancellations = field(init=False)
     executions: Executions = field(default_factory=Executions)
     bus: Bus | None = None
     """Who is told of every run."""
+
+    @property
+    def webhook_tokens(self) -> WebhookTokens:
+        """What makes addresses that start runs."""
+        return WebhookTokens(self.table, self.clock)
+
+    @property
+    def run_lists(self) -> RunLists:
+        """What lists runs over all threads."""
+        return RunLists(self.table, self.runs, self.threads)
 
     @property
     def dispatches(self) -> Dispatches:

@@ -39,19 +39,16 @@ from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
-from crewline.services.histories import Histories
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.places import Places
 from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
-from crewline.services.run_lists import RunLists
 from crewline.services.runs import Runs
 from crewline.services.searches import Searches
 from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.services.threads import Threads
 from crewline.services.versions import Versions
-from crewline.services.webhook_tokens import WebhookTokens
 from crewline.settings import UNDEPLOYED, VARIABLES, Settings, beside_local_cloud, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
@@ -91,7 +88,6 @@ class Core:
     logger: Logger
     versions: Versions
     api_keys: ApiKeys
-    webhook_tokens: WebhookTokens
     table: Table
     blobs: Blobs
     queue: RunQueue
@@ -104,13 +100,11 @@ class Core:
     recents: Recents
     threads: Threads
     searches: Searches
-    histories: Histories
     drafts: Drafts
     copies: Copies
     prunings: Prunings
     expiries: Expiries
     runs: Runs
-    run_lists: RunLists
     batches: Batches
     cancellations: Cancellations
     assistants: Assistants
@@ -181,7 +175,6 @@ def compose(
         logger=logger,
         versions=Versions(table, clock),
         api_keys=ApiKeys(table, clock),
-        webhook_tokens=WebhookTokens(table, clock),
         table=table,
         blobs=blobs,
         queue=queue,
@@ -194,13 +187,11 @@ def compose(
         recents=recents,
         threads=threads,
         searches=Searches(table, threads),
-        histories=Histories(records, threads),
         drafts=drafts,
         copies=Copies(table, records, clock, threads=threads, drafts=drafts),
         prunings=Prunings(table, blobs, records, threads),
         expiries=Expiries(table, queue, clock, threads=threads),
         runs=runs,
-        run_lists=RunLists(table, runs, threads),
         batches=Batches(table, runs, clock, logger=logger),
         cancellations=Cancellations(table, clock, runs=runs, endings=endings, announcer=outbox),
         assistants=assistants,
@@ -305,9 +296,13 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http.v1 import threads as crewship_thread_routes
     from crewline.http.v1 import webhooks as crewship_webhook_routes
     from crewline.http.v2 import commands as command_routes
+    from crewline.services.histories import Histories
+    from crewline.services.run_lists import RunLists
+    from crewline.services.webhook_tokens import WebhookTokens
     from crewline.store.functions import Functions
 
     core, settings = _begin(environ, service="api")
+    histories = Histories(core.records, core.threads)
     crew = HandOver(Functions(deferred("lambda")), settings.crew_function)
     return _make_app(
         core,
@@ -320,16 +315,16 @@ def make_api(environ: Mapping[str, str]) -> App:
         command_routes.routes(core.runs, core.threads),
         crewship_run_routes.routes(
             core.runs,
-            core.run_lists,
+            RunLists(core.table, core.runs, core.threads),
             core.threads,
             core.assistants,
             core.cancellations,
             core.versions,
             stage=settings.stage,
         ),
-        crewship_webhook_routes.routes(core.webhook_tokens, core.runs, core.versions),
+        crewship_webhook_routes.routes(WebhookTokens(core.table, core.clock), core.runs, core.versions),
         crewship_thread_routes.routes(
-            core.assistants, core.threads, core.searches, core.histories, core.copies, crew
+            core.assistants, core.threads, core.searches, histories, core.copies, crew
         ),
     )
 

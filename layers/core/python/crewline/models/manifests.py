@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crewline.errors import BadManifest
-from crewline.models import tomls
 from crewline.models.clocks import is_id
 from crewline.models.cors import CorsPolicy
 from crewline.models.intake import MOST_EVENTS, EventMapping
@@ -21,8 +20,20 @@ from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
 
 FILENAME = "langgraph.json"
-FILENAMES = (FILENAME, tomls.FILENAME)
+CREWSHIP = "crewship.toml"
+FILENAMES = (FILENAME, CREWSHIP)
 """What a manifest may be called; where there are both, the first counts."""
+
+
+class Chat(BaseModel):
+    """Where a chat's text goes in, and where its answer is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_key: str = "messages"
+    """The field of the input that takes what was typed."""
+    output_key: str = "messages"
+    """The field of the output that answers it."""
 
 
 class GraphEntry(BaseModel):
@@ -72,7 +83,7 @@ class _File(BaseModel):
     webhooks: WebhookPolicy | None = None
     http: _Http = Field(default_factory=_Http)
     crewline: _Ours = Field(default_factory=_Ours)
-    chat: tomls.Chat | None = None
+    chat: Chat | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +127,7 @@ class Manifest:
     """How far runs may go, and what models cost."""
     events: tuple[EventMapping, ...] = ()
     """Which events of EventBridge become runs, and how; no two are for the same ones."""
-    chat: tomls.Chat | None = None
+    chat: Chat | None = None
     """Where a chat's text goes in, and where its answer is, if the project says so."""
 
     @property
@@ -153,7 +164,7 @@ def read_manifest(path: Path) -> Manifest:
     path = path.resolve()
     try:
         content = path.read_bytes()
-        said = tomls.parse(path, content) if path.suffix == ".toml" else orjson.loads(content)
+        said = _read_toml(path, content) if path.suffix == ".toml" else orjson.loads(content)
         parsed = _File.model_validate(said)
     except FileNotFoundError:
         raise BadManifest(
@@ -230,6 +241,12 @@ def _guards(manifest: Path, ours: _Ours, crews: Mapping[str, CrewEntry]) -> Guar
             f"{manifest}: crewline.limits has dollars, and crewline.prices does not say what a model costs."
         )
     return Guards(limits=limits, prices=ours.prices)
+
+
+def _read_toml(path: Path, content: bytes) -> dict[str, Any]:
+    from crewline.models import tomls  # noqa: PLC0415  most projects have none, and each cold start would pay
+
+    return tomls.parse(path, content)
 
 
 def describe(error: ValidationError) -> str:

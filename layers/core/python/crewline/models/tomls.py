@@ -6,27 +6,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from crewline.errors import BadManifest
-
-FILENAME: Final = "crewship.toml"
+from crewline.models.manifests import Chat
 
 _SERVED: Final = "langgraph"
 _FRAMEWORKS: Final = ("crewai", _SERVED, "langgraph-js")
 _NAMELESS: Final = frozenset({"graph", "app", "agent", "main", "workflow", "src", "__init__"})
 """Names that say nothing of what a graph is for."""
-
-
-class Chat(BaseModel):
-    """Where a chat's text goes in, and where its answer is."""
-
-    model_config = ConfigDict(frozen=True)
-
-    input_key: str = "messages"
-    """The field of the input that takes what was typed."""
-    output_key: str = "messages"
-    """The field of the output that answers it."""
 
 
 class _Deployment(BaseModel):
