@@ -69,7 +69,7 @@ def check(typed: list[Block], command: list[str], url: str, folder: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for block, printed in zip(typed, done.stdout.split(BETWEEN), strict=False):
+    for block, printed in zip(typed, done.stdout.split(BETWEEN)[:-1], strict=True):
         if block.printed is not None:
             assert fits(printed, block.printed), f"{block} prints:\n{printed}"
 

@@ -12,7 +12,9 @@ from crewline.models.threads import ThreadCreate
 from crewline.services import run_lists
 from crewline.services.endings import Outcome
 from crewline.services.run_lists import RunQuery
+from crewline.settings import UNDEPLOYED
 from crewline.store import keys
+from crewline.store.changes import Update
 from crewline.store.runs import LARGEST_INLINE
 from tests.unit.store.worlds import ECHO, TENANT, Calls, World, claimed, sealed
 
@@ -164,3 +166,11 @@ def test_a_page_costs_a_query_for_each_shard_and_one_read_of_the_rows(world: Wor
     assert (len(page.runs), page.last is None) == (3, False)
     assert (len(queries.requests), len(reads.requests)) == (keys.SHARDS, 1)
     assert len(reads.requests[0]["RequestItems"][world.name]["Keys"]) == 4
+
+
+def test_a_run_that_was_started_before_builds_were_kept_is_claimed_and_read(world: World) -> None:
+    thread = new_thread(world)
+    run = world.runs.create(TENANT, thread, body())
+    world.table.write(Update(key=keys.run(TENANT, thread, run.run_id), remove=("build",)))
+    assert world.runs.get(TENANT, thread, run.run_id).build == UNDEPLOYED
+    assert pages(world, limit=10) == [[run.run_id]]

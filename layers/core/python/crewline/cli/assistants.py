@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ app = typer.Typer(
     ),
     no_args_is_help=True,
 )
-
-_WEBHOOK: Final = "crewline_webhook"
-"""The key of an assistant's metadata that has the URL which is told of its runs."""
 
 Id = Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Its id (dep_… or UUID) or its name.")]
 Config = Annotated[
@@ -140,9 +137,11 @@ def delete(
 
 
 def _configured(config: str | None, metadata: str | None, webhook: str | None) -> dict[str, Any]:
+    from crewline.models.assistants import WEBHOOK  # pydantic, which `--help` does not need
+
     facts = parse_object(metadata, "--metadata") if metadata is not None else None
     if webhook:
-        facts = {**(facts or {}), _WEBHOOK: webhook}
+        facts = {**(facts or {}), WEBHOOK: webhook}
     return given(config=parse_object(config, "--config") if config is not None else None, metadata=facts)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from crewline.cli.options import STACK, AsJson, Stack, TableName
 from crewline.models.api_keys import SCOPES, ApiKey, parse_scope
 
 if TYPE_CHECKING:
@@ -23,16 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Stack = Annotated[str, typer.Option(metavar="NAME", help="The deployment's CloudFormation stack.")]
-TableName = Annotated[
-    str | None,
-    typer.Option("--table", metavar="NAME", help="Its table, instead of the one that the stack names."),
-]
 Tenant = Annotated[str, typer.Option(metavar="NAME", help="Whose data the keys open: a-z, 0-9 and -.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-STACK: Final = "Crewline"
-"""The name of a stack that was given no other."""
 _TENANT: Final = "default"
 
 

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from crewline.cli.keys import STACK
-from crewline.cli.options import AsJson
+from crewline.cli.options import STACK, AsJson
 
 _DURATION: Final = re.compile(r"(\d+)(s|m|h|d)")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -24,7 +24,16 @@ ProfileName = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Stack = Annotated[str, typer.Option(metavar="NAME", help="The deployment's CloudFormation stack.")]
+TableName = Annotated[
+    str | None,
+    typer.Option("--table", metavar="NAME", help="Its table, instead of the one that the stack names."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+STACK: Final = "Crewline"
+"""The name of a stack that was given no other."""
 
 
 def parse_json(text: str, option: str) -> Any:

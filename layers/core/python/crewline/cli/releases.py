@@ -11,8 +11,7 @@ import typer
 
 from crewline.cli import screens
 from crewline.cli.failures import CliError
-from crewline.cli.keys import STACK, Stack
-from crewline.cli.options import AsJson
+from crewline.cli.options import STACK, AsJson, Stack
 from crewline.cli.progress import progress
 
 if TYPE_CHECKING:

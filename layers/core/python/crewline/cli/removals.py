@@ -6,8 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from crewline.cli import screens
-from crewline.cli.keys import STACK, Stack
-from crewline.cli.options import AsJson, Yes
+from crewline.cli.options import STACK, AsJson, Stack, Yes
 from crewline.cli.progress import progress
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crewline.cli.keys import STACK, Stack, TableName
-from crewline.cli.options import AsJson
+from crewline.cli.options import STACK, AsJson, Stack, TableName
 from crewline.models.webhook_tokens import PATH, WebhookToken
 
 if TYPE_CHECKING:

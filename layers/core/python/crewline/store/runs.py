@@ -13,6 +13,7 @@ import orjson
 
 from crewline.errors import CorruptRecord
 from crewline.models.runs import UNSAID, Run, RunError, RunStatus, Usage
+from crewline.settings import UNDEPLOYED
 from crewline.store import keys
 from crewline.store.blobs import Blobs
 from crewline.store.changes import ABSENT, EXISTS, Delete, Put, Update
@@ -360,7 +361,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         started_at=item.get("started_at"),
         ended_at=item.get("ended_at"),
         usage=_usage(*item["usage"]) if "usage" in item else None,
-        build=item["build"],
+        build=item.get("build", UNDEPLOYED),  # one that was started before builds were kept
     )
 
 
