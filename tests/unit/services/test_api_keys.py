@@ -65,7 +65,7 @@ def test_keys_are_listed_newest_first_and_those_of_another_tenant_never(
 def test_an_id_that_is_taken_is_drawn_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Credential.draw(TENANT), Credential.draw(TENANT)
     draws = iter([first, first, second])
-    monkeypatch.setattr(Credential, "draw", lambda _: next(draws))
+    monkeypatch.setattr(Credential, "draw", lambda _, **__: next(draws))
     assert world.api_keys.create(TENANT, ["read"])[1] == first.spell()
     assert world.api_keys.create(TENANT, ["read"])[1] == second.spell()
     assert world.api_keys.authenticate(first.spell()).caller.key_id == first.key_id

@@ -13,18 +13,15 @@ from typing import Final
 from crewline.errors import InvalidRequest, NotFound, Unauthenticated
 from crewline.models.api_keys import SCOPES, ApiKey, Caller, Credential, Scope
 from crewline.models.clocks import Clock, iso
+from crewline.services.credentials import check_label, draw
 from crewline.store import api_keys
 from crewline.store.api_keys import Row
 from crewline.store.table import Refused, Table
 
 FRESH_MS: Final = 60_000
 """How long a process takes a key for good without asking again: a revocation acts within this time."""
-LONGEST_LABEL: Final = 255
-"""Characters of a label."""
-
 _MOST: Final = 1_024
 """How many keys a process knows at once."""
-_DRAWS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,9 @@ class ApiKeys:
         """
         if not scopes:
             raise InvalidRequest(f"A key needs at least one scope: {', '.join(SCOPES)}.")
-        if len(label) > LONGEST_LABEL:
-            raise InvalidRequest(f"A label has at most {LONGEST_LABEL} characters, not {len(label)}.")
-        for _ in range(_DRAWS):
-            drawn = Credential.draw(tenant)
+        check_label(label)
+
+        def keep(drawn: Credential) -> ApiKey:
             made = ApiKey(
                 tenant=tenant,
                 key_id=drawn.key_id,
@@ -78,12 +74,10 @@ class ApiKeys:
                 label=label,
                 created_at=iso(self._clock()),
             )
-            try:
-                self._table.write(api_keys.put(Row(api_key=made, digest=drawn.digest)))
-            except Refused:
-                continue
-            return made, drawn.spell()
-        raise AssertionError("62 random bits met a key that was there, eight times")
+            self._table.write(api_keys.put(Row(api_key=made, digest=drawn.digest)))
+            return made
+
+        return draw(tenant, keep)
 
     def list(self, tenant: str) -> list[ApiKey]:
         """List the keys of a tenant, the newest first, revoked ones too.

@@ -11,14 +11,13 @@ from crewline.models.api_keys import Credential
 from crewline.models.clocks import Clock, iso
 from crewline.models.public_ids import parse_deployment
 from crewline.models.webhook_tokens import PREFIX, WebhookToken
-from crewline.services.api_keys import LONGEST_LABEL
+from crewline.services.credentials import check_label, draw
 from crewline.store import webhook_tokens
 from crewline.store.table import Refused, Table
 from crewline.store.webhook_tokens import Row
 
 LONGEST_NAME: Final = 255
 """Characters of a deployment's id or name."""
-_DRAWS: Final = 8
 
 
 class WebhookTokens:
@@ -52,8 +51,7 @@ class WebhookTokens:
         """
         if not 0 < len(deployment) <= LONGEST_NAME:
             raise InvalidRequest(f"Name a deployment with 1 to {LONGEST_NAME} characters.")
-        if len(label) > LONGEST_LABEL:
-            raise InvalidRequest(f"A label has at most {LONGEST_LABEL} characters, not {len(label)}.")
+        check_label(label)
         made = WebhookToken(
             tenant=tenant,
             token_id="",
@@ -61,15 +59,13 @@ class WebhookTokens:
             label=label,
             created_at=iso(self._clock()),
         )
-        for _ in range(_DRAWS):
-            drawn = Credential.draw(tenant, prefix=PREFIX)
+
+        def keep(drawn: Credential) -> WebhookToken:
             token = replace(made, token_id=drawn.key_id)
-            try:
-                self._table.write(webhook_tokens.put(Row(token=token, digest=drawn.digest)))
-            except Refused:
-                continue
-            return token, drawn.spell()
-        raise AssertionError("62 random bits met a token that was there, eight times")
+            self._table.write(webhook_tokens.put(Row(token=token, digest=drawn.digest)))
+            return token
+
+        return draw(tenant, keep, prefix=PREFIX)
 
     def list(self, tenant: str) -> list[WebhookToken]:
         """List the tokens of a tenant, the newest first, revoked ones too.
