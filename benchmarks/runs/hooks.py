@@ -36,7 +36,7 @@ _make = clients.client
 """Makes clients that nobody sees, whatever the product is given."""
 
 _CONTEXT: Final = "crewline_benchmark_trace"
-_ROOT: Final = "crewline.runtime"
+_ROOT: Final = "crewline.processes"
 
 
 def watch_worker() -> None:

@@ -2,6 +2,6 @@
 
 import os
 
-from crewline.runtime import make_api
+from crewline.processes import make_api
 
 answer = make_api(os.environ).answer

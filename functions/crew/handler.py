@@ -2,6 +2,6 @@
 
 import os
 
-from crewline.runtime import make_crew
+from crewline.processes import make_crew
 
 answer = make_crew(os.environ).answer

@@ -6,7 +6,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.batch import SqsFifoPartialProcessor, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from crewline.runtime import make_intake
+from crewline.processes import make_intake
 
 receiver, logger = make_intake(os.environ)
 processor = SqsFifoPartialProcessor(skip_group_on_error=True)

@@ -7,7 +7,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from crewline.runtime import make_sweeper
+from crewline.processes import make_sweeper
 from crewline.services.sweeps import SweepFailed
 
 sweeper, webhooks, logger = make_sweeper(os.environ)

@@ -2,6 +2,6 @@
 
 import os
 
-from crewline.runtime import make_tail
+from crewline.processes import make_tail
 
 answer = make_tail(os.environ).answer

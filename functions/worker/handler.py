@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from crewline.models.clocks import ending
-from crewline.runtime import make_worker
+from crewline.processes import make_worker
 
 jobs, logger = make_worker(os.environ)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)

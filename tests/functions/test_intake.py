@@ -12,7 +12,7 @@ import pytest
 
 from crewline.errors import BadManifest, Unavailable
 from crewline.models.intake import thread_id_of
-from crewline.runtime import make_intake
+from crewline.processes import make_intake
 from crewline.settings import environment, read_settings
 from tests.functions.deployments import TENANT, Deployment, recorded
 from tests.unit.store.worlds import BASIC

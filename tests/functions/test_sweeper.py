@@ -9,7 +9,7 @@ import pytest
 
 from crewline.errors import BadManifest
 from crewline.models.clocks import system_clock
-from crewline.runtime import make_sweeper
+from crewline.processes import make_sweeper
 from crewline.services.sweeps import SweepFailed
 from crewline.settings import environment
 from crewline.store import keys

@@ -94,6 +94,6 @@ def test_without_images_a_trace_has_times_and_no_units(dynamodb: Any, tmp_path: 
 
 
 def test_clients_that_exist_already_cannot_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "crewline.runtime", object())
+    monkeypatch.setitem(sys.modules, "crewline.processes", object())
     with pytest.raises(RuntimeError, match="before its clients"):
         see_clients(lambda client: client)
