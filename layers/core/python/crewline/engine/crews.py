@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -26,6 +20,7 @@ from langgraph.pregel import Pregel
 from crewline.engine.serdes import strict_serializer
 from crewline.errors import BadManifest, CrewFailedToLoad, InvalidRequest
 from crewline.models.manifests import CrewEntry, Manifest
+from crewline.models.modules import load
 
 Graph = Pregel[Any, Any, Any, Any]
 
@@ -137,23 +132,12 @@ def load_crews(manifest: Manifest) -> Crews:
         raise BadManifest(
             "Set LANGGRAPH_STRICT_MSGPACK=true in the environment: LangGraph reads it when it is imported."
         )
-    for folder in reversed(manifest.import_folders):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
     return Crews({entry.graph_id: _load(entry, manifest) for entry in manifest.crews.values()})
 
 
 def _load(entry: CrewEntry, manifest: Manifest) -> Crew:
     where = f"Crew {entry.graph_id!r} ({entry.path})"
-    try:
-        module = _import(entry.path, manifest)
-    except (Exception, SystemExit) as exc:
-        raise CrewFailedToLoad(f"{where} fails to import: {type(exc).__name__}: {exc}") from exc
-    if not hasattr(module, entry.attribute):
-        raise BadManifest(
-            f"{where} has no {entry.attribute!r}; correct the name after the colon in {manifest.path}."
-        )
-    target = getattr(module, entry.attribute)
+    target = load(entry, manifest, where=where)
     if not isinstance(target, Pregel) and not callable(target) and not isinstance(target, StateGraph):
         raise BadManifest(
             f"{where}: {entry.attribute!r} is a {type(target).__name__}, not a graph, a builder or a factory."
@@ -164,45 +148,6 @@ def _load(entry: CrewEntry, manifest: Manifest) -> Crew:
         except Exception as exc:
             raise CrewFailedToLoad(f"{where} does not compile: {type(exc).__name__}: {exc}") from exc
     return Crew(graph_id=entry.graph_id, target=target, allowed_types=manifest.allowed_types)
-
-
-def _import(path: Path, manifest: Manifest) -> ModuleType:
-    """Import a file, as the module it is to its neighbours when it lies in an import folder.
-
-    A type's module name is in every checkpoint that holds one, so it must be the same in every
-    process; and a file must not be imported twice under two names.
-    """
-    for folder in manifest.import_folders:
-        if path.is_relative_to(folder):
-            name = ".".join(path.relative_to(folder).with_suffix("").parts)
-            if _finds(name, path):
-                return importlib.import_module(name)
-    where = path.relative_to(manifest.folder) if path.is_relative_to(manifest.folder) else path
-    name = f"crew_{path.stem}_{sha256(where.as_posix().encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path.name} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _finds(name: str, path: Path) -> bool:
-    """Tell whether importing a name gives a file, and not another module that has the name."""
-    if not all(part.isidentifier() for part in name.split(".")):
-        return False
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # its folder has the name of a module that is no package
-        return False
-    return bool(spec and spec.origin and Path(spec.origin).resolve() == path)
 
 
 def _takes_config(factory: Any) -> bool:

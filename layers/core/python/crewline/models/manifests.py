@@ -87,15 +87,21 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrewEntry:
-    """One crew of a manifest."""
+class Reference:
+    """What a manifest names in a project's code, as `path/to/file.py:name`."""
+
+    path: Path
+    """The file."""
+    attribute: str
+    """The name in that file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewEntry(Reference):
+    """One crew of a manifest: its graph, builder or factory."""
 
     graph_id: str
     """The name under which clients know it."""
-    path: Path
-    """The file that defines the graph."""
-    attribute: str
-    """The graph, builder or factory in that file."""
     description: str | None = None
 
 
@@ -259,14 +265,19 @@ def describe(error: ValidationError) -> str:
 
 def _entry(manifest: Path, name: str, graph: str | GraphEntry) -> CrewEntry:
     spec = graph if isinstance(graph, str) else graph.path
+    found = _reference(manifest, f"graph {name!r}", spec)
+    description = None if isinstance(graph, str) else graph.description
+    return CrewEntry(graph_id=name, path=found.path, attribute=found.attribute, description=description)
+
+
+def _reference(manifest: Path, what: str, spec: str) -> Reference:
     file, colon, attribute = spec.rpartition(":")
     if not colon or not file or not attribute:
-        raise BadManifest(f"{manifest}: graph {name!r} must be spelled 'path/to/file.py:name', not {spec!r}.")
+        raise BadManifest(f"{manifest}: {what} must be spelled 'path/to/file.py:name', not {spec!r}.")
     path = (manifest.parent / file).resolve()
     if not path.is_file():
-        raise BadManifest(f"{manifest}: graph {name!r} names {file}, which is not in {manifest.parent}.")
-    description = None if isinstance(graph, str) else graph.description
-    return CrewEntry(graph_id=name, path=path, attribute=attribute, description=description)
+        raise BadManifest(f"{manifest}: {what} names {file}, which is not in {manifest.parent}.")
+    return Reference(path=path, attribute=attribute)
 
 
 def _events(
