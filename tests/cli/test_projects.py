@@ -42,6 +42,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("template", Template)
 def test_a_new_project_has_all_it_needs_and_its_test_passes(
     command: Command, empty: Path, template: Template

@@ -28,6 +28,9 @@ GUIDES = sorted(
         PAGES / "cli.md",
     )
 )
+LONG = frozenset(("cli.md",))
+"""Pages with so many commands that only the thorough tests type them."""
+TYPED = [pytest.param(page, marks=[pytest.mark.thorough] * (page in LONG)) for page in GUIDES]
 BETWEEN = "\036"
 """What is printed between two blocks."""
 FOR_A_DEPLOYMENT = "<your api>"
@@ -48,7 +51,7 @@ def test_the_python_of_a_guide_does_what_the_guide_says(page: str, url: str, tmp
     check(typed, [sys.executable, "-c", program.replace(ADDRESS, url)], url, tmp_path)
 
 
-@pytest.mark.parametrize("page", GUIDES)
+@pytest.mark.parametrize("page", TYPED)
 def test_the_commands_of_a_guide_do_what_the_guide_says(page: str, url: str, tmp_path: Path) -> None:
     typed = [block for block in blocks(page) if block.language == "sh" and FOR_A_DEPLOYMENT not in block.code]
     script = "set -eu\n" + "\n".join(f"{block.code}printf '\\036'" for block in typed)
