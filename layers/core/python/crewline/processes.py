@@ -108,17 +108,17 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import drawings as drawing_routes
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
+    from crewline.http.in_place import InPlace
     from crewline.http.v1 import creations as crewship_creation_routes
     from crewline.http.v1 import rollbacks as crewship_rollback_routes
 
     core, settings = _begin(environ, service="crew")
     engine = _load_engine(core, _dispatches(core, settings), settings)
+    in_place = InPlace(core.runs, core.cancellations, core.events, engine.executor, core.logger)
     return _make_app(
         core,
         settings,
-        execution_routes.routes(
-            core.runs, core.cancellations, core.events, engine.executor, logger=core.logger
-        ),
+        execution_routes.routes(core.runs, in_place),
         state_routes.routes(core.threads, engine.executor, engine.edits),
         drawing_routes.routes(core.assistants, engine.executor),
         creation_routes.routes(engine.creations),

@@ -11,7 +11,7 @@ from typing import Final
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.sse import is_end
-from crewline.models.events import Frame, Position
+from crewline.models.events import ERROR, START, Frame, Position
 from crewline.models.runs import Run
 from crewline.services.events import Events, ending
 from crewline.services.runs import Runs
@@ -143,6 +143,30 @@ class Arrivals:
         return ()
 
 
+async def live_frames(
+    live: Live, events: Events, runs: Runs, tenant: str, run: Run
+) -> AsyncIterator[list[Frame]]:
+    """Give the frames of a run that executes here; if it is taken over elsewhere, go on from its log.
+
+    Yields:
+        What came since, never empty; last the end.
+
+    Raises:
+        FellBehind: They came faster than they were taken.
+        NotFound: The run was rolled back or deleted.
+        Unavailable: DynamoDB or S3 did not answer.
+    """
+    last, failed = START, False
+    async for frames in live.batches():
+        last, failed = frames[-1].position, failed or any(frame.mode == ERROR for frame in frames)
+        yield frames
+        if is_end(frames[-1]):
+            return
+    run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
+    async for frames in follow(events, runs, tenant, run, last, failed=failed):
+        yield frames
+
+
 async def follow(
     events: Events, runs: Runs, tenant: str, run: Run, after: Position, *, failed: bool = False
 ) -> AsyncIterator[list[Frame]]:
@@ -169,7 +193,7 @@ async def follow(
         ended = run.finished  # read before the log: then what is in the log now is all there is
         frames = await asyncio.to_thread(events.after, tenant, run.thread_id, run.run_id, after, ended=ended)
         if frames:
-            failed = failed or any(frame.mode == "error" for frame in frames)
+            failed = failed or any(frame.mode == ERROR for frame in frames)
             after = frames[-1].position
             yield frames
             if is_end(frames[-1]):

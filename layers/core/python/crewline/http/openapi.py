@@ -141,7 +141,7 @@ def _routers() -> Iterator[Router]:
     yield searches.routes(nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing)
-    yield executions.routes(nothing, nothing, nothing, nothing, logger=nothing)
+    yield executions.routes(nothing, nothing)
     yield states.routes(nothing, nothing, nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)

@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import CrewlineError, NotFound
-from crewline.http.apps import JSON, empty_response, json_response, to_json
+from crewline.http.apps import JSON, empty_response, json_response
 from crewline.http.pages import select_fields
 from crewline.http.preferences import once, wait_s
 from crewline.http.resolvers import Router
@@ -118,14 +118,14 @@ def waiting_headers(run: Run) -> dict[str, str]:
     return {"content-location": location(run), "location": f"{location(run)}/join"}
 
 
-async def followed(runs: Runs, tenant: str, run: Run, answer: Callable[[str, Run], Any]) -> bytes:
+async def followed(runs: Runs, tenant: str, run: Run, answer: Callable[[str, Run], Any]) -> Any:
     """Wait until a run that executes elsewhere has ended, and give its answer.
 
     Raises:
         NotFound: It was rolled back or deleted meanwhile.
     """
     run = await _finished(runs, tenant, run)
-    return to_json(await asyncio.to_thread(answer, tenant, run))
+    return await asyncio.to_thread(answer, tenant, run)
 
 
 def canceller(cancellations: Cancellations, tenant: str, run: Run, logger: Logger) -> Callable[[], None]:

@@ -16,12 +16,12 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, to_json
-from crewline.http.followers import Arrivals, FellBehind, Live, follow
+from crewline.http.followers import Arrivals, FellBehind, follow
 from crewline.http.replies import close
 from crewline.http.resolvers import Router
 from crewline.http.runs import canceller, followed, location, waiting_headers
 from crewline.http.sse import CONTENT_TYPE, HEADERS, HEARTBEAT, Place, Renderer, is_end, parse_id, spell
-from crewline.http.waits import OutOfTime, keep_alive, last_moment, patience
+from crewline.http.waits import OutOfTime, keep_alive, last_moment, patience, spelled
 from crewline.models.events import START, Frame
 from crewline.models.runs import Run
 from crewline.services.cancellations import Cancellations
@@ -68,7 +68,7 @@ def routes(
         except NotFound as exc:  # as the LangGraph API answers: the SDKs read it there
             return Response(200, JSON, to_json({"__error__": _error(exc)}))
         left = leaving(run) if cancel_on_disconnect else None
-        work = followed(runs, router.caller.tenant, run, runs.result)
+        work = spelled(followed(runs, router.caller.tenant, run, runs.result))
         until = last_moment(router.lambda_context)
         return Response(200, JSON, keep_alive(work, logger, until=until, left=left), waiting_headers(run))
 
@@ -130,16 +130,12 @@ def stream_headers(run: Run, *, stateless: bool = False) -> dict[str, str]:
     return {"content-location": here, "location": f"{location(run)}/stream"}
 
 
-async def live_stream(live: Live, events: Events, runs: Runs, tenant: str, run: Run) -> AsyncIterator[bytes]:
-    """Spell the events of a run that executes here; if it is taken over elsewhere, go on from its log."""
+async def rendered(told: AsyncIterator[list[Frame]], run: Run) -> AsyncIterator[bytes]:
+    """Spell what a run says, in the modes that it was asked for."""
     renderer = Renderer(modes_of(run))
-    async for frames in live.batches():
-        yield b"".join(map(renderer.render, frames))
-        if is_end(frames[-1]):
-            return
-    run = await asyncio.to_thread(runs.get, tenant, run.thread_id, run.run_id)
-    async for frames in follow(events, runs, tenant, run, renderer.last, failed=renderer.failed):
-        yield b"".join(map(renderer.render, frames))
+    async for frames in told:
+        if chunk := b"".join(map(renderer.render, frames)):
+            yield chunk
 
 
 async def followed_stream(

@@ -52,19 +52,35 @@ def patience(longest: float, until: float) -> float:
     return min(longest, left)
 
 
+async def spelled(work: Awaitable[Any]) -> bytes:
+    """Wait for a value, and spell it as JSON."""
+    return to_json(await work)
+
+
+def _failure(error: str, message: str) -> bytes:
+    """Spell a failure as the LangGraph API tells that of a run."""
+    return to_json({"__error__": {"error": error, "message": message}})
+
+
 async def keep_alive(
-    work: Awaitable[bytes], logger: Logger, *, until: float, left: Callable[[], None] | None = None
+    work: Awaitable[bytes],
+    logger: Logger,
+    *,
+    until: float,
+    left: Callable[[], None] | None = None,
+    failure: Callable[[str, str], bytes] = _failure,
 ) -> AsyncIterator[bytes]:
     """Send a newline every few seconds until the work is done, then its result.
 
-    The status has been sent by then, so a failure is told as the LangGraph API tells that of a
-    run: `{"__error__": …}`. A client that leaves does not stop the work of a run.
+    The status has been sent by then, so a failure is told in the body. A client that leaves does not
+    stop the work of a run.
 
     Args:
         work: Gives the body.
         logger: Where a failure of ours is logged.
         until: When the function's time is up, of `last_moment`.
         left: Called in a thread when the client leaves before the work is done.
+        failure: Spells what kind of error there was, and a sentence about it; as the LangGraph API does when absent.
 
     Yields:
         Newlines, then the body.
@@ -83,12 +99,11 @@ async def keep_alive(
         left = None  # we leave, not the client
         raise
     except CrewlineError as exc:
-        yield to_json({"__error__": {"error": type(exc).__name__, "message": exc.message}})
+        yield failure(type(exc).__name__, exc.message)
     except Exception:
         incident = uuid4().hex
         logger.exception("answer failed", incident=incident)
-        message = f"Internal error; look for incident {incident} in the logs."
-        yield to_json({"__error__": {"error": "InternalError", "message": message}})
+        yield failure("InternalError", f"Internal error; look for incident {incident} in the logs.")
     finally:
         if not task.done():
             task.cancel()  # nobody waits for it any more; a run that executes goes on

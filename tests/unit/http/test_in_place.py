@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from crewline.errors import StaleOwner, Unavailable
-from crewline.http.executions import _executed
+from crewline.http.in_place import _executed
 from crewline.models.leases import Claim, Continues, Lease
 
 CLAIM = Claim(tenant="acme", thread_id="t", run_id="r", owner="o", lease=Lease())
 
 
-async def _elsewhere() -> bytes:
-    return b"from elsewhere"
+async def _elsewhere() -> str:
+    return "from elsewhere"
 
 
-async def _answer(answer: Any = None, error: BaseException | None = None) -> bytes:
+async def _answer(answer: Any = None, error: BaseException | None = None) -> Any:
     future: Future[Any] = Future()
     if error:
         future.set_exception(error)
@@ -28,15 +28,15 @@ async def _answer(answer: Any = None, error: BaseException | None = None) -> byt
 
 
 async def test_what_ended_here_is_answered() -> None:
-    assert await _answer({"n": 1}) == b'{"n":1}'
+    assert await _answer({"n": 1}) == {"n": 1}
 
 
 async def test_a_run_that_goes_on_in_another_slice_is_waited_for_there() -> None:
-    assert await _answer(Continues(claim=CLAIM)) == b"from elsewhere"
+    assert await _answer(Continues(claim=CLAIM)) == "from elsewhere"
 
 
 async def test_a_run_that_another_worker_took_over_is_waited_for_there() -> None:
-    assert await _answer(error=StaleOwner("It belongs to another worker.")) == b"from elsewhere"
+    assert await _answer(error=StaleOwner("It belongs to another worker.")) == "from elsewhere"
 
 
 async def test_another_failure_is_one() -> None:
