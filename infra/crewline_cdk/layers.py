@@ -30,7 +30,7 @@ from crewline_cdk.bundles import (
     dependencies_source,
 )
 from crewline_cdk.interpreters import Interpreter, find_interpreter
-from crewline_cdk.requirements import lock_requirements
+from crewline_cdk.requirements import lock_requirements, locked_version
 
 ARCHITECTURES: Final = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 """Architecture of a `Target` → CDK's."""
@@ -68,6 +68,8 @@ class Layers:
     """What functions that stream are served by, and `AWS_LAMBDA_EXEC_WRAPPER` starts."""
     adapter: lambda_.ILayerVersion | None
     """AWS Lambda Web Adapter, where it sends the answers."""
+    langgraph: str | None
+    """The version of LangGraph that is among what crews import; None when they are in an image."""
 
     @property
     def all(self) -> tuple[lambda_.LayerVersion, ...]:
@@ -163,6 +165,7 @@ def make_layers(
         if adapter
         else press.make("StreamingLayer", bundle_streaming),
         adapter=adapter,
+        langgraph=locked_version(crew_lock, "langgraph") if crews else None,
     )
 
 

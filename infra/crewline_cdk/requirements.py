@@ -58,6 +58,17 @@ def lock_requirements(manifest: Manifest, target: Target) -> Path:
     return lock
 
 
+def locked_version(lock: Path, package: str) -> str:
+    """Tell which version of a package a lock has.
+
+    Args:
+        lock: The lock; it has the package.
+        package: Its name.
+    """
+    versions: dict[str, str] = dict(_PIN.findall(lock.read_text()))
+    return versions[package]
+
+
 def _folders(manifest: Manifest) -> Iterator[Path]:
     """Yield the local dependencies, which are deployed with the project and nothing beside it."""
     for folder in manifest.local_folders:

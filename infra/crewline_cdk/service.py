@@ -105,7 +105,7 @@ class CrewlineService(Construct):
         self.functions = self._make_functions(props, of_project, defaults)
         self.aliases = publish(self, self.functions)
         self._feed_functions(props)
-        self._tell_functions()
+        self._tell_functions(layers)
         self._allow_functions(props)
         self.workflow = make_workflow(self, self.aliases["worker"])
         schedule = self._sweep_every_minute(self.aliases["sweeper"])
@@ -236,10 +236,13 @@ class CrewlineService(Construct):
             )
             self.aliases[name].add_event_source(source)
 
-    def _tell_functions(self) -> None:
+    def _tell_functions(self, layers: Layers) -> None:
         """Say to single functions what they alone must know of the others."""
         for name, own in {
-            "api": environment(crew_function=self.aliases["crew"].function_name),
+            "api": environment(
+                crew_function=self.aliases["crew"].function_name,
+                **({"langgraph": layers.langgraph} if layers.langgraph else {}),
+            ),
             "intake": environment(
                 intake_dead_letter_url=dead_letters_of(self.intake_queue).queue_url,
                 event_dead_letter_url=self.event_dead_letters.queue_url,

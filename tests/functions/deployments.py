@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -202,6 +203,7 @@ def deployment() -> Iterator[Deployment]:
             workflow_arn=workflows.ARN,
             manifest=str(manifest),
             max_body_bytes=LIMIT,
+            langgraph=version("langgraph"),
             log_level="CRITICAL",
         )
         for variable, value in variables.items():

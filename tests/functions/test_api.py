@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
+from typing import Any
 from uuid import UUID
 
 import pytest
 import snapshot_restore_py
 
+from crewline.errors import Unavailable
 from crewline.models.clocks import new_id, reseed
 from crewline.settings import environment
+from crewline.store.keys import Key
+from crewline.store.table import Table
 from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
 from tests.unit.store.worlds import BASIC, ECHO
 from tests.workflows import ARN
@@ -22,7 +27,39 @@ def test_it_tells_that_it_is_there(deployment: Deployment) -> None:
     assert deployment.request("GET", "/ok").json == {"ok": True}
     info = deployment.request("GET", "/info").json
     assert info["version"]
+    assert info["langgraph_py_version"] == version("langgraph")
     assert info["flags"]["assistants"] is True
+    assert info["host"] == {"kind": "self-hosted", "project_id": None, "revision_id": None, "tenant_id": None}
+
+
+def test_it_counts_for_prometheus_and_as_json(deployment: Deployment) -> None:
+    told = deployment.request("GET", "/metrics")
+    assert (told.status, told.headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "\n# TYPE crewline_runs gauge\n" in told.text
+    assert deployment.request("GET", "/metrics?format=json").json["at_least"] == []
+    assert deployment.request("GET", "/metrics?format=xml").status == 422
+    assert deployment.request("GET", "/metrics", headers={"x-api-key": ""}).status == 401
+
+
+def test_it_tells_whether_its_table_is_there(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    answers = True
+
+    def get(_table: Table, key: Key) -> None:
+        read.append(key)
+        if not answers:
+            raise Unavailable("DynamoDB did not answer.")
+
+    monkeypatch.setattr(Table, "get", get)
+    unknown = {"x-api-key": "nobody's"}
+    assert deployment.request("GET", "/ok", headers=unknown).json == {"ok": True}
+    assert not read
+    assert deployment.request("GET", "/ok?check_db=1", headers=unknown).json == {"ok": True}
+    assert len(read) == 1
+    answers = False
+    told = deployment.request("GET", "/ok?check_db=1", headers=unknown)
+    assert (told.status, told.json["code"]) == (500, "unhealthy")
+    assert told.detail == "The service answers, and its table does not: DynamoDB did not answer."
 
 
 def test_it_tells_what_the_api_is(deployment: Deployment) -> None:

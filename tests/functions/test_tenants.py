@@ -64,6 +64,7 @@ QUERIES = {("GET", "/v1/threads"): "?deployment_id={assistant_id}"}
 OWN = {
     ("GET", "/ok"),
     ("GET", "/info"),
+    ("GET", "/metrics"),
     ("POST", "/assistants"),  # makes one of the second tenant, of the same id
     ("POST", "/assistants/search"),
     ("POST", "/assistants/count"),

@@ -10,7 +10,7 @@ from crewline import locations
 from crewline.errors import BadDeployment, BadManifest
 from crewline.models.manifests import read_manifest
 from crewline_cdk.bundles import LOCK, Target, bundle_dependencies
-from crewline_cdk.requirements import lock_requirements
+from crewline_cdk.requirements import lock_requirements, locked_version
 
 
 def wheel(folder: Path, name: str, version: str, *, tag: str = "py3-none-any", requires: str = "") -> None:
@@ -52,6 +52,12 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "graphs.py").touch()
     return folder
+
+
+def test_a_lock_tells_the_version_of_a_package(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("engine-more==2.0 \\\n    --hash=sha256:00\nengine==1.0 ; python_version >= '3.11' \\\n")
+    assert locked_version(lock, "engine") == "1.0"
 
 
 def lock_of(project: Path, *dependencies: str, target: Target = Target()) -> Path:  # noqa: B008  it is frozen

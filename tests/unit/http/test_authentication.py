@@ -7,7 +7,7 @@ import io
 import math
 import threading
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import orjson
 import pytest
@@ -28,10 +28,12 @@ from crewline.models.api_keys import SCOPES, Caller, Credential
 from crewline.models.cors import STUDIO, CorsPolicy
 from crewline.models.threads import Wire
 from crewline.services.api_keys import FRESH_MS, Verified
+from crewline.settings import UNDEPLOYED
 from tests.unit.http.test_apps import event
 
 SILENT = Logger(service="authentication", level="CRITICAL")
 READ = """
+GET /metrics
 GET /assistants/{assistant_id}                         GET /assistants/{assistant_id}/graph
 GET /assistants/{assistant_id}/schemas                 GET /assistants/{assistant_id}/subgraphs
 GET /assistants/{assistant_id}/subgraphs/{namespace}   POST /assistants/{assistant_id}/versions
@@ -141,7 +143,7 @@ def make_app(keys: Keys | None, *, logger: Logger = SILENT) -> App:
 
     return App(
         router,
-        system.routes(),
+        system.routes(cast("Any", None), langgraph="1.0", build=UNDEPLOYED),
         authentication=Authentication(None, "default") if keys is None else authentication(keys),
         cors=CorsPolicy(),
         max_body_bytes=100,

@@ -147,6 +147,12 @@ class Unavailable(CrewlineError):
         self.retry_after = retry_after
 
 
+class Unhealthy(CrewlineError):
+    """The service is there, and something that it cannot be without is not."""
+
+    code = "unhealthy"
+
+
 class BadManifest(CrewlineError):
     """The project's manifest cannot be read or names something that is not there."""
 

@@ -55,6 +55,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.http import assistants as assistant_routes
+    from crewline.http import metrics as metric_routes
     from crewline.http import runs as run_routes
     from crewline.http import searches as search_routes
     from crewline.http import system as system_routes
@@ -66,16 +67,19 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http.v2 import commands as command_routes
     from crewline.services.histories import Histories
     from crewline.services.run_lists import RunLists
+    from crewline.services.vitals import Vitals
     from crewline.services.webhook_tokens import WebhookTokens
     from crewline.store.functions import Functions
 
     core, settings = _begin(environ, service="api")
     histories = Histories(core.records, core.threads)
     crew = HandOver(Functions(deferred("lambda")), settings.crew_function)
+    vitals = Vitals(core.table, core.clock)
     return _make_app(
         core,
         settings,
-        system_routes.routes(),
+        system_routes.routes(vitals, langgraph=settings.langgraph, build=settings.build),
+        metric_routes.routes(vitals),
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, core.copies, core.prunings, crew),
         search_routes.routes(core.searches),

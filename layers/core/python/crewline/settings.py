@@ -36,6 +36,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     "authentication": "CREWLINE_AUTHENTICATION",
     "build": "CREWLINE_BUILD",
     "stage": "CREWLINE_STAGE",
+    "langgraph": "CREWLINE_LANGGRAPH_VERSION",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
 ENDPOINT: Final = "AWS_ENDPOINT_URL"
@@ -97,6 +98,9 @@ class Settings:
     """The digest of all that was deployed, 32 hex digits: what `services.versions` numbers."""
     stage: Stage = "production"
     """What the deployment is for."""
+    langgraph: str = ""
+    """The version of LangGraph that the crews have, which only the control plane has to be told; without it,
+    nobody knows."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

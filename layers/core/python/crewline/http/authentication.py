@@ -22,6 +22,7 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("GET", "/info"): None,
     ("GET", "/openapi.json"): None,
     ("GET", "/docs"): None,
+    ("GET", "/metrics"): "read",
     # ---- assistants
     ("POST", "/assistants"): "admin",
     ("POST", "/assistants/search"): "read",

@@ -34,6 +34,7 @@ STATUS: Final[dict[type[errors.CrewlineError], int]] = {
     errors.TooLarge: 413,
     errors.InvalidRequest: 422,
     errors.LimitExceeded: 429,
+    errors.Unhealthy: 500,
     errors.Unavailable: 503,
 }
 """Error class → status; a subclass takes that of its nearest listed base."""

@@ -13,7 +13,18 @@ from typing import Any, Final, Literal, cast
 import orjson
 from pydantic import TypeAdapter
 
-from crewline.http import assistants, drawings, executions, runs, searches, states, streams, system, threads
+from crewline.http import (
+    assistants,
+    drawings,
+    executions,
+    metrics,
+    runs,
+    searches,
+    states,
+    streams,
+    system,
+    threads,
+)
 from crewline.http.authentication import API_KEY, NEEDED
 from crewline.http.errors import speaks_crewship
 from crewline.http.operations import OPERATIONS, Operation
@@ -43,6 +54,7 @@ _ERRORS: Final = {
     413: "The body is too large.",
     422: "A field has a wrong type, form or value.",
     429: "Too much waits already.",
+    500: "Something that the service needs is not there.",
     503: "The service cannot answer now; try again.",
 }
 _CREWSHIP_BAD: Final = "The request contradicts itself, or a field has a wrong type, form or value."
@@ -134,7 +146,8 @@ def spelled() -> bytes:
 def _routers() -> Iterator[Router]:
     """Make every route; nothing is called, so that nothing has to be there to be called."""
     nothing = cast("Any", None)
-    yield system.routes()
+    yield system.routes(nothing, langgraph=nothing, build=nothing)
+    yield metrics.routes(nothing)
     yield assistants.routes(nothing)
     yield drawings.routes(nothing, nothing)
     yield threads.routes(nothing, nothing, nothing, nothing)
@@ -205,6 +218,8 @@ def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[An
         responses[str(status)] = _error(said, crewship=crewship)
     for status, answer in operation.answers.items():
         body = {} if answer is None else {"content": {_JSON: {"schema": schemas[place, status]}}}
+        if operation.text:
+            body["content"][operation.text] = {"schema": {"type": "string"}}
         responses[str(status)] = {"description": "Done." if status < 300 else "Refused.", **body}  # noqa: PLR2004
     return {
         **dict(sorted(responses.items())),

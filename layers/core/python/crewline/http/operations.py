@@ -9,6 +9,7 @@ from typing import Any, Final, cast, get_type_hints
 
 from typing_extensions import TypedDict
 
+from crewline.http.metrics import PROMETHEUS
 from crewline.models.answers import (
     CommandAnswer,
     CommandRefused,
@@ -25,6 +26,7 @@ from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
 from crewline.models.threads import PruneWire, StorageWire, ThreadWire
+from crewline.models.vitals import VitalsWire
 
 _KEY: Final = ("Idempotency-Key",)
 _KEY_AND_WAIT: Final = ("Idempotency-Key", "Prefer")
@@ -54,6 +56,7 @@ class Operation:
         body: Type of its body, where the route reads that itself.
         headers: Those of the request that it minds.
         queries: Parameters of its query that no signature can have, as the document has them.
+        text: The media type of its answer as text, where it has both.
     """
 
     summary: str
@@ -62,6 +65,7 @@ class Operation:
     body: Any = None
     headers: tuple[str, ...] = ()
     queries: tuple[Mapping[str, Any], ...] = ()
+    text: str = ""
 
 
 def _parts(wire: Any, name: str, description: str) -> Any:
@@ -72,8 +76,15 @@ def _parts(wire: Any, name: str, description: str) -> Any:
 
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
-    ("GET", "/ok"): Operation("Tell that the service is there.", {200: Okay}),
+    ("GET", "/ok"): Operation(
+        "Tell that the service is there; with `check_db` also that its table is.", {200: Okay}, errors=(500,)
+    ),
     ("GET", "/info"): Operation("Tell which service this is.", {200: Information}),
+    ("GET", "/metrics"): Operation(
+        "Count what waits and what is executed, for Prometheus or as JSON.",
+        {200: VitalsWire},
+        text=PROMETHEUS,
+    ),
     # ---- assistants
     ("POST", "/assistants"): Operation(
         "Make an assistant.", {200: AssistantWire}, errors=(400, 404, 409, 413), headers=_KEY

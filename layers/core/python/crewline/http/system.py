@@ -6,12 +6,15 @@ import functools
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from crewline.http.apps import JSON, json_response
 from crewline.http.resolvers import Router
+from crewline.services.vitals import Vitals
+from crewline.settings import UNDEPLOYED
 
 DOCUMENT: Final = Path(__file__).with_name("openapi.json")
 """The OpenAPI document, as it is packaged."""
@@ -26,18 +29,33 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-def routes() -> Router:
-    """Make the routes that tell whether and what the service is."""
+def routes(vitals: Vitals, *, langgraph: str, build: str) -> Router:
+    """Make the routes that tell whether and what the service is.
+
+    Args:
+        vitals: Looks whether the table answers.
+        langgraph: The version of LangGraph that the crews have; empty when nobody knows.
+        build: What is deployed.
+    """
     router = Router()
 
     @router.get("/ok")
-    def ok() -> Response[Any]:
+    def ok(check_db: Annotated[bool, Query()] = False) -> Response[Any]:
+        if check_db:
+            vitals.check()
         return json_response({"ok": True})
 
     @router.get("/info")
     def info() -> Response[Any]:
         flags = {"assistants": True, "crons": False, "langsmith": False}
-        return json_response({"version": version_text(), "flags": flags, "metadata": {}})
+        host = {
+            "kind": "self-hosted",
+            "project_id": None,
+            "revision_id": None if build == UNDEPLOYED else build,
+            "tenant_id": None,
+        }
+        told = {"version": version_text(), "langgraph_py_version": langgraph or None}
+        return json_response({**told, "flags": flags, "host": host, "metadata": {}})
 
     @router.get("/openapi.json", include_in_schema=False)
     def openapi() -> Response[Any]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -208,6 +209,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         webhook_queue_url=outputs.webhook_queue_url,
         workflow_arn=outputs.workflow_arn,
         crew_function="crew",
+        langgraph=version("langgraph"),
         manifest=str(manifest.path),
         build=UNDEPLOYED,
         authentication="open",

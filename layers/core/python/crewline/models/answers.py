@@ -45,11 +45,24 @@ class Flags(TypedDict):
     langsmith: bool
 
 
+class Host(TypedDict):
+    """Where the service is, in the words of LangGraph's platform."""
+
+    kind: Literal["self-hosted"]
+    project_id: None
+    revision_id: str | None
+    """The build that is deployed; null on a laptop."""
+    tenant_id: None
+
+
 class Information(TypedDict):
     """Which service this is."""
 
     version: str
+    langgraph_py_version: str | None
+    """Of the crews; null when they are in a container image."""
     flags: Flags
+    host: Host
     metadata: dict[str, Any]
 
 

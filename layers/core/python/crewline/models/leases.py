@@ -129,6 +129,11 @@ class Lease:
         )
 
     @property
+    def ready(self) -> int:
+        """Since when a run that nobody has claimed yet, or for its next slice, could be executed."""
+        return self.until - (SLICE_GRACE_MS if self.parted else GRACE_MS)
+
+    @property
     def orderly(self) -> bool:
         """Whether this claim goes on where a slice ended in order, and nobody was in between."""
         return self.parted > 0 and self.epoch == self.parted + 1

@@ -343,6 +343,16 @@ def lease_of(key: Key) -> tuple[str, str] | None:
     return tenant, thread_id
 
 
+def tenant_of(key: Key) -> str:
+    """Tell whose item a key locates, of those that belong to a tenant."""
+    return key.partition.split("#")[1]
+
+
+def noted_ms(key: Key) -> int:
+    """Tell when what is in the outbox was noted."""
+    return int(key.sort.partition("#")[0])
+
+
 def is_outbox(key: Key) -> bool:
     """Tell whether a key locates what is not yet published."""
     return key.partition.startswith("O#")
