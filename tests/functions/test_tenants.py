@@ -45,6 +45,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/runs/cancel"): {"thread_id": "{thread_id}", "run_ids": ["{run_id}"]},
     ("POST", "/runs/wait"): {"assistant_id": "{assistant_id}", "input": {"n": 0}},
     ("POST", "/runs/stream"): {"assistant_id": "{assistant_id}", "input": {"n": 0}},
+    ("PUT", "/store/items"): {"namespace": ["{thread_id}"], "key": "k", "value": {"theirs": True}},
+    ("DELETE", "/store/items"): {"namespace": ["{thread_id}"], "key": "k"},
+    ("POST", "/store/items/search"): {},
+    ("POST", "/store/namespaces"): {},
     ("POST", "/threads/{thread_id}/commands"): {
         "id": 1, "method": "input.respond", "params": {"interrupt_id": "i", "response": 1},
     },
@@ -59,9 +63,15 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/threads/{thread_id}/rollback"): {"checkpoint_id": "{checkpoint_id}"},
 }  # fmt: skip
 """A body for every operation that takes one, about what the first tenant has."""
-QUERIES = {("GET", "/v1/threads"): "?deployment_id={assistant_id}"}
+QUERIES = {
+    ("GET", "/v1/threads"): "?deployment_id={assistant_id}",
+    ("GET", "/store/items"): "?namespace={thread_id}&key=k",
+}
 """The query of every operation that needs one."""
 OWN = {
+    ("GET", "/store/items"),
+    ("POST", "/store/items/search"),
+    ("POST", "/store/namespaces"),
     ("GET", "/ok"),
     ("GET", "/info"),
     ("GET", "/metrics"),
@@ -82,6 +92,11 @@ TOLD = {
     ("POST", "/threads/{thread_id}/stream/events"): "retry: 1000",
 }  # fmt: skip
 """What answers with 200, as the LangGraph API does, and says that nothing is there."""
+SILENT = {
+    ("PUT", "/store/items"),  # makes an item of the second tenant, in a namespace of the same name
+    ("DELETE", "/store/items"),  # removes what is there
+}
+"""What answers with 204 about the second tenant's own."""
 COPY = ("POST", "/threads/{thread_id}/copy")
 """Answers 409 when there is nothing to copy, as the LangGraph API does."""
 
@@ -134,6 +149,8 @@ def ours(deployment: Deployment) -> Ours:
     batch = deployment.request("POST", "/runs/batch", [body]).headers["content-location"].rpartition("/")[2]
     deployment.work()
     checkpoint = deployment.request("GET", f"/threads/{thread}/state").json["checkpoint"]["checkpoint_id"]
+    item = {"namespace": [thread], "key": "k", "value": {"mark": MARK}}
+    assert deployment.request("PUT", "/store/items", item).status == 204
     _, theirs = deployment.world.api_keys.create(OTHER, SCOPES)
     _, token = deployment.world.webhook_tokens.create(TENANT, "steps", MARK)
     ids = {
@@ -156,8 +173,8 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_is_a_body_for_every_operation_that_takes_one() -> None:
-    taking = {place for place in operations() if place[0] in {"POST", "PATCH"}}
-    assert set(BODIES) == taking
+    taking = {place for place in operations() if place[0] in {"POST", "PATCH", "PUT"}}
+    assert set(BODIES) == taking | {("DELETE", "/store/items")}
 
 
 @pytest.mark.parametrize("place", operations(), ids=" ".join)
@@ -169,7 +186,8 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         assert answer.status == 200
         assert TOLD[place] in answer.text
     else:
-        assert answer.status == (200 if place in OWN else 409 if place == COPY else 404), answer.text
+        others = 204 if place in SILENT else 409 if place == COPY else 404
+        assert answer.status == (200 if place in OWN else others), answer.text
     ours.deployment.work()
     assert ours.kept() == before
 
@@ -193,6 +211,8 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/v1/runs/{run_id}/events"),
         ("GET", "/v1/threads/{thread_id}"),
         ("GET", "/v1/threads/{thread_id}/history"),
+        ("GET", "/store/items"),
+        ("POST", "/store/items/search"),
     ],
     ids=" ".join,
 )

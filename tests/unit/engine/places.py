@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -21,6 +22,7 @@ from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
+from crewline.engine.stores import DynamoDBStore, Stores
 from crewline.errors import Unavailable
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.manifests import read_manifest
@@ -31,6 +33,7 @@ from crewline.services.edits import Editor as EditorLike
 from crewline.services.edits import Edits
 from crewline.services.events import Events
 from crewline.services.runs import Admitted
+from crewline.services.store_items import StoreItems
 from tests.unit.store.worlds import BASIC, SILENT, TENANT, Calls, FakeClock, World, claimed
 
 PATIENCE_S = 10
@@ -117,6 +120,11 @@ class Place:
         )
 
     @property
+    def stores(self) -> Stores:
+        items = StoreItems(self.world.table, self.clock, self.world.manifest.store.ttl)
+        return partial(DynamoDBStore, items, embedder=None, loop=self.loop)
+
+    @property
     def executor(self) -> Executor:
         return Executor(self.around, self.loop)
 
@@ -125,6 +133,7 @@ class Place:
         return Surroundings(
             crews=Crews(self.crews),
             storage=self.storage,
+            stores=self.stores,
             endings=self.world.endings,
             dispatches=self.world.dispatches,
             recents=self.world.recents,

@@ -33,6 +33,7 @@ from tests.unit.http.test_apps import event
 
 SILENT = Logger(service="authentication", level="CRITICAL")
 READ = """
+GET /store/items POST /store/items/search POST /store/namespaces
 GET /metrics
 GET /assistants/{assistant_id}                         GET /assistants/{assistant_id}/graph
 GET /assistants/{assistant_id}/schemas                 GET /assistants/{assistant_id}/subgraphs
@@ -54,6 +55,7 @@ GET /v1/threads/{thread_id}
 GET /v1/threads/{thread_id}/history
 """
 RUN = """
+PUT /store/items DELETE /store/items
 POST /threads                                          PATCH /threads/{thread_id}
 DELETE /threads/{thread_id}                            POST /threads/{thread_id}/copy
 POST /threads/{thread_id}/state                        POST /threads/{thread_id}/commands

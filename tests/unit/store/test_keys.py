@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "assistant": ("a",),
     "assistant_version": ("a", 1),
     "cron": ("k",),
+    "store_root": ("a",),
     "store_item": (("a", "b"), "key"),
     "api_key": ("k",),
     "webhook_token": ("t",),
@@ -142,9 +143,35 @@ def test_an_idempotency_key_is_apart_for_every_scope_and_never_spelled_out() -> 
     assert "secret" not in keys.idempotency("a", "runs", "secret").partition
 
 
-def test_a_store_namespace_is_not_its_joined_labels() -> None:
-    assert keys.store_item("a", ("x", "y"), "k") != keys.store_item("a", ("x.y",), "k")
-    assert keys.store_item("a", ("x",), "k") != keys.store_item("a", ("x", "y"), "k")
+labels = st.text(alphabet="ab\x01 \U0010ffff", min_size=1, max_size=3)
+places = st.tuples(
+    st.lists(labels, max_size=3).map(lambda rest: ("root", *rest)), st.text("ab\0\x01.", max_size=3)
+)
+
+
+@given(places, places)
+def test_items_of_the_store_sort_by_namespace_and_key_and_say_where_they_are(one: Any, other: Any) -> None:
+    sorts = [keys.store_item("a", *place).sort.encode() for place in (one, other)]
+    assert (sorts[0] < sorts[1]) == (one < other)
+    assert keys.store_place("root", sorts[0].decode()) == one
+
+
+@given(places, st.lists(labels, max_size=3).map(lambda rest: ("root", *rest)))
+def test_what_is_under_labels_of_the_store_is_one_range(place: Any, prefix: tuple[str, ...]) -> None:
+    namespace, key = place
+    sort, begins = keys.store_item("a", namespace, key).sort, keys.store_prefix(prefix)
+    inside = namespace[: len(prefix)] == prefix
+    assert sort.startswith(begins) is inside
+    assert (begins <= sort <= keys.store_end(prefix)) is inside
+    assert (begins <= sort < keys.store_inner(prefix)) is (namespace == prefix)
+
+
+@pytest.mark.parametrize(
+    "place", [(("é" * 513,), ""), (("a", "b" * 512, "c"), "k" * 511), (("a",), "\ud800")]
+)
+def test_what_no_sort_key_holds_has_no_place_in_the_store(place: Any) -> None:
+    with pytest.raises(InvalidRequest):
+        keys.store_item("a", *place)
 
 
 def test_the_sweepers_index_is_not_by_tenant_and_spreads() -> None:

@@ -58,6 +58,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http import metrics as metric_routes
     from crewline.http import runs as run_routes
     from crewline.http import searches as search_routes
+    from crewline.http import store_items as store_item_routes
     from crewline.http import system as system_routes
     from crewline.http import threads as thread_routes
     from crewline.http.handovers import HandOver
@@ -67,6 +68,7 @@ def make_api(environ: Mapping[str, str]) -> App:
     from crewline.http.v2 import commands as command_routes
     from crewline.services.histories import Histories
     from crewline.services.run_lists import RunLists
+    from crewline.services.store_items import StoreItems
     from crewline.services.vitals import Vitals
     from crewline.services.webhook_tokens import WebhookTokens
     from crewline.store.functions import Functions
@@ -83,6 +85,10 @@ def make_api(environ: Mapping[str, str]) -> App:
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, core.copies, core.prunings, crew),
         search_routes.routes(core.searches),
+        store_item_routes.routes(
+            StoreItems(core.table, core.clock, core.manifest.store.ttl),
+            crew if core.manifest.store.index else None,
+        ),
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
         command_routes.routes(core.runs, core.threads),
         crewship_run_routes.routes(
@@ -112,6 +118,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import drawings as drawing_routes
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
+    from crewline.http import store_items as store_item_routes
     from crewline.http.in_place import InPlace
     from crewline.http.v1 import creations as crewship_creation_routes
     from crewline.http.v1 import rollbacks as crewship_rollback_routes
@@ -126,6 +133,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
         state_routes.routes(core.threads, engine.executor, engine.edits),
         drawing_routes.routes(core.assistants, engine.executor),
         creation_routes.routes(engine.creations),
+        store_item_routes.embedding_routes(engine.stores),
         crewship_creation_routes.routes(core.assistants, engine.creations),
         crewship_rollback_routes.routes(core.threads, engine.edits),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from crewline.engine.crews import Crews
     from crewline.engine.executor import Executor
     from crewline.engine.loops import CrewLoop
+    from crewline.engine.stores import Stores as MemoryStores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +105,7 @@ class Engine:
     executor: Executor
     edits: Edits
     creations: Creations
+    stores: MemoryStores
 
 
 def compose(
@@ -206,12 +209,18 @@ def compose_engine(
     from crewline.engine.executions import Surroundings
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
+    from crewline.engine.stores import DynamoDBStore, load_embedder
+    from crewline.services.store_items import StoreItems
 
     table, records, clock, threads = core.table, core.records, core.clock, core.threads
     storage = Storage(records=records, checkpoints=core.checkpoints, leases=core.leases, clock=clock)
+    items = StoreItems(table, clock, core.manifest.store.ttl)
+    embedder = load_embedder(core.manifest, loop)
+    stores = partial(DynamoDBStore, items, embedder=embedder, loop=loop)
     around = Surroundings(
         crews=crews,
         storage=storage,
+        stores=stores,
         endings=core.endings,
         dispatches=dispatches,
         recents=core.recents,
@@ -227,6 +236,7 @@ def compose_engine(
         executor=Executor(around, loop),
         edits=Edits(table, records, clock, threads=threads, editor=editor, recents=core.recents),
         creations=Creations(table, records, clock, threads=threads, drafts=core.drafts, editor=editor),
+        stores=stores,
     )
 
 

@@ -26,6 +26,7 @@ from crewline.engine.journals import Journal
 from crewline.engine.limits import Guard
 from crewline.engine.recoveries import Recovery, place
 from crewline.engine.slices import Slice
+from crewline.engine.stores import Stores
 from crewline.engine.streams import GraphStream
 from crewline.engine.usages import TokenCounter
 from crewline.errors import CrewlineError, RunCancelled, StaleOwner, Unavailable
@@ -55,6 +56,8 @@ class Surroundings:
     """The crews; one of them executes the run."""
     storage: Storage
     """The stores, and what commits under the claim."""
+    stores: Stores
+    """Give a graph the memory that it shares with others."""
     endings: Endings
     """Finishes runs."""
     dispatches: Dispatches
@@ -251,6 +254,7 @@ class Execution:
             defaults=prepared.defaults,
         )
         bound = with_checkpointer(graph, checkpointer)
+        bound.store = self._around.stores(self.claim.tenant)
         move_clock_past(self.claim.lease.newest)
         self._recall()
         if self._forks and not await self._has_origin(checkpointer):

@@ -70,6 +70,12 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("POST", "/runs/cancel"): "run",
     ("POST", "/runs/wait"): "run",
     ("POST", "/runs/stream"): "run",
+    # ---- the store
+    ("PUT", "/store/items"): "run",
+    ("GET", "/store/items"): "read",
+    ("DELETE", "/store/items"): "run",
+    ("POST", "/store/items/search"): "read",
+    ("POST", "/store/namespaces"): "read",
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): "run",
     ("POST", "/threads/{thread_id}/stream/events"): "read",

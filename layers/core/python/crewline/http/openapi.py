@@ -21,6 +21,7 @@ from crewline.http import (
     runs,
     searches,
     states,
+    store_items,
     streams,
     system,
     threads,
@@ -152,6 +153,7 @@ def _routers() -> Iterator[Router]:
     yield drawings.routes(nothing, nothing)
     yield threads.routes(nothing, nothing, nothing, nothing)
     yield searches.routes(nothing)
+    yield store_items.routes(nothing, nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
     yield commands.routes(nothing, nothing)
     yield executions.routes(nothing, nothing)

@@ -25,6 +25,7 @@ from crewline.models.crewship_threads import CrewshipHistory, CrewshipThread, Cr
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
+from crewline.models.store_items import FoundItems, FoundNamespaces, ItemWire
 from crewline.models.threads import PruneWire, StorageWire, ThreadWire
 from crewline.models.vitals import VitalsWire
 
@@ -224,6 +225,20 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/runs/stream"): Operation(
         "Start a run without a thread and stream it.", errors=_A_STATELESS_RUN, headers=_KEY
+    ),
+    # ---- the store
+    ("PUT", "/store/items"): Operation(
+        "Put an item in the place of what is there.", {204: None}, errors=(413,)
+    ),
+    ("GET", "/store/items"): Operation("Get an item, or null where there is none.", {200: ItemWire | None}),
+    ("DELETE", "/store/items"): Operation("Remove an item, if it is there.", {204: None}, errors=(413,)),
+    ("POST", "/store/items/search"): Operation(
+        "Search for items under a namespace: the nearest to a text first, or else those put last.",
+        {200: FoundItems},
+        errors=(413,),
+    ),
+    ("POST", "/store/namespaces"): Operation(
+        "List the namespaces that have items.", {200: FoundNamespaces}, errors=(413,)
     ),
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): Operation(

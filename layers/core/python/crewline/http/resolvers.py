@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, api_gateway
@@ -23,6 +23,9 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from crewline.errors import NotFound
 from crewline.http.errors import MethodNotAllowed
 from crewline.models.api_keys import Caller
+
+_TEXTS: Final = frozenset(("key", "namespace"))
+"""Names in a query that have one text, which may be any."""
 
 
 class _WithBody(APIGatewayProxyEvent):
@@ -48,7 +51,10 @@ class _WithBody(APIGatewayProxyEvent):
 def _query(event: Mapping[str, Any]) -> dict[str, Any]:
     """Read the lists in a query: a name that comes several times, or JSON, as JavaScript's SDKs send them."""
     given: dict[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
-    read = {name: [one for text in texts for one in _texts(text)] for name, texts in given.items()}
+    read = {
+        name: texts if name in _TEXTS else [one for text in texts for one in _texts(text)]
+        for name, texts in given.items()
+    }
     query = {name: texts for name, texts in read.items() if texts}
     return {
         "queryStringParameters": {name: texts[-1] for name, texts in query.items()} or None,

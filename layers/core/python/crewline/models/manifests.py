@@ -16,6 +16,7 @@ from crewline.models.clocks import is_id
 from crewline.models.cors import CorsPolicy
 from crewline.models.intake import MOST_EVENTS, EventMapping
 from crewline.models.limits import Guards, LimitsPolicy, Price
+from crewline.models.store_policies import StorePolicy
 from crewline.models.threads import LONGEST_TTL, Expiry, Strategy, Ttl
 from crewline.models.webhooks import WebhookPolicy
 
@@ -80,6 +81,7 @@ class _File(BaseModel):
     dependencies: list[str] = Field(default_factory=list)
     env: dict[str, str] | str = Field(default_factory=dict)
     checkpointer: _Checkpointer = Field(default_factory=_Checkpointer)
+    store: StorePolicy = StorePolicy()
     webhooks: WebhookPolicy | None = None
     http: _Http = Field(default_factory=_Http)
     crewline: _Ours = Field(default_factory=_Ours)
@@ -123,6 +125,10 @@ class Manifest:
     """Types (module, name) that checkpoints may bring back as objects, beside the state schemas'."""
     expiry: Expiry | None = None
     """When threads that nobody said more of end by themselves."""
+    store: StorePolicy = field(default_factory=StorePolicy)
+    """How long items of the store live, and how they are found by their meaning."""
+    embed: Reference | None = None
+    """What makes vectors of texts, when that is the project's own."""
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     """Where webhooks may go, and what is sent along."""
     cors: CorsPolicy | None = None
@@ -197,6 +203,8 @@ def read_manifest(path: Path) -> Manifest:
         env=parsed.env if isinstance(parsed.env, dict) else path.parent / parsed.env,
         allowed_types=tuple(parsed.checkpointer.serde.allowed_msgpack_modules),
         expiry=Ttl(ttl=ttl.default_ttl, strategy=ttl.strategy).expiry if ttl.default_ttl else None,
+        store=parsed.store,
+        embed=_embed(path, parsed.store),
         webhooks=parsed.webhooks or WebhookPolicy(),
         cors=parsed.http.cors,
         long_crews=frozenset(_known(path, "long", parsed.crewline.long, crews)),
@@ -278,6 +286,11 @@ def _reference(manifest: Path, what: str, spec: str) -> Reference:
     if not path.is_file():
         raise BadManifest(f"{manifest}: {what} names {file}, which is not in {manifest.parent}.")
     return Reference(path=path, attribute=attribute)
+
+
+def _embed(manifest: Path, store: StorePolicy) -> Reference | None:
+    spec = store.index.embed if store.index else ""
+    return _reference(manifest, "store.index.embed", spec) if ".py:" in spec else None
 
 
 def _events(

@@ -36,7 +36,11 @@ SHARDS: Final = 8
 """Over how many partitions the entries of one tenant's lists spread (1,000 WCU each)."""
 
 _TENANT: Final = re.compile(TENANT)
-_LONGEST_NAMESPACE: Final = 800  # bytes; a sort key holds 1,024
+LONGEST_SORT: Final = 1_024
+"""Bytes that a sort key holds."""
+_LONGEST_NAMESPACE: Final = 800  # bytes of a sort key
+_LAST: Final = "\U0010ffff" * (LONGEST_SORT // 4)
+"""Sorts after every sort key."""
 
 
 class Key(NamedTuple):
@@ -77,6 +81,24 @@ def _partition(kind: str, tenant: str, rest: str | None = None) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sortable(text: str) -> str:
+    """Give a text back that a sort key holds.
+
+    Raises:
+        InvalidRequest: It is too long, or has what UTF-8 does not have.
+    """
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise InvalidRequest(f"The text {text[:60]!r} is not valid UTF-8.") from exc
+    if length > LONGEST_SORT:
+        raise InvalidRequest(
+            f"The namespace and the key of an item of the store have {length:,} bytes; at most {LONGEST_SORT:,} "
+            "are taken for the first label, and as many for the others with the key."
+        )
+    return text
 
 
 def _shard(text: str) -> int:
@@ -238,9 +260,66 @@ def cron(tenant: str, cron_id: str) -> Key:
     return Key(_partition("K", tenant, cron_id), "!")
 
 
+def store_roots_partition(tenant: str) -> str:
+    """Name the partition that has the first label of every namespace of a tenant's store."""
+    return _partition("S", tenant)
+
+
+def store_root(tenant: str, root: str) -> Key:
+    """Locate the note that a first label was used."""
+    return Key(store_roots_partition(tenant), root)
+
+
+def store_partition(tenant: str, root: str) -> str:
+    """Name the partition that holds all items under a first label.
+
+    Raises:
+        InvalidRequest: The label is longer than a sort key holds.
+    """
+    return _partition("S", tenant, _digest(_sortable(root)))
+
+
 def store_item(tenant: str, namespace: tuple[str, ...], key: str) -> Key:
-    """Locate an item of the long-term store; labels are joined by a character they cannot hold."""
-    return Key(_partition("S", tenant, "\x1f".join(namespace)), key)
+    """Locate an item of the store.
+
+    The sort key has the other labels, each ended by a NUL, which labels cannot hold; then a NUL where another
+    label would begin, for no label is empty; then the key. So all that is under some labels is one range, keys
+    may be any text, and the order is that of the tuples.
+
+    Raises:
+        InvalidRequest: The labels and the key are longer than a sort key holds.
+    """
+    sort = _sortable(f"{store_prefix(namespace)}\0{key}")
+    return Key(store_partition(tenant, namespace[0]), sort)
+
+
+def store_prefix(namespace: tuple[str, ...]) -> str:
+    """Spell how the sort keys of all items under a namespace begin.
+
+    Raises:
+        InvalidRequest: The labels are longer than a sort key holds.
+    """
+    return _sortable("".join(f"{label}\0" for label in namespace[1:]))
+
+
+def store_end(namespace: tuple[str, ...]) -> str:
+    """Spell a sort key behind those of all items under a namespace, and before all others; no item has it."""
+    prefix = store_prefix(namespace)
+    return f"{prefix[:-1]}\x01" if prefix else _LAST
+
+
+def store_inner(namespace: tuple[str, ...]) -> str:
+    """Spell a sort key behind those of a namespace's own items, and before those of the namespaces in it."""
+    return f"{store_prefix(namespace)}\x01"
+
+
+def store_place(root: str, sort: str) -> tuple[tuple[str, ...], str]:
+    """Tell where an item of the store is: namespace and key."""
+    labels = [root]
+    while not sort.startswith("\0"):
+        label, _, sort = sort.partition("\0")
+        labels.append(label)
+    return tuple(labels), sort[1:]
 
 
 def api_keys_partition(tenant: str) -> str:
