@@ -1,4 +1,4 @@
-"""Messages of the intake queue, and events that EventBridge delivers: each becomes a run."""
+"""Messages of the intake queue, events that EventBridge delivers, and crons that are due: each becomes a run."""
 
 import os
 from typing import Any
@@ -23,10 +23,10 @@ def take(record: SQSRecord) -> None:
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Take in an SQS batch; every other event is one of EventBridge, which comes again when this raises."""
+    """Take in an SQS batch; every other event is EventBridge's or Scheduler's, and comes again when this raises."""
     if "Records" in event:
         return process_partial_response(
             event=event, record_handler=take, processor=processor, context=context
         )
-    receiver.take_event(event)
+    receiver.take(event)
     return None

@@ -36,6 +36,7 @@ from crewline_cdk.queues import (
     make_run_queue,
     make_webhook_queue,
 )
+from crewline_cdk.schedules import make_firing
 from crewline_cdk.storage import grant_following, grant_items, make_bucket, make_table
 from crewline_cdk.versions import publish
 from crewline_cdk.workflow import check_stack_name, make_workflow, workflow_arn
@@ -104,6 +105,7 @@ class CrewlineService(Construct):
         defaults = self._defaults(props, manifest, layers, target)
         self.functions = self._make_functions(props, of_project, defaults)
         self.aliases = publish(self, self.functions)
+        self.firing = make_firing(self, self.aliases["intake"], self.event_dead_letters)
         self._feed_functions(props)
         self._tell_functions(layers)
         self._allow_functions(props)
@@ -238,12 +240,22 @@ class CrewlineService(Construct):
 
     def _tell_functions(self, layers: Layers) -> None:
         """Say to single functions what they alone must know of the others."""
+        firing = self.firing
+        group = environment(schedule_group=firing.group.ref)
+        schedules = group | environment(
+            schedule_role=firing.role.role_arn,
+            schedule_function=firing.function.function_arn,
+            schedule_dead_letters=firing.dead_letters.queue_arn,
+        )
         for name, own in {
-            "api": environment(
+            "api": schedules
+            | environment(
                 crew_function=self.aliases["crew"].function_name,
                 **({"langgraph": layers.langgraph} if layers.langgraph else {}),
             ),
-            "intake": environment(
+            "sweeper": schedules,
+            "intake": group
+            | environment(
                 intake_dead_letter_url=dead_letters_of(self.intake_queue).queue_url,
                 event_dead_letter_url=self.event_dead_letters.queue_url,
             ),
@@ -255,6 +267,8 @@ class CrewlineService(Construct):
         """Allow each function what it needs of table, bucket, queues and the others, and no more."""
         functions = self.functions
         self.aliases["crew"].grant_invoke(functions["api"])
+        self.firing.grant_making((functions["api"], functions["sweeper"]))
+        self.firing.grant_deleting(functions["intake"])
         for name in ("crew", "worker", "sweeper"):
             functions[name].add_to_role_policy(
                 iam.PolicyStatement(actions=["states:StartExecution"], resources=[workflow_arn(self)])

@@ -15,7 +15,7 @@ class CrewlineStack(Stack):
     """One `CrewlineService` and what the CLI and the local cloud need to know of it.
 
     Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`, `IntakeQueueUrl`,
-    `WorkflowArn`. Functions, their aliases and layers have logical ids without a hash (`ApiFunction`, `ApiLive`,
+    `WorkflowArn`, `ScheduleGroup`, `ScheduleRoleArn`, `ScheduleFunctionArn`, `ScheduleDeadLettersArn`. Functions, their aliases and layers have logical ids without a hash (`ApiFunction`, `ApiLive`,
     `CoreLayer`), by which the local cloud finds them.
 
     Args:
@@ -51,6 +51,10 @@ class CrewlineStack(Stack):
             "WebhookQueueUrl": self.service.webhook_queue.queue_url,
             "IntakeQueueUrl": self.service.intake_queue.queue_url,
             "WorkflowArn": self.service.workflow.state_machine_arn,
+            "ScheduleGroup": service.firing.group.ref,
+            "ScheduleRoleArn": service.firing.role.role_arn,
+            "ScheduleFunctionArn": service.firing.function.function_arn,
+            "ScheduleDeadLettersArn": service.firing.dead_letters.queue_arn,
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)

@@ -138,6 +138,10 @@ def template(tmp_path: Path) -> Path:
         "BucketName": {"Value": {"Ref": "Bucket"}},
         "RunQueueUrl": {"Value": {"Ref": "Queue"}},
         "WorkflowArn": {"Value": "arn:aws:states:us-east-1:000000000000:stateMachine:none"},
+        "ScheduleGroup": {"Value": "none"},
+        "ScheduleRoleArn": {"Value": "none"},
+        "ScheduleFunctionArn": {"Value": "none"},
+        "ScheduleDeadLettersArn": {"Value": "none"},
         "WebhookQueueUrl": {"Value": {"Ref": "WebhookQueue"}},
         "IntakeQueueUrl": {"Value": {"Ref": "IntakeQueue"}},
     }

@@ -24,6 +24,7 @@ from crewline.observability import make_logger
 from crewline.runtime import (
     Stores,
     compose,
+    compose_crons,
     compose_dispatches,
     compose_engine,
     compose_jobs,
@@ -36,6 +37,7 @@ from crewline.store.queues import DeadLetters, RunQueue, WebhookQueue
 from crewline.store.table import Table
 from crewline.store.workflows import Workflow
 from tests.buses import NAME, Bus
+from tests.schedules import Scheduler
 from tests.tables import answer_here
 from tests.unit.store.worlds import AtOnce
 from tests.workflows import ARN, Executions
@@ -387,7 +389,12 @@ class Process:
         engine = compose_engine(core, dispatches, crews, cloud.loop, longest_s=900)
         self.edits, self.executor = engine.edits, engine.executor
         self.jobs = compose_jobs(core, dispatches, self.executor, most_slices=3_000)
-        self.sweeper = compose_sweeper(core, dispatches, DeadLetters(wire.over(queue), "dead letters"))
+        self.sweeper = compose_sweeper(
+            core,
+            dispatches,
+            DeadLetters(wire.over(queue), "dead letters"),
+            compose_crons(core, Scheduler().schedules),
+        )
 
     def sweep(self) -> None:
         """Sweep once; nothing may fail."""

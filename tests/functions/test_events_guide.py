@@ -15,7 +15,7 @@ from crewline.events.schemas import FOLDER, spelled
 from crewline.models.intake import thread_id_of
 from crewline.models.lifecycles import SOURCE, RunEvent
 from crewline.models.manifests import read_manifest
-from crewline.services.intake import _HOPELESS
+from crewline.services.intake import HOPELESS
 from tests.functions.deployments import TENANT, Deployment, recorded
 from tests.tables import answer_here
 
@@ -134,7 +134,7 @@ def test_the_event_of_the_guide_is_one_that_is_told_and_its_consumer_acts_once(
 
 
 def test_every_reason_is_in_the_guide() -> None:
-    assert [reason for reason in _HOPELESS.values() if f"| {reason} |" not in GUIDE] == []
+    assert [reason for reason in HOPELESS.values() if f"| {reason} |" not in GUIDE] == []
 
 
 def test_the_schemas_are_those_of_the_code() -> None:

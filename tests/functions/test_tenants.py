@@ -49,6 +49,11 @@ BODIES: dict[tuple[str, str], Any] = {
     ("DELETE", "/store/items"): {"namespace": ["{thread_id}"], "key": "k"},
     ("POST", "/store/items/search"): {},
     ("POST", "/store/namespaces"): {},
+    ("POST", "/runs/crons"): {"assistant_id": "{assistant_id}", "schedule": "0 3 1 1 *"},
+    ("POST", "/threads/{thread_id}/runs/crons"): {"assistant_id": "steps", "schedule": "0 3 1 1 *"},
+    ("POST", "/runs/crons/search"): {"limit": 100},
+    ("POST", "/runs/crons/count"): {},
+    ("PATCH", "/runs/crons/{cron_id}"): {"enabled": False},
     ("POST", "/threads/{thread_id}/commands"): {
         "id": 1, "method": "input.respond", "params": {"interrupt_id": "i", "response": 1},
     },
@@ -82,6 +87,8 @@ OWN = {
     ("POST", "/threads/prune"),  # passes over what is not there
     ("POST", "/threads/search"),
     ("POST", "/threads/count"),
+    ("POST", "/runs/crons/search"),
+    ("POST", "/runs/crons/count"),
     ("GET", "/v1/runs"),
 }
 """What answers the second tenant about its own, with 200."""
@@ -151,6 +158,8 @@ def ours(deployment: Deployment) -> Ours:
     checkpoint = deployment.request("GET", f"/threads/{thread}/state").json["checkpoint"]["checkpoint_id"]
     item = {"namespace": [thread], "key": "k", "value": {"mark": MARK}}
     assert deployment.request("PUT", "/store/items", item).status == 204
+    timed = {"assistant_id": "steps", "schedule": "0 3 1 1 *", "metadata": {"mark": MARK}}
+    cron = deployment.request("POST", "/runs/crons", timed).json["cron_id"]
     _, theirs = deployment.world.api_keys.create(OTHER, SCOPES)
     _, token = deployment.world.webhook_tokens.create(TENANT, "steps", MARK)
     ids = {
@@ -159,6 +168,7 @@ def ours(deployment: Deployment) -> Ours:
         "run_id": run,
         "batch_id": batch,
         "checkpoint_id": checkpoint,
+        "cron_id": cron,
         "namespace": "a",
         "token": token.replace(f"_{TENANT}_", f"_{OTHER}_"),
     }
@@ -206,6 +216,8 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/threads/{thread_id}/runs/{run_id}"),
         ("GET", "/threads/{thread_id}/runs/{run_id}/join"),
         ("POST", "/threads/{thread_id}/stream/events"),
+        ("GET", "/runs/crons/{cron_id}"),
+        ("POST", "/runs/crons/search"),
         ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{run_id}"),
         ("GET", "/v1/runs/{run_id}/events"),

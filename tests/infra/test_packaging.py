@@ -17,7 +17,8 @@ def test_the_packaged_template_equals_a_fresh_synth() -> None:
 def test_code_lies_in_one_bucket_under_keys_named_after_logical_ids(template: dict[str, Any]) -> None:
     keys = {}
     for name, resource in template["Resources"].items():
-        code = resource["Properties"].get("Code") or resource["Properties"].get("Content")
+        properties = resource.get("Properties", {})
+        code = properties.get("Code") or properties.get("Content")
         if code:
             keys[name] = code
 
@@ -47,7 +48,9 @@ def test_the_template_asks_for_nothing_but_the_code(template: dict[str, Any]) ->
 
 def test_the_outputs_are_what_tools_look_for(template: dict[str, Any]) -> None:
     queues = {"RunQueueUrl", "WebhookQueueUrl", "IntakeQueueUrl"}
-    assert set(template["Outputs"]) == {"ApiUrl", "TableName", "BucketName", *queues, "WorkflowArn"}
+    schedules = {"ScheduleGroup", "ScheduleRoleArn", "ScheduleFunctionArn", "ScheduleDeadLettersArn"}
+    others = {"ApiUrl", "TableName", "BucketName", "WorkflowArn"}
+    assert set(template["Outputs"]) == others | queues | schedules
 
 
 def test_no_resource_is_a_custom_one(template: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from crewline.observability import make_logger
 from crewline.runtime import (
     Stores,
     compose,
+    compose_crons,
     compose_dispatches,
     compose_engine,
     compose_jobs,
@@ -46,6 +47,7 @@ from tests.faults.torture import graphs
 from tests.faults.torture.faults import Faults
 from tests.faults.torture.journals import OWNER, Journal
 from tests.faults.torture.plans import CREW, SKEW_MS, SPEED, Place
+from tests.schedules import Scheduler
 from tests.workflows import Executions
 
 
@@ -151,7 +153,12 @@ def make_world(place: Place, who: str) -> World:
         cancellations=core.cancellations,
         executor=executor,
         jobs=compose_jobs(core, dispatches, executor, most_slices=3_000),
-        sweeper=compose_sweeper(core, dispatches, DeadLetters(sqs, place.dead_letter_url)),
+        sweeper=compose_sweeper(
+            core,
+            dispatches,
+            DeadLetters(sqs, place.dead_letter_url),
+            compose_crons(core, Scheduler().schedules),
+        ),
     )
 
 

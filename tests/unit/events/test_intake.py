@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from crewline.errors import BadMessage, LimitExceeded, Unavailable
 from crewline.events.intake import Receiver
+from crewline.models.crons import Firing
 from crewline.models.intake import EventMapping, Message
 from crewline.store.idempotency import Once
 from tests.unit.store.worlds import SILENT
@@ -49,9 +50,15 @@ class Parts:
 
     def __init__(self) -> None:
         self.starts, self.messages, self.events = Starts(), Letters(), Letters()
+        self.fired: list[Firing] = []
         self.receiver = Receiver(
-            self.starts, [MAPPING], messages=self.messages, events=self.events, logger=SILENT
+            self.starts, [MAPPING], self, messages=self.messages, events=self.events, logger=SILENT
         )
+
+    def fire(self, firing: Firing) -> None:
+        self.fired.append(firing)
+        if self.starts.failure:
+            raise self.starts.failure
 
     def take(self, body: Any, message_id: str = "m1") -> None:
         text = body if isinstance(body, str) else json.dumps(body)

@@ -75,6 +75,7 @@ class Sweeps:
             dead_letters=DeadLetters(self.world.cloud.sqs, self.dead_letter_url),
             endings=self.recorder,
             outbox=self.recorder,
+            crons=self.world.crons,
             expiries=Expiries(
                 self.world.table, self.world.queue, self.world.clock, threads=self.world.threads
             ),

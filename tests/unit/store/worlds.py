@@ -32,9 +32,11 @@ from crewline.services.batches import Batches
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
+from crewline.services.crons import Crons
 from crewline.services.dispatches import Dispatches
 from crewline.services.drafts import Drafts
 from crewline.services.endings import Endings
+from crewline.services.firings import Firings
 from crewline.services.leases import Leases
 from crewline.services.outbox import Outbox
 from crewline.services.prunings import Prunings
@@ -53,6 +55,7 @@ from crewline.store.queues import RunQueue, WebhookQueue
 from crewline.store.records import Records
 from crewline.store.table import Table
 from tests.buses import Bus
+from tests.schedules import Scheduler
 from tests.tables import REST, answer_here
 from tests.workflows import Executions
 
@@ -183,6 +186,7 @@ class World:
     batches: Batches = field(init=False)
     cancellations: Cancellations = field(init=False)
     executions: Executions = field(default_factory=Executions)
+    scheduler: Scheduler = field(default_factory=Scheduler)
     bus: Bus | None = None
     """Who is told of every run."""
 
@@ -195,6 +199,25 @@ class World:
     def run_lists(self) -> RunLists:
         """What lists runs over all threads."""
         return RunLists(self.table, self.runs, self.threads)
+
+    @property
+    def crons(self) -> Crons:
+        """What makes crons."""
+        return Crons(
+            self.table,
+            self.scheduler.schedules,
+            self.clock,
+            runs=self.runs,
+            threads=self.threads,
+            assistants=self.assistants,
+            logger=SILENT,
+        )
+
+    @property
+    def firings(self) -> Firings:
+        """What starts the runs of crons."""
+        schedules = self.scheduler.schedules
+        return Firings(self.table, self.runs, self.crons, schedules, self.clock, logger=SILENT)
 
     @property
     def dispatches(self) -> Dispatches:
@@ -233,6 +256,7 @@ class World:
             webhook_url=self.webhook_url,
             leaving_seen=self.leaving_seen,
             executions=self.executions,
+            scheduler=self.scheduler,
             bus=self.bus,
         )
 

@@ -99,6 +99,12 @@ class RunCancelled(Conflict):
     code = "run_cancelled"
 
 
+class Withdrawn(Conflict):
+    """What asked for a run has changed or gone before the run could start."""
+
+    code = "withdrawn"
+
+
 class BadMessage(CrewlineError):
     """A message or an event from outside that can never become a run.
 

@@ -28,6 +28,7 @@ from crewline.runtime import (
     Engine,
     Stores,
     compose,
+    compose_crons,
     compose_dispatches,
     compose_engine,
     compose_jobs,
@@ -46,6 +47,7 @@ from crewline.store.workflows import Workflow
 
 if TYPE_CHECKING:
     from crewline.events.intake import Receiver
+    from crewline.store.schedules import Schedules
 
 
 def make_api(environ: Mapping[str, str]) -> App:
@@ -55,6 +57,7 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.http import assistants as assistant_routes
+    from crewline.http import crons as cron_routes
     from crewline.http import metrics as metric_routes
     from crewline.http import runs as run_routes
     from crewline.http import searches as search_routes
@@ -90,6 +93,7 @@ def make_api(environ: Mapping[str, str]) -> App:
             crew if core.manifest.store.index else None,
         ),
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
+        cron_routes.routes(compose_crons(core, _schedules(settings)), core.clock),
         command_routes.routes(core.runs, core.threads),
         crewship_run_routes.routes(
             core.runs,
@@ -187,7 +191,10 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
     if not settings.dead_letter_url:
         raise BadManifest(f"The environment lacks {VARIABLES['dead_letter_url']}, which the sweeper needs.")
     sweeper = compose_sweeper(
-        core, _dispatches(core, settings), DeadLetters(deferred("sqs"), settings.dead_letter_url)
+        core,
+        _dispatches(core, settings),
+        DeadLetters(deferred("sqs"), settings.dead_letter_url),
+        compose_crons(core, _schedules(settings)),
     )
     policy = _policy(core.manifest, environ)
     webhooks = Webhooks(
@@ -210,16 +217,25 @@ def make_intake(environ: Mapping[str, str]) -> tuple[Receiver, Logger]:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.events.intake import Receiver
+    from crewline.services.firings import Firings
     from crewline.services.intake import Intake
 
     core, settings = _begin(environ, service="intake")
     needed = ("intake_dead_letter_url", "event_dead_letter_url")
     if missing := [VARIABLES[name] for name in needed if not getattr(settings, name)]:
         raise BadManifest(f"The environment lacks {', '.join(missing)}, which the intake needs.")
-    sqs = client("sqs")
+    sqs, schedules = client("sqs"), _schedules(settings)
     receiver = Receiver(
         Intake(core.table, core.runs, core.clock, tenant=settings.tenant),
         core.manifest.events,
+        Firings(
+            core.table,
+            core.runs,
+            compose_crons(core, schedules),
+            schedules,
+            core.clock,
+            logger=core.logger,
+        ),
         messages=IntakeDeadLetters(sqs, settings.intake_dead_letter_url),
         events=IntakeDeadLetters(sqs, settings.event_dead_letter_url),
         logger=core.logger,
@@ -271,6 +287,18 @@ def _dispatches(core: Core, settings: Settings) -> Dispatches:
             f"The environment lacks {VARIABLES['workflow_arn']}, which runs that outlive an invocation need."
         )
     return compose_dispatches(core, Workflow(deferred("stepfunctions"), settings.workflow_arn))
+
+
+def _schedules(settings: Settings) -> Schedules:
+    from crewline.store.schedules import Schedules, Targets
+
+    targets = Targets(
+        group=settings.schedule_group,
+        role=settings.schedule_role,
+        function=settings.schedule_function,
+        dead_letters=settings.schedule_dead_letters,
+    )
+    return Schedules(deferred("scheduler"), targets)
 
 
 def _load_engine(core: Core, dispatches: Dispatches, settings: Settings) -> Engine:

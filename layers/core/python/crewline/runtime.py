@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from crewline.engine.executor import Executor
     from crewline.engine.loops import CrewLoop
     from crewline.engine.stores import Stores as MemoryStores
+    from crewline.services.crons import Crons
+    from crewline.store.schedules import Schedules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +261,22 @@ def compose_jobs(
     )
 
 
-def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetters) -> Sweeper:
+def compose_crons(core: Core, schedules: Schedules) -> Crons:
+    """Put together what makes crons and their schedules."""
+    from crewline.services.crons import Crons
+
+    return Crons(
+        core.table,
+        schedules,
+        core.clock,
+        runs=core.runs,
+        threads=core.threads,
+        assistants=core.assistants,
+        logger=core.logger,
+    )
+
+
+def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetters, crons: Crons) -> Sweeper:
     """Put together what sweeps."""
     return Sweeper(
         table=core.table,
@@ -268,6 +285,7 @@ def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetter
         dead_letters=dead_letters,
         endings=core.endings,
         outbox=core.outbox,
+        crons=crons,
         expiries=core.expiries,
         versions=core.versions,
         build=core.build,

@@ -26,6 +26,10 @@ VARIABLES: Final[Mapping[str, str]] = {
     "workflow_arn": "CREWLINE_WORKFLOW_ARN",
     "event_bus": "CREWLINE_EVENT_BUS",
     "crew_function": "CREWLINE_CREW_FUNCTION",
+    "schedule_group": "CREWLINE_SCHEDULE_GROUP",
+    "schedule_role": "CREWLINE_SCHEDULE_ROLE",
+    "schedule_function": "CREWLINE_SCHEDULE_FUNCTION",
+    "schedule_dead_letters": "CREWLINE_SCHEDULE_DEAD_LETTERS",
     "manifest": "CREWLINE_MANIFEST",
     "tenant": "CREWLINE_TENANT",
     "log_level": "CREWLINE_LOG_LEVEL",
@@ -78,6 +82,14 @@ class Settings:
     """Name or ARN of the EventBridge bus that is told of every run; without it no event is written or sent."""
     crew_function: str = ""
     """Name of the function that has the crews, with its alias; only the control plane hands requests over to it."""
+    schedule_group: str = ""
+    """Name of the group of EventBridge Scheduler that has the schedules of crons."""
+    schedule_role: str = ""
+    """ARN of the role in which schedules invoke a function; only who makes schedules needs it."""
+    schedule_function: str = ""
+    """ARN of the function that takes in what schedules say; only who makes schedules needs it."""
+    schedule_dead_letters: str = ""
+    """ARN of the SQS queue for what schedules could not deliver; only who makes schedules needs it."""
     tenant: str = "default"
     """The tenant of messages and events that name none, and of all callers where nobody is asked for a key;
     `[a-z0-9-]{1,36}`."""

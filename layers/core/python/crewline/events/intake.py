@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from crewline.errors import BadMessage, InvalidRequest
 from crewline.models.bodies import read_json
+from crewline.models.crons import CRON_ID, Firing
 from crewline.models.intake import EventMapping, Message
 from crewline.models.runs import Run
 from crewline.store.idempotency import Once
@@ -26,6 +27,13 @@ class Starts(Protocol):
 
     def start(self, message: Message, once: Once) -> Run | None:
         """Start the run of a message, once."""
+
+
+class Fires(Protocol):
+    """What starts the runs of crons, as the intake uses it."""
+
+    def fire(self, firing: Firing) -> Run | None:
+        """Start the run of a cron that is due, once."""
 
 
 class DeadLetters(Protocol):
@@ -48,8 +56,9 @@ class Receiver:
     Args:
         starts: Starts runs.
         mappings: Which events become runs, and how.
+        fires: Starts the runs of crons.
         messages: The dead letters of the intake queue.
-        events: The dead letters of EventBridge.
+        events: The dead letters of EventBridge, and of crons.
         logger: The log. It names ids, and nothing of what a message says.
     """
 
@@ -57,6 +66,7 @@ class Receiver:
         self,
         starts: Starts,
         mappings: Sequence[EventMapping],
+        fires: Fires,
         *,
         messages: DeadLetters,
         events: DeadLetters,
@@ -64,9 +74,18 @@ class Receiver:
     ) -> None:
         self._starts = starts
         self._mappings = {(one.source, one.detail_type): one for one in mappings}
+        self._fires = fires
         self._messages = messages
         self._events = events
         self._logger = logger
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Start the run of an event, or of a cron that is due.
+
+        Raises:
+            CrewlineError: What `take_event` and `take_firing` raise, for the same reasons.
+        """
+        (self.take_firing if CRON_ID in event else self.take_event)(event)
 
     def take_message(self, record: SQSRecord) -> None:
         """Start the run of one message of the intake queue.
@@ -98,6 +117,24 @@ class Receiver:
         except BadMessage as exc:
             self._logger.warning("event refused", event_id=event_id, reason=exc.message)
             self._events.send(body, reason=exc.message, letter_id=event_id)
+
+    def take_firing(self, event: Mapping[str, Any]) -> None:
+        """Start the run of a cron that EventBridge Scheduler says is due.
+
+        Raises:
+            LimitExceeded: Too many runs wait on its thread.
+            Conflict: Its thread was deleted and is still being purged.
+            Unavailable: DynamoDB, S3 or SQS did not answer.
+        """
+        firing = Firing.model_validate(event)
+        try:
+            run = self._fires.fire(firing)
+        except BadMessage as exc:
+            self._logger.warning("firing refused", cron_id=firing.cron_id, reason=exc.message)
+            due = f"{firing.cron_id}/{firing.due.isoformat()}"
+            self._events.send(json.dumps(event), reason=exc.message, letter_id=due)
+            return
+        self._logger.info("fired", cron_id=firing.cron_id, run_id=run.run_id if run else None)
 
     def _take(self, body: str, message_id: str) -> None:
         fields = _read(body)

@@ -76,6 +76,14 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     ("DELETE", "/store/items"): "run",
     ("POST", "/store/items/search"): "read",
     ("POST", "/store/namespaces"): "read",
+    # ---- crons
+    ("POST", "/runs/crons"): "run",
+    ("POST", "/threads/{thread_id}/runs/crons"): "run",
+    ("POST", "/runs/crons/search"): "read",
+    ("POST", "/runs/crons/count"): "read",
+    ("GET", "/runs/crons/{cron_id}"): "read",
+    ("PATCH", "/runs/crons/{cron_id}"): "run",
+    ("DELETE", "/runs/crons/{cron_id}"): "run",
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): "run",
     ("POST", "/threads/{thread_id}/stream/events"): "read",

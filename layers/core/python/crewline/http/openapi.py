@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from crewline.http import (
     assistants,
+    crons,
     drawings,
     executions,
     metrics,
@@ -77,7 +78,7 @@ _SECURITY: Final = {
 """The ways in which a key can be sent; one is enough."""
 _POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseValidationError")
 """Powertools' own spelling of errors, which is not ours."""
-_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id", "batch_id"})
+_UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id", "batch_id", "cron_id"})
 """Path parameters that are UUIDs."""
 _NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)")
 """Paths of assistants that take a crew's name, too."""
@@ -155,6 +156,7 @@ def _routers() -> Iterator[Router]:
     yield searches.routes(nothing)
     yield store_items.routes(nothing, nothing)
     yield runs.routes(nothing, nothing, nothing, nothing)
+    yield crons.routes(nothing, nothing)
     yield commands.routes(nothing, nothing)
     yield executions.routes(nothing, nothing)
     yield states.routes(nothing, nothing, nothing)

@@ -22,6 +22,7 @@ from crewline.models.assistants import AssistantVersionWire, AssistantWire, Draw
 from crewline.models.batches import BatchWire, FailedItem
 from crewline.models.crewship import CrewshipRun, CrewshipRuns, StartedRun, StartedThreadRun
 from crewline.models.crewship_threads import CrewshipHistory, CrewshipThread, CrewshipThreads
+from crewline.models.crons import CronWire
 from crewline.models.runs import RunWire
 from crewline.models.searches import FoundThread
 from crewline.models.states import EditWire, StateWire
@@ -240,6 +241,28 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/store/namespaces"): Operation(
         "List the namespaces that have items.", {200: FoundNamespaces}, errors=(413,)
     ),
+    # ---- crons
+    ("POST", "/runs/crons"): Operation(
+        "Make a cron: a run of its own each time that a schedule is due.",
+        {200: CronWire},
+        errors=_A_STATELESS_RUN,
+        headers=_KEY,
+    ),
+    ("POST", "/threads/{thread_id}/runs/crons"): Operation(
+        "Make a cron: a run on a thread each time that a schedule is due.",
+        {200: CronWire},
+        errors=_A_STATELESS_RUN,
+        headers=_KEY,
+    ),
+    ("POST", "/runs/crons/search"): Operation(
+        "List crons.",
+        {200: _parts(CronWire, "CronPart", "The selected fields of a cron.")},
+        errors=(413,),
+    ),
+    ("POST", "/runs/crons/count"): Operation("Count crons.", {200: int}, errors=(413,)),
+    ("GET", "/runs/crons/{cron_id}"): Operation("Get a cron.", {200: CronWire}, errors=(404,)),
+    ("PATCH", "/runs/crons/{cron_id}"): Operation("Change a cron.", {200: CronWire}, errors=(400, 404, 413)),
+    ("DELETE", "/runs/crons/{cron_id}"): Operation("Delete a cron.", {204: None}, errors=(404,)),
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): Operation(
         "Tell a thread to do something.",

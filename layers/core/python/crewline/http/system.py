@@ -47,7 +47,7 @@ def routes(vitals: Vitals, *, langgraph: str, build: str) -> Router:
 
     @router.get("/info")
     def info() -> Response[Any]:
-        flags = {"assistants": True, "crons": False, "langsmith": False}
+        flags = {"assistants": True, "crons": True, "langsmith": False}
         host = {
             "kind": "self-hosted",
             "project_id": None,

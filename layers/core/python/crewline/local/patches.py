@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from crewline.local import sandboxes, streamed
+from crewline.local import sandboxes, schedules, streamed
 from crewline.local.failures import LocalServiceError
 
 _PINNED: Final = "1.5.33"
@@ -47,6 +47,7 @@ _NAMES: Final = (
     "ministack.services.dynamodb:_lock",
     *(f"ministack.services.dynamodb:{name}" for name in (*_ITEM_OPERATIONS, *_READERS)),
     *sandboxes.NAMES,
+    *schedules.NAMES,
     *streamed.NAMES,
 )
 
@@ -90,6 +91,7 @@ def apply(function_log: Path, runtimes: Path | None = None) -> None:
     _send_without_delay(runtime.ProvidedWorker)
     _wait_for_no_output(runtime.ProvidedWorker)
     _keep_function_output(runtime.ProvidedWorker, function_log)
+    schedules.fire_at_their_minute()
     dynamodb = importlib.import_module("ministack.services.dynamodb")
     _serialise_item_operations(dynamodb)
     read_expressions_once(dynamodb)

@@ -43,6 +43,10 @@ class Outputs:
     webhook_queue_url: str
     intake_queue_url: str
     workflow_arn: str
+    schedule_group: str
+    schedule_role: str
+    schedule_function: str
+    schedule_dead_letters: str
 
 
 def deploy(cloud: LocalCloud, template: Mapping[str, Any], bundles: Iterable[Bundle]) -> Outputs:
@@ -135,6 +139,10 @@ def _deployed(formation: CloudFormationClient) -> Outputs:
             webhook_queue_url=values["WebhookQueueUrl"],
             intake_queue_url=values["IntakeQueueUrl"],
             workflow_arn=values["WorkflowArn"],
+            schedule_group=values["ScheduleGroup"],
+            schedule_role=values["ScheduleRoleArn"],
+            schedule_function=values["ScheduleFunctionArn"],
+            schedule_dead_letters=values["ScheduleDeadLettersArn"],
         )
     except KeyError as exc:
         raise LocalServiceError(f"The stack has no output {exc}; run `make synth`.") from exc

@@ -137,40 +137,24 @@ class RunConfig(Wire):
         return value
 
 
-class RunCreate(Wire):
-    """Body of every request that starts a run."""
+class RunFields(Wire):
+    """What a run can be asked for whenever it starts: now, or each time that a cron is due."""
 
     model_config = ONE_CONTEXT
 
-    assistant_id: str
-    """The id of an assistant, or the name of a crew."""
     input: Any = None
     """The graph's input; None goes on from where the thread stopped."""
-    command: Command | None = None
-    """Instead of an input: resume, update, goto."""
     metadata: OrDefault[RunMetadata] = Field(default_factory=dict)
     """Put on the run and on every checkpoint it writes; `crewline_limits` lowers the limits of the run."""
     config: OrDefault[RunConfig] = Field(default_factory=RunConfig)
     context: dict[str, Any] | None = None
     """The graph's runtime context."""
-    checkpoint: CheckpointRef | None = None
-    """Where to fork from; the head when absent."""
-    checkpoint_id: Id | None = None
-    """The same, shorter."""
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None
     stream_mode: OrDefault[list[StreamMode] | StreamMode] = "values"
     stream_subgraphs: bool = False
     stream_resumable: bool = False
-    feedback_keys: list[str] | None = None
     multitask_strategy: OrDefault[MultitaskStrategy] = "enqueue"
-    if_not_exists: OrDefault[Literal["create", "reject"]] = "reject"
-    """What to do when the thread does not exist."""
-    on_disconnect: Literal["cancel", "continue"] = "continue"
-    on_completion: Literal["delete", "keep"] = "delete"
-    """What becomes of the private thread of a stateless run."""
-    after_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] | None = None
-    """Start not before this many seconds from now; background runs only."""
     durability: Durability | None = None
     checkpoint_during: bool | None = None
     """Older spelling of durability: False means `exit`."""
@@ -179,6 +163,27 @@ class RunCreate(Wire):
     long: bool | None = None
     """Whether the run goes straight to the workflow, in which runs go on that outlive an invocation; as the
     manifest says of its crew when absent."""
+
+
+class RunCreate(RunFields):
+    """Body of every request that starts a run."""
+
+    assistant_id: str
+    """The id of an assistant, or the name of a crew."""
+    command: Command | None = None
+    """Instead of an input: resume, update, goto."""
+    checkpoint: CheckpointRef | None = None
+    """Where to fork from; the head when absent."""
+    checkpoint_id: Id | None = None
+    """The same, shorter."""
+    feedback_keys: list[str] | None = None
+    if_not_exists: OrDefault[Literal["create", "reject"]] = "reject"
+    """What to do when the thread does not exist."""
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    on_completion: Literal["delete", "keep"] = "delete"
+    """What becomes of the private thread of a stateless run."""
+    after_seconds: Annotated[float, Field(ge=0, le=MAX_DELAY_SECONDS)] | None = None
+    """Start not before this many seconds from now; background runs only."""
 
     @property
     def fork(self) -> str | None:

@@ -23,7 +23,7 @@ from crewline.store import idempotency
 from crewline.store.idempotency import Once
 from crewline.store.table import Table
 
-_HOPELESS: Final[Mapping[type[CrewlineError], str]] = {
+HOPELESS: Final[Mapping[type[CrewlineError], str]] = {
     KeyReused: "Its idempotency key was used before, for another message.",
     ThreadBusy: "Its thread has a run in flight, and its strategy is reject.",
     NotFound: "Its thread, its assistant or its checkpoint does not exist.",
@@ -84,12 +84,13 @@ class Intake:
             if thread_id is None:
                 return self._runs.create_stateless(tenant, body, once=once)
             return self._runs.create(tenant, thread_id, body, once=once)
-        except tuple(_HOPELESS) as exc:
+        except tuple(HOPELESS) as exc:
             made = idempotency.get(self._table, tenant, once, now=self._clock())
             if made and made.digest == once.digest:
                 return None
-            raise BadMessage(_reason(exc)) from exc
+            raise BadMessage(reason_of(exc)) from exc
 
 
-def _reason(error: CrewlineError) -> str:
-    return next(reason for kind, reason in _HOPELESS.items() if isinstance(error, kind))
+def reason_of(error: CrewlineError) -> str:
+    """Say why a run can never be started, without a word of what was asked for."""
+    return next(reason for kind, reason in HOPELESS.items() if isinstance(error, kind))

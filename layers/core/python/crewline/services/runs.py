@@ -23,6 +23,7 @@ from crewline.errors import (
     StaleOwner,
     ThreadBusy,
     Unavailable,
+    Withdrawn,
 )
 from crewline.models.assistants import Assistant
 from crewline.models.clocks import Clock, iso, new_id, parse_id
@@ -538,6 +539,9 @@ class Runs:
         Returns:
             None when it is done; the earlier run when the request is a repetition; the refusal when
             the thread is not as it was read.
+
+        Raises:
+            Withdrawn: What the request rests on holds no more.
         """
         rows = [*changes, runs.put(tenant, run, self._blobs), runs.put_pointer(tenant, run)]
         begun = self._outbox.note(tenant, run, "run.started") if run.started_at else None
@@ -547,12 +551,16 @@ class Runs:
             made = Made(
                 thread_id=run.thread_id, run_id=run.run_id, digest=once.digest, created_at=run.created_at
             )
+            if once.provided:
+                rows.append(once.provided)
             rows.append(idempotency.put(tenant, once, made, now=self._clock()))
         try:
             self._table.transact(rows)
         except Refused as exc:
             if once and (item := exc.items.get(len(rows) - 1)):
                 return self._repeated(tenant, run, once, idempotency.from_item(item))
+            if once and once.provided and len(rows) - 2 in exc.items:
+                raise Withdrawn(f"Run {run.run_id} was not started: what asked for it has changed.") from exc
             return exc
         except Unavailable:
             # An unclear end: if it has landed, the run is accepted, and must not be started again.

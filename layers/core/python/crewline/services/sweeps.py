@@ -1,7 +1,7 @@
 """The sweep: what nobody does any more is found, and done or sent again.
 
 Everything that must not be lost is in the index of leases in flight: runs, tombstones of threads
-whose purge is not over, items of the outbox. Another one has what may have expired: threads, and
+whose purge is not over, items of the outbox, crons whose schedules are not in line. Another one has what may have expired: threads, and
 tombstones of runs without one, which can be read until then. A sweep reads both and decides nothing
 by what they say; an item that was found is read again, and what follows is a message or a
 conditional write. So two sweeps at once, or one that ends half-way, do no harm.
@@ -54,7 +54,15 @@ _DEAD_LETTER: Final = (
 )
 
 _Did = Literal[
-    "redispatched", "given_up", "purges", "published", "expired", "dead_letters", "failed", "nothing"
+    "redispatched",
+    "given_up",
+    "purges",
+    "published",
+    "scheduled",
+    "expired",
+    "dead_letters",
+    "failed",
+    "nothing",
 ]
 _T = TypeVar("_T")
 
@@ -71,6 +79,13 @@ class Outbox(Protocol):
 
     def publish(self, key: Key) -> None:
         """Publish an item and remove it; does nothing when somebody else has."""
+
+
+class Crons(Protocol):
+    """Brings schedules in line with crons."""
+
+    def bring_in_line(self, tenant: str, cron_id: str) -> None:
+        """Make and delete schedules; does nothing when somebody else has."""
 
 
 class Expiries(Protocol):
@@ -112,6 +127,8 @@ class Swept:
     """Deleted threads whose purge was sent again."""
     published: int = 0
     """Items of the outbox."""
+    scheduled: int = 0
+    """Crons whose schedules were brought in line."""
     expired: int = 0
     """Threads whose time was over."""
     dead_letters: int = 0
@@ -134,6 +151,7 @@ class Sweeper:
         dead_letters: DeadLetters,
         endings: Endings,
         outbox: Outbox,
+        crons: Crons,
         expiries: Expiries,
         versions: Versions,
         build: str,
@@ -146,6 +164,7 @@ class Sweeper:
         self._dead_letters = dead_letters
         self._endings = endings
         self._outbox = outbox
+        self._crons = crons
         self._expiries = expiries
         self._versions = versions
         self._build = build
@@ -234,9 +253,12 @@ class Sweeper:
         if keys.is_outbox(key):
             self._outbox.publish(key)
             return "published"
+        if cron := keys.cron_of(key):
+            self._crons.bring_in_line(*cron)
+            return "scheduled"
         place = keys.lease_of(key)
         if place is None:
-            raise ValueError(f"{key} is neither a lease nor in the outbox.")
+            raise ValueError(f"{key} is neither a lease nor a cron, and not in the outbox.")
         return self._sweep_lease(*place)
 
     def _sweep_lease(self, tenant: str, thread_id: str) -> _Did:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
-SERVICES: Final = ("dynamodb", "events", "lambda", "s3", "sqs", "stepfunctions")
+SERVICES: Final = ("dynamodb", "events", "lambda", "s3", "scheduler", "sqs", "stepfunctions")
 """What the functions call; their layers describe no other service where no crew is loaded."""
 
 _CONFIG: Final = Config(
@@ -89,7 +89,7 @@ def client(
 ) -> SQSClient: ...
 @overload
 def client(
-    service: Literal["lambda", "events", "logs", "ssm", "stepfunctions", "sts"],
+    service: Literal["lambda", "events", "logs", "scheduler", "ssm", "stepfunctions", "sts"],
     *,
     endpoint_url: str | None = ...,
     region: str | None = ...,
@@ -149,7 +149,7 @@ def deferred(service: Literal["s3"]) -> S3Client: ...
 @overload
 def deferred(service: Literal["sqs"]) -> SQSClient: ...
 @overload
-def deferred(service: Literal["lambda", "events", "stepfunctions"]) -> Any: ...
+def deferred(service: Literal["lambda", "events", "scheduler", "stepfunctions"]) -> Any: ...
 def deferred(service: str) -> Any:
     """Give a client that is made when it is first used, for what most cold starts do not need.
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 import orjson
 
 from crewline.store import keys
-from crewline.store.changes import Put
+from crewline.store.changes import Check, Put
 from crewline.store.items import Item
 from crewline.store.table import Table
 
@@ -27,6 +27,8 @@ class Once:
     """What the caller sent."""
     digest: str
     """SHA-256 of the body: the same key with another body is refused."""
+    provided: Check | None = None
+    """What must hold when it takes effect."""
 
     @classmethod
     def of(cls, scope: str, key: str, body: Any) -> Self:
@@ -50,6 +52,7 @@ class Made:
     thread_id: str = ""
     run_id: str | None = None
     assistant_id: str | None = None
+    cron_id: str | None = None
 
 
 def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
@@ -65,6 +68,7 @@ def put(tenant: str, once: Once, made: Made, *, now: int) -> Put:
             "thread_id": made.thread_id,
             "run_id": made.run_id,
             "assistant_id": made.assistant_id,
+            "cron_id": made.cron_id,
             "digest": made.digest,
             "created_at": made.created_at,
             keys.TTL: now // 1000 + KEPT_S,
@@ -90,6 +94,7 @@ def from_item(item: Item) -> Made:
         thread_id=item["thread_id"],
         run_id=item.get("run_id"),
         assistant_id=item.get("assistant_id"),
+        cron_id=item.get("cron_id"),
         digest=item["digest"],
         created_at=item["created_at"],
     )

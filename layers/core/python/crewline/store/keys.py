@@ -255,9 +255,20 @@ def assistant_version(tenant: str, assistant_id: str, version: int) -> Key:
     return Key(_partition("A", tenant, assistant_id), f"V#{version:08d}")
 
 
+def crons_partition(tenant: str) -> str:
+    """Name the partition that holds a tenant's crons, so that a search is one query."""
+    return _partition("K", tenant)
+
+
 def cron(tenant: str, cron_id: str) -> Key:
     """Locate a cron."""
-    return Key(_partition("K", tenant, cron_id), "!")
+    return Key(crons_partition(tenant), cron_id)
+
+
+def cron_of(key: Key) -> tuple[str, str] | None:
+    """Tell which cron a key locates: tenant and cron; None when it locates something else."""
+    kind, _, tenant = key.partition.partition("#")
+    return (tenant, key.sort) if kind == "K" else None
 
 
 def store_roots_partition(tenant: str) -> str:
