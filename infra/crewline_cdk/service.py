@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aws_cdk import Annotations, Duration, Tags
+from aws_cdk import Annotations, Duration, Stack, Tags
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
@@ -159,6 +159,7 @@ class CrewlineService(Construct):
                     longest_run_s=props.longest_run_seconds,
                     manifest=f"/opt/{PROJECT_FOLDER}/{manifest.path.name}",
                     stage=props.stage,
+                    deployment=Stack.of(self).stack_name,
                     leaving_seen=False,  # API Gateway does not tell a function that its client has left
                 ),
                 **(environment(event_bus=props.event_bus.event_bus_arn) if props.event_bus else {}),

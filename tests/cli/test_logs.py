@@ -44,6 +44,7 @@ LINES = (
     record("long ago", ago_s=7_200),
     record("run claimed", run_id=RUN, epoch=2),
     "printed by a crew",
+    '{"_aws":{"Timestamp":1,"CloudWatchMetrics":[]},"Runs":[1.0]}',
     record("swept", service="sweeper", failed=0),
     record("run failed", level="ERROR", run_id=RUN, exception="Traceback\n  ValueError: no"),
 )

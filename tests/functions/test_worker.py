@@ -15,6 +15,7 @@ from crewline.services.runs import Runs
 from crewline.store import keys
 from crewline.store.changes import Update
 from tests.functions.deployments import TENANT, Deployment, recorded
+from tests.unit.store.worlds import measured
 
 DONE: dict[str, list[Any]] = {"batchItemFailures": []}
 
@@ -42,6 +43,17 @@ def test_a_run_is_executed(deployment: Deployment) -> None:
     assert deployment.work(message) == DONE
     assert status(deployment, path) == "success"
     assert deployment.request("GET", f"{path}/join").json == {"n": 3, "log": ["a", "b", "c"]}
+
+
+def test_what_was_measured_is_printed_in_lines_of_their_own(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, message = queued(deployment)
+    deployment.work(message)
+    lines = [measured(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    assert [line for line in lines if "Runs" in line] == [
+        {"service": "crewline", "Crew": "steps", "Status": "success", "Runs": 1}
+    ]
 
 
 def test_a_message_that_comes_again_does_nothing(deployment: Deployment) -> None:

@@ -71,7 +71,15 @@ def test_every_setting_is_written_but_those_whose_default_is_meant(of_type: OfTy
         for variable in function["Environment"]["Variables"]
     }
     # Authentication above all: nothing that a construct sets opens a deployment, and keys name the tenant.
-    named = ("authentication", "tenant", "log_level", "max_body_bytes", "most_slices", "event_bus")
+    named = (
+        "authentication",
+        "tenant",
+        "log_level",
+        "max_body_bytes",
+        "most_slices",
+        "event_bus",
+        "measures",
+    )
     meant = {VARIABLES[name] for name in named}
 
     assert set(VARIABLES.values()) - written == meant

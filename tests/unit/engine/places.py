@@ -141,6 +141,7 @@ class Place:
             events=Events(self.world.table, self.world.blobs, self.world.records, self.clock),
             logger=Logger(service="test"),
             longest_s=3_600,
+            measures=self.world.measures,
             clock=self.clock,
         )
 
@@ -195,12 +196,16 @@ class Place:
         edit = StateEdit.model_validate({"values": values, **body})
         return self.edits().edit(TENANT, self.thread, edit)
 
+    def claim(self, run: Run) -> Admitted:
+        """Claim a run as the worker does."""
+        claim = self.world.leases.claim(TENANT, run.thread_id, run.run_id)
+        assert isinstance(claim, Claim)
+        return Admitted(run=self.row(run), claim=claim)
+
     def take_over(self, started: Admitted) -> Admitted:
         """Claim the run as another worker does after the first one has died."""
         self.clock.pass_(LEASE_MS + 1)
-        claim = self.world.leases.claim(TENANT, self.thread, started.run.run_id)
-        assert isinstance(claim, Claim)
-        return Admitted(run=self.row(started.run), claim=claim)
+        return self.claim(started.run)
 
 
 class Death:

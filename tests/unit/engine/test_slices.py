@@ -114,6 +114,8 @@ def test_a_run_goes_on_slice_after_slice_and_each_node_runs_once(place: Place, s
     assert (run.status, place.thread_row()["status"]) == ("success", "idle")
     assert sliced.lease().free
     assert list(place.world.executions.started) == [f"{run.run_id}-1"]
+    ended = [line for line in place.world.metrics() if "Slices" in line]
+    assert ended == [{"service": "test", "Crew": "echo", "Slices": 1}] * (sliced.slices - 1)
 
 
 def test_a_stream_follows_across_slices_without_a_gap(place: Place, sliced: Sliced) -> None:

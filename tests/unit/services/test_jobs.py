@@ -76,6 +76,7 @@ def jobs(world: World, executor: FakeExecutor) -> Jobs:
         clock=world.clock,
         logger=SILENT,
         most_slices=MOST_SLICES,
+        measures=world.measures,
     )
 
 
@@ -180,6 +181,9 @@ def test_a_run_whose_attempts_are_used_up_ends_as_an_error_that_says_why(
     assert (found.status, found.error and found.error.error) == ("error", "RunGivenUp")
     assert NO_PROGRESS in (found.error.message if found.error else "")
     assert world.threads.get(TENANT, thread)["status"] == "error"
+    resumed = [line for line in world.metrics() if "RunsResumed" in line]
+    assert resumed == [{"service": "test", "Crew": "echo", "RunsResumed": 1}] * (MOST_ATTEMPTS - 1)
+    assert [line["RunsGivenUp"] for line in world.metrics() if "RunsGivenUp" in line] == [1]
 
 
 def test_a_run_that_makes_progress_is_never_given_up(

@@ -83,6 +83,7 @@ class Sweeps:
             build=self.build,
             clock=self.world.clock,
             logger=Logger(service=self.world.name, stream=self.log),
+            measures=self.world.measures,
         )
 
     def sweep(self, remaining_ms: Callable[[], int] = lambda: MINUTE) -> Swept:
@@ -195,6 +196,7 @@ def test_a_run_whose_owner_died_is_sent_again_once_its_claim_is_over(sweeps: Swe
     world.clock.pass_(1)
     assert sweeps.sweep() == Swept(redispatched=1)
     assert world.messages() == [job.model_dump()]
+    assert world.metrics() == [{"service": "test", "SweptRedispatched": 1}]
 
 
 def test_a_run_whose_message_was_lost_is_sent_again_after_its_grace(sweeps: Sweeps) -> None:

@@ -82,6 +82,7 @@ def webhooks(
         headers=policy.resolve_headers({"LG_WEBHOOK_KEY": SECRET}),
         sender=sender or Poster(loopback=not policy.url.disable_loopback),
         logger=Logger(service=f"webhooks-{uuid4()}", stream=log or io.StringIO()),
+        measures=world.measures,
     )
 
 
@@ -277,12 +278,14 @@ def test_an_answer_that_is_no_success_comes_again(world: World, receiver: Receiv
     with pytest.raises(Unavailable, match=f"The host localhost answered a webhook with {status}"):
         webhooks(world, local(receiver)).deliver(store(world, hook(receiver)))
     assert len(receiver.received) == 1
+    assert world.metrics() == [{"service": "test", "WebhooksFailed": 1}]
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 299])
 def test_any_success_is_one(world: World, receiver: Receiver, status: int) -> None:
     receiver.status = status
     webhooks(world, local(receiver)).deliver(store(world, hook(receiver)))
+    assert world.metrics() == [{"service": "test", "WebhooksDelivered": 1}]
 
 
 def test_a_receiver_that_is_gone_is_not_tried_again(
@@ -291,6 +294,7 @@ def test_a_receiver_that_is_gone_is_not_tried_again(
     receiver.status = 410
     webhooks(world, local(receiver), log=log).deliver(store(world, hook(receiver)))
     assert [line["message"] for line in lines(log)] == ["webhook dropped"]
+    assert world.metrics() == [{"service": "test", "WebhooksDropped": 1}]
 
 
 def test_a_receiver_that_nobody_answers_for_comes_again(world: World, receiver: Receiver) -> None:

@@ -25,6 +25,7 @@ from crewline.models.assistants import default_assistant_id
 from crewline.models.leases import Claim
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import check_url
+from crewline.observability import Measures
 from crewline.runtime import Stores, compose
 from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
@@ -165,6 +166,7 @@ class World:
     manifest: Manifest
     webhook_url: str = ""
     leaving_seen: bool = True
+    measures: Measures = field(init=False)
     versions: Versions = field(init=False)
     api_keys: ApiKeys = field(init=False)
     table: Table = field(init=False)
@@ -189,6 +191,8 @@ class World:
     scheduler: Scheduler = field(default_factory=Scheduler)
     bus: Bus | None = None
     """Who is told of every run."""
+    measured: list[str] = field(default_factory=list)
+    """Lines of the embedded metric format."""
 
     @property
     def webhook_tokens(self) -> WebhookTokens:
@@ -238,6 +242,7 @@ class World:
             self.clock,
             SILENT,
             check_webhook=partial(check_url, policy=self.manifest.webhooks),
+            measures=Measures("test", self.measured.append),
             leaving_seen=self.leaving_seen,
         )
         for part in fields(self):
@@ -258,7 +263,12 @@ class World:
             executions=self.executions,
             scheduler=self.scheduler,
             bus=self.bus,
+            measured=self.measured,
         )
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was measured: names, dimensions and values, without the time."""
+        return [measured(line) for line in self.measured]
 
     def items(self) -> dict[tuple[str, str], Item]:
         """Everything in the table, by key."""
@@ -321,6 +331,17 @@ def world(cloud: Cloud, clock: FakeClock, basic_manifest: Manifest) -> World:
         manifest=basic_manifest,
         webhook_url=webhook_url,
     )
+
+
+def measured(line: str) -> dict[str, Any]:
+    """Read a line of the embedded metric format as CloudWatch would, into dimensions and values."""
+    told = orjson.loads(line)
+    (directive,) = told.pop("_aws")["CloudWatchMetrics"]
+    assert directive["Namespace"] == "Crewline"
+    (dimensions,) = directive["Dimensions"]
+    names = [metric["Name"] for metric in directive["Metrics"]]
+    assert set(told) == {*dimensions, *names}
+    return {name: value[0] if name in names else value for name, value in told.items()}
 
 
 def claimed(admitted: Admitted) -> Claim:

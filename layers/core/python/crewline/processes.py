@@ -22,7 +22,7 @@ from crewline.models.clocks import reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
-from crewline.observability import make_logger
+from crewline.observability import UNMEASURED, Measures, make_logger, print_line
 from crewline.runtime import (
     Core,
     Engine,
@@ -206,6 +206,7 @@ def make_sweeper(environ: Mapping[str, str]) -> tuple[Sweeper, Deliveries, Logge
         headers=policy.resolve_headers(environ),
         sender=Poster(loopback=not policy.url.disable_loopback),
         logger=core.logger,
+        measures=core.measures,
     )
     return sweeper, webhooks, core.logger
 
@@ -262,6 +263,7 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
         system_clock,
         make_logger(service, settings.log_level),
         check_webhook=partial(check_url, policy=_policy(manifest, environ)),
+        measures=Measures(settings.deployment, print_line) if settings.measures else UNMEASURED,
         leaving_seen=settings.leaving_seen,
         build=settings.build,
     )

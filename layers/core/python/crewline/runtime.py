@@ -14,6 +14,7 @@ from aws_lambda_powertools import Logger
 
 from crewline.models.clocks import Clock
 from crewline.models.manifests import Manifest
+from crewline.observability import UNMEASURED, Measures
 from crewline.services import jobs
 from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
@@ -76,6 +77,7 @@ class Core:
     """What this process runs, as a version names it."""
     clock: Clock
     logger: Logger
+    measures: Measures
     versions: Versions
     api_keys: ApiKeys
     table: Table
@@ -117,6 +119,7 @@ def compose(
     logger: Logger,
     *,
     check_webhook: Callable[[str], object],
+    measures: Measures = UNMEASURED,
     leaving_seen: bool = True,
     build: str = UNDEPLOYED,
 ) -> Core:
@@ -128,6 +131,7 @@ def compose(
         clock: Tells the time.
         logger: The log of the process.
         check_webhook: Refuses an address that nothing will be posted to.
+        measures: What the process measures.
         leaving_seen: Whether a client that leaves is seen.
         build: What the process runs, as a version names it.
     """
@@ -139,7 +143,9 @@ def compose(
     threads = Threads(table, blobs, records, queue, clock, expiry=manifest.expiry)
     assistants = Assistants(table, manifest, clock, threads=threads, check_webhook=check_webhook)
     drafts = Drafts(table, queue, clock)
-    endings = Endings(table, blobs, records, queue, outbox, clock, leases=leases, logger=logger)
+    endings = Endings(
+        table, blobs, records, queue, outbox, clock, leases=leases, logger=logger, measures=measures
+    )
     places = Places(table, records, threads=threads, assistants=assistants, recents=recents, logger=logger)
     runs = Runs(
         table,
@@ -164,6 +170,7 @@ def compose(
         build=build,
         clock=clock,
         logger=logger,
+        measures=measures,
         versions=Versions(table, clock),
         api_keys=ApiKeys(table, clock),
         table=table,
@@ -231,6 +238,7 @@ def compose_engine(
         logger=core.logger,
         longest_s=longest_s,
         guards=core.manifest.guards,
+        measures=core.measures,
         clock=clock,
     )
     editor = Editor(crews, storage, loop)
@@ -258,6 +266,7 @@ def compose_jobs(
         clock=core.clock,
         logger=core.logger,
         most_slices=most_slices,
+        measures=core.measures,
     )
 
 
@@ -291,4 +300,5 @@ def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetter
         build=core.build,
         clock=core.clock,
         logger=core.logger,
+        measures=core.measures,
     )

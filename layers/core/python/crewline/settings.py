@@ -41,6 +41,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "build": "CREWLINE_BUILD",
     "stage": "CREWLINE_STAGE",
     "langgraph": "CREWLINE_LANGGRAPH_VERSION",
+    "deployment": "CREWLINE_DEPLOYMENT",
+    "measures": "CREWLINE_MEASURES",
 }
 """Field of `Settings` → name of the environment variable that carries it."""
 ENDPOINT: Final = "AWS_ENDPOINT_URL"
@@ -113,6 +115,10 @@ class Settings:
     langgraph: str = ""
     """The version of LangGraph that the crews have, which only the control plane has to be told; without it,
     nobody knows."""
+    deployment: str = "crewline"
+    """What the deployment is called among those of an account: its metrics have the name."""
+    measures: bool = True
+    """Whether functions print what they measure; on a laptop nobody makes metrics of it."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:

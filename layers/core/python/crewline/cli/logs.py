@@ -20,6 +20,8 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _KEPT_LOCALLY: Final = frozenset({"intake", "sweeper", "worker"})
 """Functions that `crewline dev` runs on its local cloud."""
 _ANSWERING: Final = frozenset({"api", "crew", "tail"})
+_METRICS: Final = '{"_aws":'
+"""How lines begin that are for CloudWatch to make metrics of."""
 _AWAY_MS: Final = 15_000
 """How far back is looked again for lines that come late."""
 _PAUSE_LOCAL_S: Final = 0.3
@@ -131,6 +133,8 @@ def _local(path: Path, functions: set[str], term: str, since_ms: int, *, follow:
         )
     before = Line(at_ms=int(path.stat().st_mtime * 1_000), function="", text="", fields={})
     for text in _lines(path, follow=follow):
+        if text.startswith(_METRICS):
+            continue
         before = line = _parse(text, before)
         chosen = not functions or line.function in functions
         if chosen and term in line.text and line.at_ms >= since_ms:
@@ -171,6 +175,8 @@ def _deployed(stack: str, functions: list[str], term: str, since_ms: int, *, fol
         for event in kept.read(wanted, since_ms=since_ms, term=term):
             if event.event_id not in seen:
                 seen[event.event_id] = event.at_ms
+                if event.text.startswith(_METRICS):
+                    continue
                 before = Line(at_ms=event.at_ms, function=event.function, text="", fields={})
                 yield _parse(event.text, before)
         if not follow:

@@ -35,6 +35,7 @@ from crewline.models.events import END, ERROR, Telling
 from crewline.models.leases import Cancel, Claim, Continues
 from crewline.models.limits import Guards
 from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.observability import UNMEASURED, Measures
 from crewline.services.dispatches import Dispatches
 from crewline.services.endings import Ended, Endings, Outcome
 from crewline.services.events import Events, end_data
@@ -73,6 +74,8 @@ class Surroundings:
     """How long a run may take from its first claim on."""
     guards: Guards = field(default_factory=Guards)
     """How far runs may go, and what models cost."""
+    measures: Measures = UNMEASURED
+    """Where it is counted that slices ended."""
     clock: Clock = system_clock
     monotonic: Callable[[], float] = time.monotonic
     """Measures the slices."""
@@ -199,6 +202,7 @@ class Execution:
         self._emitter.write_rest()
         lease = storage.leases.end_slice(self.claim, longest=round(longest_s * 1000), usage=self._used())
         self._around.recents.drop(self.claim.tenant, self.claim.thread_id)
+        self._around.measures.slice_ended(self._run)
         if (
             self.claim.lease.channel == "queue"
         ):  # else the workflow that asked for this slice asks for the next

@@ -136,7 +136,10 @@ class Ground:
             functions=code,
             layer=layer,
             project=_project_variables(manifest),
-            local={**self._own, **environment(manifest=str(manifest.path), build=UNDEPLOYED)},
+            local={
+                **self._own,
+                **environment(manifest=str(manifest.path), build=UNDEPLOYED, measures=False),
+            },
             events=manifest.events,
         )
         return stacks.deploy(self.cloud, localised, [*code.values(), layer])
@@ -214,6 +217,7 @@ def _settings(outputs: stacks.Outputs, manifest: Manifest) -> dict[str, str]:
         schedule_dead_letters=outputs.schedule_dead_letters,
         crew_function="crew",
         langgraph=version("langgraph"),
+        measures=False,
         manifest=str(manifest.path),
         build=UNDEPLOYED,
         authentication="open",

@@ -138,6 +138,11 @@ class Lease:
         """Whether this claim goes on where a slice ended in order, and nobody was in between."""
         return self.parted > 0 and self.epoch == self.parted + 1
 
+    @property
+    def resumed(self) -> bool:
+        """Whether this claim, which has written nothing yet, goes on where a worker was lost."""
+        return self.started < self.until - LEASE_MS and not self.orderly
+
     def unclaimed(self, now: int) -> bool:
         """Whether nobody has the right to execute the run in flight."""
         return self.run is not None and (self.owner is None or self.until < now)

@@ -22,6 +22,7 @@ from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Claim, Lease, Rest
 from crewline.models.lifecycles import Happening, ending
 from crewline.models.runs import Run, RunError, RunStatus, Usage
+from crewline.observability import UNMEASURED, Measures
 from crewline.services.leases import Leases, progress, stale
 from crewline.store import keys, leases, markers, runs, threads
 from crewline.store.blobs import Blobs
@@ -68,7 +69,9 @@ class Outcome:
     error: RunError | None = None
     usage: Usage | None = None
     run: Run | None = None
-    """The run; None when nobody is told of its end."""
+    """The run; None when nobody is told of its end, and nobody measures it."""
+    given_up: bool = False
+    """It was ended because nobody got on with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,8 @@ class _Plan:
     changes: Sequence[Change]
     following: Marker | None
     heard: Sequence[Key]
+    outcome: Outcome
+    steps: int
     ended: Ended
 
 
@@ -127,6 +132,7 @@ class Endings:
         *,
         leases: Leases,
         logger: Logger,
+        measures: Measures = UNMEASURED,
     ) -> None:
         self._table = table
         self._blobs = blobs
@@ -136,6 +142,7 @@ class Endings:
         self._clock = clock
         self._leases = leases
         self._logger = logger
+        self._measures = measures
 
     def finish(
         self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed], said: Said = _nothing
@@ -190,7 +197,9 @@ class Endings:
         """
         self._logger.error("run given up", run_id=claim.run_id, thread_id=claim.thread_id, reason=reason)
         error = RunError(error="RunGivenUp", message=f"Run {claim.run_id} was given up: {reason}")
-        outcome = Outcome(status="error", thread_status="error", error=error, run=self._row(claim))
+        outcome = Outcome(
+            status="error", thread_status="error", error=error, run=self._row(claim), given_up=True
+        )
         return self.finish(claim, outcome, ())
 
     def stop_unclaimed(self, tenant: str, thread_id: str, lease: Lease) -> None:
@@ -243,13 +252,13 @@ class Endings:
         unclear: _Plan | None = None
         for attempt in range(_TRIES):
             if claim.lease.cancel == "rollback" and not undone:
-                return self._roll_back(claim)
+                return self._roll_back(claim, outcome.run)
             if undone:
                 self._remove_traces(claim)
             asked = _as_asked(outcome, claim.lease)
             try:
                 if _leaves_nothing(claim.lease):
-                    plan = self._forgetting(claim, asked, undone=undone)
+                    plan = self._forgetting(claim, asked, entries, undone=undone)
                     self._forget(claim, plan)
                     self._follow(claim, plan)
                     return plan.ended
@@ -291,7 +300,7 @@ class Endings:
         with_row: bool,
     ) -> _Plan:
         now = self._clock()
-        head, chain, newest, _ = progress(claim.lease, entries)
+        head, chain, newest, steps = progress(claim.lease, entries)
         update, lease = leases.finish(
             claim,
             head=head,
@@ -319,10 +328,14 @@ class Endings:
             changes=[*changes, *told],
             following=queue.following,
             heard=[put.key for put in told],
+            outcome=outcome,
+            steps=steps,
             ended=Ended(status=outcome.status, lease=lease, rest=outcome.thread_status, undone=undone),
         )
 
-    def _forgetting(self, claim: Claim, outcome: Outcome, *, undone: bool) -> _Plan:
+    def _forgetting(
+        self, claim: Claim, outcome: Outcome, entries: Sequence[Sealed], *, undone: bool
+    ) -> _Plan:
         """Plan to remove every row of a stateless run that executed in place: it has committed nothing."""
         gone = leases.entomb(claim, now=0, purge_at=0)
         told = self._tell(claim, outcome)
@@ -337,6 +350,8 @@ class Endings:
             changes=changes,
             following=None,
             heard=[put.key for put in told],
+            outcome=outcome,
+            steps=progress(claim.lease, entries)[3],
             ended=Ended(status=outcome.status, lease=Lease(), rest=outcome.thread_status, undone=undone),
         )
 
@@ -420,7 +435,7 @@ class Endings:
         return [put] if put else []
 
     def _follow(self, claim: Claim, plan: _Plan | None) -> None:
-        """Send the messages that the transaction calls for; the sweeper sends what is lost here."""
+        """Send the messages that the transaction calls for, which the sweeper sends if they are lost; and measure."""
         if plan is None:
             return
         tenant, thread_id, following = claim.tenant, claim.thread_id, plan.following
@@ -431,6 +446,17 @@ class Endings:
             self._send(PurgeJob(tenant=tenant, thread_id=thread_id), delay_s=claim.lease.keep_s)
         for key in plan.heard:
             self._announcer.try_to_publish(key)
+        outcome = plan.outcome
+        if outcome.run:
+            self._measures.run_ended(
+                outcome.run,
+                claim.lease,
+                status=outcome.status,
+                usage=outcome.usage or claim.lease.usage,
+                steps=plan.steps,
+                given_up=outcome.given_up,
+                now=self._clock(),
+            )
 
     def _send(self, job: RunJob | PurgeJob, *, delay_s: int = 0) -> None:
         try:
@@ -498,7 +524,7 @@ class Endings:
 
     # ------------------------------------------------------------------ rolling back
 
-    def _roll_back(self, claim: Claim) -> Ended:
+    def _roll_back(self, claim: Claim, run: Run | None) -> Ended:
         """Undo a run: the lease is kept until nothing of it is left, then its row goes and the thread moves on.
 
         ```
@@ -514,9 +540,9 @@ class Endings:
         except Refused as exc:
             raise stale(claim) from exc
         # Its row goes with the end, so a webhook could not say anything of it; an event has it all.
-        row = self._row(claim) if self._announcer.hears_all else None
-        run = replace(row, heard=False) if row else None
-        outcome = Outcome(status="interrupted", thread_status=lease.was, run=run)
+        outcome = Outcome(
+            status="interrupted", thread_status=lease.was, run=replace(run, heard=False) if run else None
+        )
         return self._end(replace(claim, lease=lease), outcome, (), undone=True)
 
     def _remove_traces(self, claim: Claim) -> None:

@@ -14,7 +14,7 @@ from crewline.errors import NotFound, StaleOwner, ThreadBusy, Unavailable
 from crewline.models.clocks import Clock
 from crewline.models.leases import LEASE_MS, MOST_ATTEMPTS, Claim, Continues, Lease
 from crewline.models.runs import Run
-from crewline.observability import run_fields
+from crewline.observability import UNMEASURED, Measures, run_fields
 from crewline.services.dispatches import Dispatches
 from crewline.services.endings import Endings
 from crewline.services.leases import Leases
@@ -54,9 +54,11 @@ class Jobs:
         clock: Clock,
         logger: Logger,
         most_slices: int,
+        measures: Measures = UNMEASURED,
     ) -> None:
         self._dispatches = dispatches
         self._most_slices = most_slices
+        self._measures = measures
         self._leases = leases
         self._endings = endings
         self._queue = queue
@@ -163,6 +165,8 @@ class Jobs:
                 self._move(claim)
                 return None
             self._logger.info("run claimed", attempt=claim.lease.attempt)
+            if claim.lease.resumed:
+                self._measures.run_resumed(run)
             try:
                 run, claim = self._runs.settle(claim, run)
                 answer = self._executor.execute(run, claim, ends=ends).result()

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from crewline.errors import CrewlineError
 from crewline.models.clocks import Clock
 from crewline.models.leases import GRACE_MS, MOST_ATTEMPTS, Lease
+from crewline.observability import UNMEASURED, Measures
 from crewline.services.dispatches import Dispatches
 from crewline.services.jobs import NO_PROGRESS
 from crewline.store import keys, leases
@@ -157,6 +158,7 @@ class Sweeper:
         build: str,
         clock: Clock,
         logger: Logger,
+        measures: Measures = UNMEASURED,
     ) -> None:
         self._table = table
         self._queue = queue
@@ -170,6 +172,7 @@ class Sweeper:
         self._build = build
         self._clock = clock
         self._logger = logger
+        self._measures = measures
 
     def sweep(self, remaining_ms: Callable[[], int]) -> Swept:
         """Sweep once, for as long as there is time; a failure concerns its own item and no other.
@@ -195,6 +198,7 @@ class Sweeper:
             )
         )
         del done["nothing"]
+        self._measures.swept(done)
         return Swept(**done, complete=complete)
 
     def _number(self, build: str) -> _Did:

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import orjson
 from aws_lambda_powertools import Logger
@@ -17,6 +17,7 @@ from crewline.models.clocks import Clock, iso
 from crewline.models.lifecycles import ENDS
 from crewline.models.runs import Run, RunStatus
 from crewline.models.webhooks import Target, WebhookPolicy, check_url
+from crewline.observability import UNMEASURED, Measures
 from crewline.services.results import outcome_values
 from crewline.store import runs, secrets
 from crewline.store.blobs import Blobs
@@ -68,6 +69,7 @@ class Webhooks:
         headers: What the project sends along, names in lower case and variables put in.
         sender: What posts.
         logger: The log. It names hosts, never URLs: those may hold secrets.
+        measures: Where attempts are counted.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Webhooks:
         headers: Mapping[str, str],
         sender: Sender,
         logger: Logger,
+        measures: Measures = UNMEASURED,
     ) -> None:
         self._table = table
         self._blobs = blobs
@@ -90,6 +93,7 @@ class Webhooks:
         self._headers = headers
         self._sender = sender
         self._logger = logger
+        self._measures = measures
 
     def deliver(self, body: str) -> None:
         """Send the webhook that a message is about.
@@ -108,23 +112,32 @@ class Webhooks:
         """
         job = parse_webhook(body)
         with self._logger.append_context_keys(**job.model_dump(exclude={"kind"})):
-            run = runs.get(self._table, self._blobs, job.tenant, job.thread_id, job.run_id)
-            if run is None or not run.kwargs.get("webhook"):
-                self._logger.info("webhook dropped", reason="the run is gone, or nobody listens to it")
-                return
             try:
-                target = check_url(run.kwargs["webhook"], self._policy)
-                status = self._post(target, job, run)
-            except InvalidRequest as exc:
-                self._logger.warning("webhook dropped", reason=exc.message)
-                return
-            if status == _GONE:
-                self._logger.warning("webhook dropped", reason="the receiver is gone", host=target.host)
-                return
-            # Redirects too: where they lead was not checked, and the receiver can be told to move.
-            if not 200 <= status < 300:  # noqa: PLR2004 (what HTTP calls success)
-                raise Unavailable(f"The host {target.host} answered a webhook with {status}.")
-            self._logger.info("webhook delivered", host=target.host, answer=status)
+                self._measures.webhook(self._deliver(job))
+            except Exception:
+                self._measures.webhook("failed")
+                raise
+
+    def _deliver(self, job: WebhookJob) -> Literal["delivered", "dropped"]:
+        """Send a webhook, or drop it with a line in the log."""
+        run = runs.get(self._table, self._blobs, job.tenant, job.thread_id, job.run_id)
+        if run is None or not run.kwargs.get("webhook"):
+            self._logger.info("webhook dropped", reason="the run is gone, or nobody listens to it")
+            return "dropped"
+        try:
+            target = check_url(run.kwargs["webhook"], self._policy)
+            status = self._post(target, job, run)
+        except InvalidRequest as exc:
+            self._logger.warning("webhook dropped", reason=exc.message)
+            return "dropped"
+        if status == _GONE:
+            self._logger.warning("webhook dropped", reason="the receiver is gone", host=target.host)
+            return "dropped"
+        # Redirects too: where they lead was not checked, and the receiver can be told to move.
+        if not 200 <= status < 300:  # noqa: PLR2004 (what HTTP calls success)
+            raise Unavailable(f"The host {target.host} answered a webhook with {status}.")
+        self._logger.info("webhook delivered", host=target.host, answer=status)
+        return "delivered"
 
     def secret(self, tenant: str) -> str:
         """Tell the secret that signs a tenant's webhooks; made when it is first asked for.
