@@ -58,6 +58,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "id": 1, "method": "input.respond", "params": {"interrupt_id": "i", "response": 1},
     },
     ("POST", "/threads/{thread_id}/stream/events"): {"channels": ["values"]},
+    ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     ("POST", "/v1/runs"): {"deployment_id": "{assistant_id}", "input": {"n": 0}},
     ("POST", "/v1/runs/{run_id}/cancel"): {},
     ("POST", "/webhooks/runs/{token}"): {"n": 0},
@@ -89,6 +90,7 @@ OWN = {
     ("POST", "/threads/count"),
     ("POST", "/runs/crons/search"),
     ("POST", "/runs/crons/count"),
+    ("POST", "/mcp"),
     ("GET", "/v1/runs"),
 }
 """What answers the second tenant about its own, with 200."""
@@ -218,6 +220,7 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("POST", "/threads/{thread_id}/stream/events"),
         ("GET", "/runs/crons/{cron_id}"),
         ("POST", "/runs/crons/search"),
+        ("POST", "/mcp"),
         ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{run_id}"),
         ("GET", "/v1/runs/{run_id}/events"),

@@ -123,13 +123,24 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
     from crewline.http import store_items as store_item_routes
+    from crewline.http.agents import Agents
     from crewline.http.in_place import InPlace
+    from crewline.http.mcp import routes as mcp_routes
     from crewline.http.v1 import creations as crewship_creation_routes
     from crewline.http.v1 import rollbacks as crewship_rollback_routes
 
     core, settings = _begin(environ, service="crew")
     engine = _load_engine(core, _dispatches(core, settings), settings)
     in_place = InPlace(core.runs, core.cancellations, core.events, engine.executor, core.logger)
+    agents = Agents(
+        core.assistants,
+        core.threads,
+        core.runs,
+        core.cancellations,
+        engine.executor,
+        frozenset(core.manifest.crews),
+    )
+    protocols = [mcp_routes.routes(agents, in_place)] if core.manifest.mcp else []
     return _make_app(
         core,
         settings,
@@ -140,6 +151,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
         store_item_routes.embedding_routes(engine.stores),
         crewship_creation_routes.routes(core.assistants, engine.creations),
         crewship_rollback_routes.routes(core.threads, engine.edits),
+        *protocols,
     )
 
 

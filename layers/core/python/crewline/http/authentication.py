@@ -87,6 +87,9 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): "run",
     ("POST", "/threads/{thread_id}/stream/events"): "read",
+    # ---- MCP and A2A: to read needs the scope for that, too
+    ("POST", "/mcp"): "run",
+    ("DELETE", "/mcp"): None,  # there is nothing that it could end
     # ---- the API of Crewship
     ("POST", "/v1/runs"): "run",
     ("GET", "/v1/runs"): "read",

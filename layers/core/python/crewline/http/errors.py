@@ -39,13 +39,17 @@ STATUS: Final[dict[type[errors.CrewlineError], int]] = {
 }
 """Error class → status; a subclass takes that of its nearest listed base."""
 _INVALID: Final = STATUS[errors.InvalidRequest]
-"""What the API of Crewship answers with 400."""
+"""What the API of Crewship, and JSON-RPC, answer with 400."""
 
 _OURS: Final = "Value error, "
 """What pydantic puts before the sentence of a rule of our own."""
 _JSON: Final = {"content-type": "application/json"}
 _CREWSHIP: Final = re.compile("/(v1|webhooks)(/.*)?")
 """Paths of the API of Crewship."""
+_RPC: Final = re.compile("/mcp/?|/a2a/[^/]+/?")
+"""Paths that speak JSON-RPC."""
+_RPC_CODES: Final = {errors.InvalidRequest.code: -32600, errors.BadRequest.code: -32600}
+"""A word of ours → its code there; -32000, which is for the server to use, for every other."""
 
 
 def speaks_crewship(path: str) -> bool:
@@ -53,8 +57,13 @@ def speaks_crewship(path: str) -> bool:
     return _CREWSHIP.fullmatch(path) is not None
 
 
+def speaks_rpc(path: str) -> bool:
+    """Tell whether a path is answered with JSON-RPC."""
+    return _RPC.fullmatch(path) is not None
+
+
 def error_body(path: str, message: str, code: str) -> bytes:
-    """Spell an error as the API of a path does: `{"detail": text}`, or `{"error": {"message": text}}`.
+    """Spell an error as the API of a path does: `{"detail": text}`, `{"error": {"message": text}}`, or as JSON-RPC.
 
     Args:
         path: The path of the request.
@@ -63,6 +72,9 @@ def error_body(path: str, message: str, code: str) -> bytes:
     """
     if speaks_crewship(path):
         return orjson.dumps({"error": {"message": message, "code": code}})
+    if speaks_rpc(path):
+        error = {"code": _RPC_CODES.get(code, -32000), "message": message, "data": {"code": code}}
+        return orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
     return orjson.dumps({"detail": message, "code": code})
 
 
@@ -79,7 +91,7 @@ def error_reply(error: Exception, *, path: str, request_id: str, logger: Logger)
         The reply; an unexpected exception's text is in the log and never in the reply.
     """
     status, message, code, headers = _told(error, path, request_id, logger)
-    if status == _INVALID and speaks_crewship(path):
+    if status == _INVALID and (speaks_crewship(path) or speaks_rpc(path)):
         status = STATUS[errors.BadRequest]
     return Reply(status, {**_JSON, **headers}, error_body(path, message, code))
 

@@ -28,7 +28,8 @@ from crewline.http import (
     threads,
 )
 from crewline.http.authentication import API_KEY, NEEDED
-from crewline.http.errors import speaks_crewship
+from crewline.http.errors import speaks_crewship, speaks_rpc
+from crewline.http.mcp import routes as mcp
 from crewline.http.operations import OPERATIONS, Operation
 from crewline.http.preferences import LONGEST_KEY
 from crewline.http.resolvers import Resolver, Router
@@ -59,7 +60,7 @@ _ERRORS: Final = {
     500: "Something that the service needs is not there.",
     503: "The service cannot answer now; try again.",
 }
-_CREWSHIP_BAD: Final = "The request contradicts itself, or a field has a wrong type, form or value."
+_BAD: Final = "The request contradicts itself, or a field has a wrong type, form or value."
 """What 400 says where there is no 422."""
 _DESCRIPTION: Final = (
     "Threads are durable conversations, runs are executions on them. "
@@ -162,6 +163,7 @@ def _routers() -> Iterator[Router]:
     yield states.routes(nothing, nothing, nothing)
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
+    yield mcp.routes(nothing, nothing)
     yield crewship_events.routes(nothing, nothing, logger=nothing)
     yield crewship_webhooks.routes(nothing, nothing, nothing)
     yield crewship_runs.routes(nothing, nothing, nothing, nothing, nothing, nothing, stage=nothing)
@@ -211,15 +213,16 @@ def _describe(described: dict[str, Any], path: str, operation: Operation) -> Non
 
 def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     responses: dict[str, Any] = {}
-    crewship = speaks_crewship(place[1])
+    path = place[1]
+    crewship, strict = speaks_crewship(path), speaks_crewship(path) or speaks_rpc(path)
     if not operation.answers:
         model = "ToldEvent" if crewship else "EventAnswer"
         content = {_SSE: {"schema": {"$ref": _REF.format(model=model)}}}
         responses["200"] = {"description": "Events, each of this form.", "content": content}
     keys = (401, 403) if NEEDED[place] else ()
-    for status in sorted({*operation.errors, *keys, 400 if crewship else 422, 503}):
-        said = _CREWSHIP_BAD if crewship and status == 400 else _ERRORS[status]  # noqa: PLR2004 (bad request)
-        responses[str(status)] = _error(said, crewship=crewship)
+    for status in sorted({*operation.errors, *keys, 400 if strict else 422, 503}):
+        said = _BAD if strict and status == 400 else _ERRORS[status]  # noqa: PLR2004 (bad request)
+        responses[str(status)] = _error(said, path)
     for status, answer in operation.answers.items():
         body = {} if answer is None else {"content": {_JSON: {"schema": schemas[place, status]}}}
         if operation.text:
@@ -227,12 +230,12 @@ def _responses(place: tuple[str, str], operation: Operation, schemas: Mapping[An
         responses[str(status)] = {"description": "Done." if status < 300 else "Refused.", **body}  # noqa: PLR2004
     return {
         **dict(sorted(responses.items())),
-        "default": _error("Something else is wrong.", crewship=crewship),
+        "default": _error("Something else is wrong.", path),
     }
 
 
-def _error(description: str, *, crewship: bool) -> dict[str, Any]:
-    model = "CrewshipError" if crewship else "ErrorAnswer"
+def _error(description: str, path: str) -> dict[str, Any]:
+    model = "CrewshipError" if speaks_crewship(path) else "RpcAnswer" if speaks_rpc(path) else "ErrorAnswer"
     return {
         "description": description,
         "content": {_JSON: {"schema": {"$ref": _REF.format(model=model)}}},

@@ -17,6 +17,8 @@ from crewline.models.answers import (
     EventsRequest,
     Information,
     Okay,
+    RpcAnswer,
+    RpcCall,
 )
 from crewline.models.assistants import AssistantVersionWire, AssistantWire, Drawing, Schemas
 from crewline.models.batches import BatchWire, FailedItem
@@ -273,6 +275,14 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ),
     ("POST", "/threads/{thread_id}/stream/events"): Operation(
         "Stream what happens on a thread.", errors=(400, 413), body=EventsRequest
+    ),
+    # ---- MCP
+    ("POST", "/mcp"): Operation(
+        "Speak MCP: list assistants as tools, and call them.",
+        {200: RpcAnswer, 202: None},
+        errors=(400, 404, 413),
+        body=RpcCall,
+        headers=_KEY,
     ),
     # ---- the API of Crewship
     ("POST", "/v1/runs"): Operation("Start a run.", {202: StartedRun}, errors=(404, 409, 413), headers=_KEY),

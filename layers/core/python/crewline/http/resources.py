@@ -25,6 +25,7 @@ RESOURCES: Final[tuple[tuple[str, FunctionName], ...]] = (
     ("/assistants/{assistant_id}/schemas", "crew"),
     ("/assistants/{assistant_id}/subgraphs", "crew"),
     ("/assistants/{assistant_id}/subgraphs/{proxy+}", "crew"),
+    ("/mcp", "crew"),
     ("/threads/{thread_id}/runs/{run_id}/join", "tail"),
     ("/threads/{thread_id}/runs/{run_id}/stream", "tail"),
     ("/threads/{thread_id}/stream", "tail"),
@@ -54,6 +55,7 @@ def resource_for(path: str) -> tuple[str, FunctionName]:
     Returns:
         The resource's path and the function behind it.
     """
+    path = path.rstrip("/")  # which API Gateway does not mind
     for pattern, resource, function in _PATTERNS:
         if pattern.fullmatch(path):
             return resource, function

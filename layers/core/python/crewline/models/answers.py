@@ -11,6 +11,7 @@ Whole = Annotated[int, Field(ge=0)]
 Channel = Literal[
     "values", "updates", "checkpoints", "messages", "tools", "custom", "lifecycle", "input", "tasks"
 ]
+CallName = Annotated[int | str, Field(title="CallName")]
 CustomChannel = Annotated[str, Field(pattern="^custom:.+")]
 
 
@@ -108,3 +109,30 @@ class CommandRefused(TypedDict):
 
 
 CommandAnswer = CommandDone | CommandRefused
+
+
+class RpcCall(TypedDict):
+    """A JSON-RPC call."""
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    id: NotRequired[CallName]
+    """Names the call in its answer; one without is not answered."""
+    params: NotRequired[dict[str, Any]]
+
+
+class RpcError(TypedDict):
+    """Why a JSON-RPC call has failed."""
+
+    code: int
+    message: str
+    data: NotRequired[Any]
+
+
+class RpcAnswer(TypedDict):
+    """The answer of a JSON-RPC call: a result or an error."""
+
+    jsonrpc: Literal["2.0"]
+    id: CallName | None
+    result: NotRequired[Any]
+    error: NotRequired[RpcError]

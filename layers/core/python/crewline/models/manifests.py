@@ -61,6 +61,8 @@ class _Checkpointer(BaseModel):
 
 class _Http(BaseModel):
     cors: CorsPolicy | None = None
+    disable_mcp: bool = False
+    disable_a2a: bool = False
 
 
 class _Ours(BaseModel):
@@ -133,6 +135,10 @@ class Manifest:
     """Where webhooks may go, and what is sent along."""
     cors: CorsPolicy | None = None
     """Which web pages may call the API, if the project says so."""
+    mcp: bool = True
+    """Whether the clients of MCP are answered."""
+    a2a: bool = True
+    """Whether the clients of A2A are answered."""
     long_crews: frozenset[str] = frozenset()
     """Crews whose runs go straight to the workflow."""
     guards: Guards = field(default_factory=Guards)
@@ -207,6 +213,8 @@ def read_manifest(path: Path) -> Manifest:
         embed=_embed(path, parsed.store),
         webhooks=parsed.webhooks or WebhookPolicy(),
         cors=parsed.http.cors,
+        mcp=not parsed.http.disable_mcp,
+        a2a=not parsed.http.disable_a2a,
         long_crews=frozenset(_known(path, "long", parsed.crewline.long, crews)),
         guards=_guards(path, parsed.crewline, crews),
         events=_events(path, parsed.crewline.events, crews),

@@ -1,0 +1,97 @@
+"""JSON-RPC 2.0, as MCP and A2A speak it over HTTP: one call a request.
+
+Source: https://www.jsonrpc.org/specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from crewline import errors
+
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+
+CallId = str | int | None
+
+
+class RpcError(Exception):
+    """A call that is answered with an error.
+
+    Args:
+        code: Of the protocol.
+        message: A sentence for the caller.
+        data: What a program is told beside it.
+        status: The HTTP status; that of an answer when the protocol says nothing of it.
+    """
+
+    def __init__(self, code: int, message: str, *, data: Any = None, status: int = 200) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call: a request, or a notification, which is not answered."""
+
+    method: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    call_id: CallId = None
+    notifies: bool = False
+
+
+def read_call(body: Any) -> Call:
+    """Read a call.
+
+    Args:
+        body: The body of a request, as JSON values.
+
+    Raises:
+        RpcError: It is none.
+    """
+    call_id = body.get("id") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or body.get("jsonrpc") != "2.0" or not isinstance(body.get("method"), str):
+        raise _refused('The body must be one JSON-RPC call: {"jsonrpc": "2.0", "id": …, "method": …}.')
+    if isinstance(call_id, bool) or not isinstance(call_id, str | int | None) or body.get("id", "") is None:
+        raise _refused("id: must be a text or a whole number; a notification has none.")
+    params = body.get("params")
+    if not isinstance(params, dict | None):
+        raise _refused("params: must be an object.")
+    return Call(method=body["method"], params=params or {}, call_id=call_id, notifies="id" not in body)
+
+
+def succeeded(call_id: CallId, result: Any) -> dict[str, Any]:
+    """Answer a call."""
+    return {"jsonrpc": "2.0", "id": call_id, "result": result}
+
+
+def failed(call_id: CallId, code: int, message: str, data: Any = None) -> dict[str, Any]:
+    """Answer a call with an error."""
+    error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+    return {"jsonrpc": "2.0", "id": call_id, "error": error}
+
+
+def refused(call_id: CallId, error: RpcError) -> dict[str, Any]:
+    """Answer a call with an error that was raised."""
+    return failed(call_id, error.code, error.message, error.data)
+
+
+BAD_CALL: Final = (
+    errors.BadRequest,
+    errors.InvalidRequest,
+    errors.NotFound,
+    errors.Conflict,
+    errors.TooLarge,
+)
+"""What is wrong with a call itself; other errors are told by the HTTP status, which clients know how to take."""
+
+
+def _refused(message: str) -> RpcError:
+    return RpcError(INVALID_REQUEST, message, status=400)

@@ -1,0 +1,1 @@
+"""The Model Context Protocol: every assistant is a tool."""
