@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -161,8 +162,9 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
+@contextmanager
+def deployed(manifest: Path) -> Iterator[Deployment]:
+    """Load the functions for a project, over a table, bucket and queues of their own."""
     with mock_aws(config=REST), pytest.MonkeyPatch.context() as patch:
         base: Any = botocore.client.BaseClient
         lock, call = threading.RLock(), base._make_api_call
@@ -188,7 +190,6 @@ def deployment() -> Iterator[Deployment]:
             cloud.sqs.create_queue(QueueName=one)["QueueUrl"]
             for one in (name, f"{name}-dead", f"{name}-webhooks")
         )
-        manifest = BASIC / "langgraph.json"
         refused_url = cloud.sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})[
             "QueueUrl"
         ]
@@ -226,3 +227,9 @@ def deployment() -> Iterator[Deployment]:
         for one in functions:
             del sys.modules[f"tested_function_{one}"]
         clients._session.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    with deployed(BASIC / "langgraph.json") as made:
+        yield made

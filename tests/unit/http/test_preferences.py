@@ -10,6 +10,8 @@ import pytest
 from crewline.errors import InvalidRequest
 from crewline.http.preferences import LONGEST_WAIT_S, minimal, once, wait_s
 from crewline.local.proxy_events import LambdaContext
+from crewline.models.api_keys import Caller
+from crewline.models.users import Sender, User
 
 
 @pytest.mark.parametrize(
@@ -46,12 +48,13 @@ def test_without_the_header_nobody_waits() -> None:
     assert wait_s({}, None) is None
 
 
-def key(value: str, route: str = "POST /runs", body: Any = None) -> Any:
-    return once({"idempotency-key": value}, route, body)
+def key(value: str, route: str = "POST /runs", body: Any = None, user: str | None = None) -> Any:
+    caller = Caller(tenant="acme", scopes=frozenset(), senders=(Sender(user=User({"identity": user})),))
+    return once({"idempotency-key": value}, route, body, caller if user else None)
 
 
 def test_without_a_key_a_request_takes_effect_every_time() -> None:
-    assert once({}, "POST /runs", {}) is None
+    assert once({}, "POST /runs", {}, None) is None
 
 
 def test_a_key_names_a_request_on_one_route() -> None:
@@ -59,6 +62,8 @@ def test_a_key_names_a_request_on_one_route() -> None:
     assert key("k") == key("k")
     assert key("k", "POST /threads") != key("k")
     assert key("K") != key("k")
+    assert key("k", user="ann") == key("k", user="ann")
+    assert len({key("k", user=user) for user in (None, "ann", "bob")}) == 3
 
 
 def test_the_same_body_has_the_same_digest_however_it_is_spelled() -> None:

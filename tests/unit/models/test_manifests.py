@@ -193,7 +193,9 @@ def test_an_event_starts_one_run(tmp_path: Path) -> None:
 
 
 def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
-    assert read(tmp_path, python_version="3.12", auth={"path": "x"}, http={}).crews
+    assert read(
+        tmp_path, python_version="3.12", ui={"path": "x"}, auth={"disable_studio_auth": True}, http={}
+    ).crews
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,10 @@ def test_what_crewline_does_not_know_is_ignored(tmp_path: Path) -> None:
         ("[]", "input should be"),
         ({}, "graphs: field required"),
         ({"graphs": {}}, "graphs: dictionary should have at least 1 item"),
+        (
+            {"graphs": {"crew": "graphs.py:graph"}, "auth": {"path": "./gone.py:auth"}},
+            "auth.path names ./gone.py",
+        ),
         ({"graphs": {"crew": "graphs.py"}}, "'crew' must be spelled 'path/to/file.py:name', not 'graphs.py'"),
         ({"graphs": {"crew": ":graph"}}, "must be spelled"),
         ({"graphs": {"crew": "graphs.py:"}}, "must be spelled"),

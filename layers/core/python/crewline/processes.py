@@ -20,7 +20,7 @@ from crewline.http.authentication import Authentication
 from crewline.http.resolvers import Router
 from crewline.models.clocks import reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
-from crewline.models.manifests import Manifest, read_manifest
+from crewline.models.manifests import AuthEntry, Manifest, read_manifest
 from crewline.models.webhooks import WebhookPolicy, check_url
 from crewline.observability import UNMEASURED, Measures, make_logger, print_line
 from crewline.runtime import (
@@ -47,6 +47,7 @@ from crewline.store.workflows import Workflow
 
 if TYPE_CHECKING:
     from crewline.events.intake import Receiver
+    from crewline.http.authorization import Gate
     from crewline.store.schedules import Schedules
 
 
@@ -285,6 +286,7 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
 def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
     """Make what answers requests; where nobody is asked for a key, not every page of the world may send them."""
     is_open = settings.authentication == "open"
+    gate = _make_gate(core, settings, core.manifest.auth) if core.manifest.auth else None
     cors = core.manifest.cors or (LOOPBACK if is_open else CorsPolicy())
     return App(
         *routers,
@@ -292,7 +294,17 @@ def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
         cors=cors,
         max_body_bytes=settings.max_body_bytes,
         logger=core.logger,
+        gate=gate,
     )
+
+
+def _make_gate(core: Core, settings: Settings, entry: AuthEntry) -> Gate:
+    """Load the project's own authentication, and make the gate that asks it."""
+    from crewline.http.authorities import load_authority
+    from crewline.http.authorization import Gate
+
+    authority = load_authority(entry, core.manifest)
+    return Gate(authority, settings.tenant, threads=core.threads, runs=core.runs, assistants=core.assistants)
 
 
 def _dispatches(core: Core, settings: Settings) -> Dispatches:

@@ -8,6 +8,7 @@ import pytest
 
 from crewline.errors import NotFound
 from crewline.http import followers
+from crewline.http.followers import Arrivals
 from crewline.http.v2 import streams
 from crewline.http.v2.events import Event
 from crewline.http.v2.streams import Tape
@@ -86,7 +87,7 @@ def world() -> World:
 
 
 def _tape(world: Any) -> Tape:
-    return Tape(world, world, world, "local", "t")
+    return Tape(world, world, "local", Arrivals(world, world, "local", "t"))
 
 
 def _short(event: Event) -> str:

@@ -43,6 +43,7 @@ from crewline.engine.serdes import dump_value, plain_serializer, strict_serializ
 from crewline.errors import StaleOwner
 from crewline.models.clocks import Clock, system_clock
 from crewline.models.leases import Claim, Lease
+from crewline.models.users import RESERVED
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.leases import Leases
 from crewline.store.blobs import Blobs
@@ -587,7 +588,7 @@ class DynamoDBCheckpointer(BaseCheckpointSaver[int]):
             name: kept[name] if name in kept else dump_value(serde, value)
             for name, value in checkpoint["channel_values"].items()
         }
-        stored = get_checkpoint_metadata(config, metadata)
+        stored = _without_user(get_checkpoint_metadata(config, metadata))
         record = Record(
             namespace=namespace,
             checkpoint_id=checkpoint["id"],
@@ -761,6 +762,11 @@ def _address(config: RunnableConfig) -> tuple[str, str]:
 
 def _place(config: RunnableConfig) -> tuple[str, str]:
     return _address(config)[1], config["configurable"]["checkpoint_id"]
+
+
+def _without_user(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what the config of a run says of its user: the metadata of a checkpoint is shown."""
+    return {name: value for name, value in metadata.items() if name not in RESERVED}
 
 
 def _config(thread_id: str, namespace: str, checkpoint_id: str) -> RunnableConfig:

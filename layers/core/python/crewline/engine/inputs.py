@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from crewline.engine.crews import Graph
 from crewline.models.assistants import Assistant, shared
 from crewline.models.runs import Run, RunError
+from crewline.models.users import PERMISSIONS, RESERVED, USER, USER_ID, User
 
 LONGEST_MESSAGE: Final = 10_000
 """Characters of a crew's exception that the run keeps."""
@@ -42,8 +43,9 @@ def run_config(run: Run, handlers: Sequence[BaseCallbackHandler]) -> RunnableCon
     }
     config: RunnableConfig = {
         "configurable": {
-            **configurable,
-            **shared(context),
+            **_unreserved(configurable),
+            **_unreserved(shared(context)),
+            **_of_user(run.user),
             **names,
             "thread_id": run.thread_id,
             "checkpoint_ns": "",
@@ -56,6 +58,19 @@ def run_config(run: Run, handlers: Sequence[BaseCallbackHandler]) -> RunnableCon
     if limit := sent.get("recursion_limit"):
         config["recursion_limit"] = limit
     return config
+
+
+def _unreserved(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what a client sent under the names that say who the user is."""
+    return {name: value for name, value in sent.items() if name not in RESERVED}
+
+
+def _of_user(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Say who the user is, where LangGraph and its graphs look for that."""
+    if fields is None:
+        return {}
+    user = User(fields)
+    return {USER: user, USER_ID: user.identity, PERMISSIONS: user.permissions}
 
 
 def run_context(graph: Graph, kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -84,7 +99,7 @@ def assistant_config(assistant: Assistant) -> RunnableConfig:
     """Make the config with which a crew's factory is called outside of a run."""
     sent = assistant.config.get("configurable", {})
     names = {"graph_id": assistant.graph_id, "assistant_id": assistant.assistant_id}
-    return {"configurable": {**shared(sent), **shared(assistant.context), **names}}
+    return {"configurable": {**_unreserved({**shared(sent), **shared(assistant.context)}), **names}}
 
 
 def given_input(kwargs: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from crewline.engine.crews import Graph
 from crewline.engine.emitters import Emitter
 from crewline.engine.steps import Steps
 from crewline.models.events import STEPS, Reference
+from crewline.models.users import RESERVED
 
 _HIDDEN: Final = "langsmith:hidden"
 _NAMES: Final = {"messages-tuple": "messages"}
@@ -197,7 +198,9 @@ def _plain_configs(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         if config is None:
             continue
         configurable = {
-            key: value for key, value in config.get("configurable", {}).items() if not key.startswith("__")
+            key: value
+            for key, value in config.get("configurable", {}).items()
+            if not key.startswith("__") and key not in RESERVED
         }
         shown[name] = {"configurable": configurable}
     return shown

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import orjson
@@ -19,6 +20,9 @@ from crewline.http.resolvers import Resolver, Router
 from crewline.models.cors import CorsPolicy
 from crewline.services.api_keys import Verified
 
+if TYPE_CHECKING:
+    from crewline.http.authorization import Gate
+
 JSON: Final = "application/json"
 
 
@@ -28,6 +32,7 @@ class App:
     Args:
         routers: Its routes, grouped by noun.
         authentication: Tells who sends a request.
+        gate: What users' requests go through instead, where the project has its own authentication.
         cors: Which web pages may call them.
         max_body_bytes: A larger request body is refused with 413.
         logger: Where failures are logged.
@@ -40,11 +45,13 @@ class App:
         cors: CorsPolicy,
         max_body_bytes: int,
         logger: Logger,
+        gate: Gate | None = None,
     ) -> None:
         self._resolver = Resolver()
         for router in routers:
             self._resolver.include_router(router)
         self._authentication = authentication
+        self._gate = gate
         self._cors = Cors(cors)
         self._max_body_bytes = max_body_bytes
         self._logger = logger
@@ -66,10 +73,7 @@ class App:
 
     def _answer(self, event: Mapping[str, Any], headers: Mapping[str, str], context: Any) -> Reply:
         try:
-            verified = self._admit(event, headers)  # before the body is looked at
-            body_read = read_body(event, most=self._max_body_bytes)
-            caller = verified.caller if verified else None
-            response = self._resolver.respond(event, body_read, context, caller=caller)
+            verified, response = self._respond(event, headers, context)
         except Exception as exc:  # noqa: BLE001 (the edge: every error becomes a reply here, and is logged here)
             request_id = str(getattr(context, "aws_request_id", None) or uuid4())
             return error_reply(exc, path=str(event.get("path")), request_id=request_id, logger=self._logger)
@@ -84,9 +88,21 @@ class App:
             body = str(response.body).encode()
         return Reply(response.status_code, _lower(response.headers), body)
 
-    def _admit(self, event: Mapping[str, Any], headers: Mapping[str, str]) -> Verified | None:
-        """Let a request pass whose sender may do what it asks for; None when nobody has to say who they are."""
+    def _respond(
+        self, event: Mapping[str, Any], headers: Mapping[str, str], context: Any
+    ) -> tuple[Verified | None, Response[Any]]:
+        """Let a request pass, and answer it; also give what has to stay good while the answer goes on."""
+        read = partial(read_body, event, most=self._max_body_bytes)
         place = self._resolver.place(event)
+        if self._gate and self._gate.watches(place):
+            caller, admitted, body = self._gate.admit(place, event, headers, read)
+            return None, self._resolver.respond(admitted, body, context, caller=caller, sent=event)
+        verified = self._admit(place, headers)  # before the body is looked at
+        sender = verified.caller if verified else None
+        return verified, self._resolver.respond(event, read(), context, caller=sender)
+
+    def _admit(self, place: tuple[str, str] | None, headers: Mapping[str, str]) -> Verified | None:
+        """Let a request pass whose sender may do what it asks for; None when nobody has to say who they are."""
         needed = NEEDED.get(place, "admin") if place else None
         if place and needed is None:
             return None

@@ -9,7 +9,6 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import empty_response, json_response
 from crewline.http.pages import page_response
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.models.assistants import (
     AssistantCount,
@@ -31,18 +30,19 @@ def routes(assistants: Assistants) -> Router:
 
     @router.post("/assistants")
     def create(body: Annotated[AssistantCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /assistants", body.model_dump(exclude_unset=True))
-        return json_response(assistants.create(router.caller.tenant, body, once=key).wire())
+        sees = router.caller.sender.sees
+        key = router.once("POST /assistants", body.model_dump(exclude_unset=True))
+        return json_response(assistants.create(router.caller.tenant, body, once=key, sees=sees).wire())
 
     @router.post("/assistants/search")
     def search(body: Annotated[AssistantSearch, Body()]) -> Response[Any]:
-        found, more = assistants.search(router.caller.tenant, body)
+        found, more = assistants.search(router.caller.tenant, body, sees=router.caller.sender.sees)
         rows = [assistant.wire() for assistant in found]
         return page_response(rows, offset=body.offset, more=more, select=body.select)
 
     @router.post("/assistants/count")
     def count(body: Annotated[AssistantCount, Body()]) -> Response[Any]:
-        return json_response(assistants.count(router.caller.tenant, body))
+        return json_response(assistants.count(router.caller.tenant, body, sees=router.caller.sender.sees))
 
     @router.get("/assistants/<assistant_id>")
     def get(assistant_id: str) -> Response[Any]:
@@ -54,7 +54,8 @@ def routes(assistants: Assistants) -> Router:
 
     @router.delete("/assistants/<assistant_id>")
     def delete(assistant_id: str, delete_threads: Annotated[bool, Query()] = False) -> Response[Any]:
-        assistants.delete(router.caller.tenant, assistant_id, with_threads=delete_threads)
+        caller = router.caller
+        assistants.delete(caller.tenant, assistant_id, with_threads=delete_threads, sees=caller.sender.sees)
         return empty_response()
 
     @router.post("/assistants/<assistant_id>/versions")

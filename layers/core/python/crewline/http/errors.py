@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import orjson
@@ -22,6 +22,23 @@ class MethodNotAllowed(errors.CrewlineError):
     def __init__(self, method: str, allowed: Iterable[str]) -> None:
         self.allowed = ", ".join(sorted(allowed))
         super().__init__(f"Method {method} is not allowed here; use {self.allowed}.")
+
+
+class Denied(errors.CrewlineError):
+    """The project's own authentication refuses the request, with a status of its own.
+
+    Args:
+        status: The HTTP status.
+        detail: A sentence for the caller.
+        headers: More headers of the answer.
+    """
+
+    code = "denied"
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
 
 
 STATUS: Final[dict[type[errors.CrewlineError], int]] = {
@@ -103,6 +120,13 @@ def _told(
     if isinstance(error, RequestValidationError):
         describe = describe_fields if speaks_crewship(path) else describe_validation
         return _INVALID, describe(error), errors.InvalidRequest.code, {}
+    if isinstance(error, Denied):
+        return (
+            error.status,
+            error.message,
+            error.code,
+            {name.lower(): text for name, text in error.headers.items()},
+        )
     status = next((STATUS[base] for base in type(error).__mro__ if base in STATUS), None)
     if status is None or not isinstance(error, errors.CrewlineError):
         logger.error("request failed", request_id=request_id, exc_info=error)

@@ -9,7 +9,6 @@ from aws_lambda_powertools.event_handler.openapi.params import Body
 
 from crewline.http.apps import JSON
 from crewline.http.in_place import InPlace
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.http.runs import waiting_headers
 from crewline.http.streams import guarded, rendered, sse_response, stream_headers
@@ -24,17 +23,20 @@ def routes(runs: Runs, in_place: InPlace) -> Router:
 
     @router.post("/threads/<thread_id>/runs/wait")
     def wait(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(
-            router.current_event.headers,
+        key = router.once(
             f"POST /threads/{thread_id}/runs/wait",
             body.model_dump(exclude_unset=True),
         )
-        return _answered(runs.start(router.caller.tenant, thread_id, body, once=key))
+        return _answered(
+            runs.start(router.caller.tenant, thread_id, body, once=key, sender=router.caller.sender)
+        )
 
     @router.post("/runs/wait")
     def wait_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/wait", body.model_dump(exclude_unset=True))
-        return _answered(runs.start_stateless(router.caller.tenant, body, once=key))
+        key = router.once("POST /runs/wait", body.model_dump(exclude_unset=True))
+        return _answered(
+            runs.start_stateless(router.caller.tenant, body, once=key, sender=router.caller.sender)
+        )
 
     def _answered(admitted: Admitted) -> Response[Any]:
         run, tenant = admitted.run, router.caller.tenant
@@ -45,17 +47,24 @@ def routes(runs: Runs, in_place: InPlace) -> Router:
 
     @router.post("/threads/<thread_id>/runs/stream")
     def stream(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(
-            router.current_event.headers,
+        key = router.once(
             f"POST /threads/{thread_id}/runs/stream",
             body.model_dump(exclude_unset=True),
         )
-        return _streamed(runs.start(router.caller.tenant, thread_id, body, once=key))
+        return _streamed(
+            runs.start(router.caller.tenant, thread_id, body, once=key, sender=router.caller.sender)
+        )
 
     @router.post("/runs/stream")
     def stream_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/stream", body.model_dump(exclude_unset=True))
-        admitted = runs.start_stateless(router.caller.tenant, body, once=key, readable=body.stream_resumable)
+        key = router.once("POST /runs/stream", body.model_dump(exclude_unset=True))
+        admitted = runs.start_stateless(
+            router.caller.tenant,
+            body,
+            once=key,
+            readable=body.stream_resumable,
+            sender=router.caller.sender,
+        )
         return _streamed(admitted, stateless=True)
 
     def _streamed(admitted: Admitted, *, stateless: bool = False) -> Response[Any]:

@@ -13,6 +13,7 @@ from crewline.errors import CrewlineError, NotFound
 from crewline.http.sse import is_end
 from crewline.models.events import ERROR, START, Frame, Position
 from crewline.models.runs import Run
+from crewline.models.users import EVERYTHING, Filters
 from crewline.services.events import Events, ending
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
@@ -108,13 +109,17 @@ class Arrivals:
         threads: The threads.
         tenant: Whose thread.
         thread_id: The thread; one that does not exist is one on which nothing happens yet.
+        sees: Which threads whoever follows may see; another does not exist either.
     """
 
-    def __init__(self, runs: Runs, threads: Threads, tenant: str, thread_id: str) -> None:
+    def __init__(
+        self, runs: Runs, threads: Threads, tenant: str, thread_id: str, sees: Filters = EVERYTHING
+    ) -> None:
         self._runs = runs
         self._threads = threads
         self._tenant = tenant
         self._thread_id = thread_id
+        self._sees = sees
         self._seen: set[str] = set()
         self._accepted = 0
 
@@ -125,8 +130,8 @@ class Arrivals:
             Unavailable: DynamoDB or S3 did not answer.
         """
         with suppress(NotFound):
-            _, lease = self._threads.read(self._tenant, self._thread_id)
-            if lease.seq == self._accepted:
+            thread, lease = self._threads.read(self._tenant, self._thread_id)
+            if lease.seq == self._accepted or (self._sees and not self._sees.match(thread.metadata)):
                 return ()
             found: list[Run] = []
             while True:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from crewline.store.functions import Functions
@@ -24,17 +23,15 @@ class HandOver:
     functions: Functions
     name: str
 
-    def answer(self, event: Mapping[str, Any], body: Any) -> Response[Any]:
+    def answer(self, sent: Mapping[str, Any]) -> Response[Any]:
         """Pass a request on, and the answer back as it is.
 
         Args:
-            event: The request that this function was asked with.
-            body: Its body, as it was read.
+            sent: The event of the request, as it came: the other function looks itself at who sends it.
 
         Raises:
             Unavailable: The other function did not answer.
         """
-        sent = {**event, "body": orjson.dumps(body).decode(), "isBase64Encoded": False}
         answered = self.functions.ask(self.name, sent)
         headers = {
             name: value for name, value in answered.headers.items() if name.lower() != "content-length"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crewline.errors import InvalidRequest
+from crewline.models.api_keys import Caller
 from crewline.store.idempotency import Once
 
 LONGEST_WAIT_S: Final = 60.0
@@ -42,13 +43,14 @@ def minimal(headers: Mapping[str, str]) -> bool:
     return _MINIMAL.search(headers.get("prefer") or "") is not None
 
 
-def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:
-    """Read `Idempotency-Key`: the same key on the same route takes effect once.
+def once(headers: Mapping[str, str], route: str, body: Any, caller: Caller | None) -> Once | None:
+    """Read `Idempotency-Key`: the same key of the same user on the same route takes effect once.
 
     Args:
         headers: Of the request.
         route: Method and path.
         body: What the request asks for, as JSON values.
+        caller: Who sends it: two users who send the same key send two requests.
 
     Raises:
         InvalidRequest: The key is empty or too long.
@@ -58,4 +60,5 @@ def once(headers: Mapping[str, str], route: str, body: Any) -> Once | None:
         return None
     if not 0 < len(key) <= LONGEST_KEY:
         raise InvalidRequest(f"Idempotency-Key: send 1 to {LONGEST_KEY} characters, not {len(key)}.")
-    return Once.of(route, key, body)
+    user = caller.sender.user if caller else None
+    return Once.of(f"{user.identity}\n{route}" if user else route, key, body)

@@ -22,7 +22,9 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
 from crewline.errors import NotFound
 from crewline.http.errors import MethodNotAllowed
+from crewline.http.preferences import once
 from crewline.models.api_keys import Caller
+from crewline.store.idempotency import Once
 
 _TEXTS: Final = frozenset(("key", "namespace"))
 """Names in a query that have one text, which may be any."""
@@ -76,6 +78,7 @@ class _Request:
     event: APIGatewayProxyEvent
     lambda_context: Any
     caller: Caller | None
+    sent: Mapping[str, Any]
     context: dict[str, Any] = field(default_factory=dict)
     frames: list[str] = field(default_factory=list)
 
@@ -100,6 +103,24 @@ class Router(api_gateway.Router):
         if caller is None:
             raise LookupError(f"{_REQUEST.get().event.path} is answered whoever asks.")
         return caller
+
+    @property
+    def sent(self) -> Mapping[str, Any]:
+        """The event of the request being served, as it came."""
+        return _REQUEST.get().sent
+
+    def once(self, route: str, body: Any) -> Once | None:
+        """Read `Idempotency-Key` of the request being served.
+
+        Args:
+            route: Method and path.
+            body: What the request asks for, as JSON values.
+
+        Raises:
+            InvalidRequest: The key is empty or too long.
+        """
+        request = _REQUEST.get()
+        return once(request.event.headers, route, body, request.caller)
 
 
 class Resolver(APIGatewayRestResolver):
@@ -135,7 +156,13 @@ class Resolver(APIGatewayRestResolver):
         return None if path is None else (method, path)
 
     def respond(
-        self, event: Mapping[str, Any], body: Any, context: Any, *, caller: Caller | None
+        self,
+        event: Mapping[str, Any],
+        body: Any,
+        context: Any,
+        *,
+        caller: Caller | None,
+        sent: Mapping[str, Any] | None = None,
     ) -> Response[Any]:
         """Answer one request.
 
@@ -144,6 +171,7 @@ class Resolver(APIGatewayRestResolver):
             body: Its body, as it was read.
             context: The Lambda context.
             caller: Who sends it; None when nobody has to say.
+            sent: The event as it came, where that was another.
 
         Returns:
             What the route returned.
@@ -151,7 +179,7 @@ class Resolver(APIGatewayRestResolver):
         Raises:
             Exception: What the route, or the validation of the request, raised.
         """
-        request = _Request(_WithBody(event, body), context, caller)
+        request = _Request(_WithBody(event, body), context, caller, event if sent is None else sent)
         self._check_method(request.event)
         self._prepare(request.event)
         token = _REQUEST.set(request)

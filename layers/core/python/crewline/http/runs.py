@@ -14,7 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from crewline.errors import CrewlineError, NotFound
 from crewline.http.apps import JSON, empty_response, json_response
 from crewline.http.pages import select_fields
-from crewline.http.preferences import once, wait_s
+from crewline.http.preferences import wait_s
 from crewline.http.resolvers import Router
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.leases import Cancel
@@ -36,35 +36,39 @@ def routes(runs: Runs, batches: Batches, cancellations: Cancellations, logger: L
     @router.post("/threads/<thread_id>/runs")
     def create(thread_id: str, body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
-        key = once(headers, f"POST /threads/{thread_id}/runs", body.model_dump(exclude_unset=True))
-        run = runs.create(router.caller.tenant, thread_id, body, once=key)
+        key = router.once(f"POST /threads/{thread_id}/runs", body.model_dump(exclude_unset=True))
+        run = runs.create(router.caller.tenant, thread_id, body, once=key, sender=router.caller.sender)
         return _created(runs, router.caller.tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs")
     def create_stateless(body: Annotated[RunCreate, Body()]) -> Response[Any]:
         headers = router.current_event.headers
         run = runs.create_stateless(
-            router.caller.tenant, body, once=once(headers, "POST /runs", body.model_dump(exclude_unset=True))
+            router.caller.tenant,
+            body,
+            once=router.once("POST /runs", body.model_dump(exclude_unset=True)),
+            sender=router.caller.sender,
         )
         return _created(runs, router.caller.tenant, run, wait_s(headers, router.lambda_context))
 
     @router.post("/runs/batch")
     def create_batch(body: Annotated[RunBatch, Body()]) -> Response[Any]:
-        key = once(router.current_event.headers, "POST /runs/batch", body.model_dump(exclude_unset=True))
-        batch, made = batches.create(router.caller.tenant, body.root, once=key)
+        key = router.once("POST /runs/batch", body.model_dump(exclude_unset=True))
+        batch, made = batches.create(router.caller.tenant, body.root, once=key, senders=router.caller.senders)
         wires = [one.wire() if isinstance(one, Run) else one for one in made]
         return json_response(wires, headers={"content-location": f"/runs/batch/{batch.batch_id}"})
 
     @router.get("/runs/batch/<batch_id>")
     def get_batch(batch_id: str) -> Response[Any]:
-        return json_response(batches.get(router.caller.tenant, batch_id))
+        return json_response(batches.get(router.caller.tenant, batch_id, sees=router.caller.sender.sees))
 
     @router.post("/runs/cancel")
     def cancel_many(
         body: Annotated[RunsCancel, Body()], action: Annotated[Cancel, Query()] = "interrupt"
     ) -> Response[Any]:
         if body.status:
-            cancellations.cancel_all(router.caller.tenant, body.status, action)
+            sees = router.caller.sender.sees
+            cancellations.cancel_all(router.caller.tenant, body.status, action, sees=sees)
         else:
             cancellations.cancel_many(router.caller.tenant, body.thread_id or "", body.run_ids or [], action)
         return empty_response()

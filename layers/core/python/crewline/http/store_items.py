@@ -69,7 +69,7 @@ def routes(items: StoreItems, crew: HandOver | None) -> Router:
     @router.put("/store/items")
     def put(body: Annotated[ItemPut, Body()]) -> Response[Any]:
         if crew and body.index is not False:
-            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
+            return crew.answer(router.sent)
         ttl = body.ttl if "ttl" in body.model_fields_set else items.lifetime.default_ttl
         write = ItemWrite(namespace=tuple(body.namespace), key=body.key, value=body.value, ttl=ttl)
         items.put(router.caller.tenant, write)
@@ -94,7 +94,7 @@ def routes(items: StoreItems, crew: HandOver | None) -> Router:
     @router.post("/store/items/search")
     def search(body: Annotated[ItemSearch, Body()]) -> Response[Any]:
         if crew and body.query:
-            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
+            return crew.answer(router.sent)
         found = items.search(router.caller.tenant, body.wanted(), refresh=_refreshes(body.refresh_ttl))
         return json_response({"items": [item.wire_found() for item in found]})
 

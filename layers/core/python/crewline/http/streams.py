@@ -101,7 +101,7 @@ def routes(
         threads.read(router.caller.tenant, thread_id)
         after = parse_id(router.current_event.headers.get("last-event-id"))
         wanted = wanted_modes(stream_modes or stream_mode) or {"run_modes"}
-        arrivals = Arrivals(runs, threads, router.caller.tenant, thread_id)
+        arrivals = Arrivals(runs, threads, router.caller.tenant, thread_id, router.caller.sender.sees)
         chunks = _followed_thread(arrivals, events, runs, router.caller.tenant, wanted, after)
         return sse_response(guarded(chunks, logger, until=last_moment(router.lambda_context)), {})
 

@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.http.apps import empty_response, json_response
 from crewline.http.handovers import HandOver
-from crewline.http.preferences import minimal, once
+from crewline.http.preferences import minimal
 from crewline.http.resolvers import Router
 from crewline.models.states import ThreadBegin
 from crewline.models.threads import ThreadPatch, ThreadPrune
@@ -25,9 +25,11 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver)
     @router.post("/threads")
     def create(body: Annotated[ThreadBegin, Body()]) -> Response[Any]:
         if body.supersteps:
-            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
-        key = once(router.current_event.headers, "POST /threads", body.model_dump(exclude_unset=True))
-        return json_response(threads.create(router.caller.tenant, body, once=key))
+            return crew.answer(router.sent)
+        key = router.once("POST /threads", body.model_dump(exclude_unset=True))
+        return json_response(
+            threads.create(router.caller.tenant, body, once=key, sees=router.caller.sender.sees)
+        )
 
     @router.post("/threads/prune")
     def prune(body: Annotated[ThreadPrune, Body()]) -> Response[Any]:
@@ -55,7 +57,9 @@ def routes(threads: Threads, copies: Copies, prunings: Prunings, crew: HandOver)
 
     @router.post("/threads/<thread_id>/copy")
     def copy(thread_id: str) -> Response[Any]:
-        key = once(router.current_event.headers, f"POST /threads/{thread_id}/copy", None)
-        return json_response(copies.copy(router.caller.tenant, thread_id, once=key))
+        key = router.once(f"POST /threads/{thread_id}/copy", None)
+        return json_response(
+            copies.copy(router.caller.tenant, thread_id, once=key, stamps=router.caller.sender.stamps)
+        )
 
     return router

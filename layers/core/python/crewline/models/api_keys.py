@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Self, get_args
 
 from crewline.errors import Forbidden, InvalidRequest
+from crewline.models.users import NOBODY, Sender
 
 TENANT: Final = "[a-z0-9-]{1,36}"
 """How a tenant is spelled; it has no `#`, which divides the parts of a stored key, and no `_`, which divides these."""
@@ -52,6 +53,13 @@ class Caller:
     """What it may do."""
     key_id: str | None = None
     """The API key that came with it; None where none is asked for."""
+    senders: tuple[Sender, ...] = (NOBODY,)
+    """The user who sends it, for each thing that it asks for: one, but for a batch."""
+
+    @property
+    def sender(self) -> Sender:
+        """The user who sends a request that asks for one thing."""
+        return self.senders[0]
 
     def require(self, scope: Scope) -> None:
         """Let only a caller pass who may do something.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from typing_extensions import TypedDict
 
@@ -27,6 +29,8 @@ class Batch:
     """Those that were started, in the order of the request."""
     failed: int = 0
     """How many could not be started."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What decides who may see it, where not everybody of a tenant may."""
 
 
 class FailedItem(TypedDict):

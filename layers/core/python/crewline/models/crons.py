@@ -14,6 +14,7 @@ from crewline.models.clocks import Id, iso, milliseconds
 from crewline.models.runs import RunCreate, RunFields
 from crewline.models.threads import WHOLE, OrDefault, Wire
 from crewline.models.timetables import check_schedule, check_zone, is_due, next_due
+from crewline.models.users import NOBODY, Sender
 
 CRON_ID: Final = "cron_id"
 """The key in the metadata of a run that says which cron has started it."""
@@ -163,6 +164,8 @@ class Cron:
     payload: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     on_run_completed: Completion | None = None
+    sender: Sender = NOBODY
+    """Who has made it, and whom its runs execute for; never shown."""
 
     @property
     def zone(self) -> str:

@@ -59,6 +59,12 @@ class _Checkpointer(BaseModel):
     ttl: _Ttl = Field(default_factory=_Ttl)
 
 
+class _Auth(BaseModel):
+    # disable_studio_auth is read by nobody: no request comes from a user of LangGraph's Studio here.
+    path: str | None = None
+    openapi: dict[str, Any] = Field(default_factory=dict)
+
+
 class _Http(BaseModel):
     cors: CorsPolicy | None = None
     disable_mcp: bool = False
@@ -86,6 +92,7 @@ class _File(BaseModel):
     store: StorePolicy = StorePolicy()
     webhooks: WebhookPolicy | None = None
     http: _Http = Field(default_factory=_Http)
+    auth: _Auth = Field(default_factory=_Auth)
     crewline: _Ours = Field(default_factory=_Ours)
     chat: Chat | None = None
 
@@ -107,6 +114,14 @@ class CrewEntry(Reference):
     graph_id: str
     """The name under which clients know it."""
     description: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthEntry(Reference):
+    """The project's own authentication: a `langgraph_sdk.Auth`."""
+
+    openapi: Mapping[str, Any] = field(default_factory=dict)
+    """What the API's document is to say of it: `securitySchemes` and `security`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +162,8 @@ class Manifest:
     """Which events of EventBridge become runs, and how; no two are for the same ones."""
     chat: Chat | None = None
     """Where a chat's text goes in, and where its answer is, if the project says so."""
+    auth: AuthEntry | None = None
+    """What says who sends a request and what they may do, in place of API keys."""
 
     @property
     def folder(self) -> Path:
@@ -219,6 +236,7 @@ def read_manifest(path: Path) -> Manifest:
         guards=_guards(path, parsed.crewline, crews),
         events=_events(path, parsed.crewline.events, crews),
         chat=parsed.chat,
+        auth=_auth(path, parsed.auth),
     )
 
 
@@ -284,6 +302,13 @@ def _entry(manifest: Path, name: str, graph: str | GraphEntry) -> CrewEntry:
     found = _reference(manifest, f"graph {name!r}", spec)
     description = None if isinstance(graph, str) else graph.description
     return CrewEntry(graph_id=name, path=found.path, attribute=found.attribute, description=description)
+
+
+def _auth(manifest: Path, auth: _Auth) -> AuthEntry | None:
+    if auth.path is None:
+        return None
+    found = _reference(manifest, "auth.path", auth.path)
+    return AuthEntry(path=found.path, attribute=found.attribute, openapi=auth.openapi)
 
 
 def _reference(manifest: Path, what: str, spec: str) -> Reference:

@@ -372,6 +372,8 @@ class Run:
     """What its model calls used; None until it has ended."""
     build: str = UNDEPLOYED
     """What the process ran that accepted it."""
+    user: Mapping[str, Any] | None = None
+    """Whom its graph executes for, if that is known; never shown."""
 
     @property
     def crew(self) -> dict[str, str]:

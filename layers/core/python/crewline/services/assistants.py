@@ -28,6 +28,7 @@ from crewline.models.assistants import (
 from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.manifests import Manifest
 from crewline.models.searches import contains
+from crewline.models.users import EVERYTHING, Filters
 from crewline.services.threads import Threads, batched, check_size
 from crewline.store import assistants, entries, idempotency
 from crewline.store.assistants import Row
@@ -137,16 +138,19 @@ class Assistants:
         """Give a default assistant as the manifest has it, whether or not somebody has changed it."""
         return self._defaults.get(assistant_id)
 
-    def create(self, tenant: str, body: AssistantCreate, *, once: Once | None = None) -> Assistant:
+    def create(
+        self, tenant: str, body: AssistantCreate, *, once: Once | None = None, sees: Filters = EVERYTHING
+    ) -> Assistant:
         """Make an assistant.
 
         Args:
             tenant: Whose assistant.
             body: What it is to be.
             once: Names the request, so that a repetition gives the same assistant.
+            sees: Which assistants the caller may see.
 
         Returns:
-            The assistant; the one that is there when the id is taken and the caller said `do_nothing`.
+            The assistant; the one that is there when the id is taken, and the caller said `do_nothing` and may see it.
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
@@ -182,14 +186,14 @@ class Assistants:
             made = Made(assistant_id=assistant.assistant_id, digest=once.digest, created_at=now)
             changes.append(idempotency.put(tenant, once, made, now=self._clock()))
         if assistant.assistant_id in self._defaults:
-            return self._taken(tenant, body, assistant.assistant_id)
+            return self._taken(tenant, body, assistant.assistant_id, sees)
         try:
             self._table.transact(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
                 return self._repeated(tenant, once, idempotency.from_item(item))
             if (exc.items.get(0) or {}).get("token") != row.token:
-                return self._taken(tenant, body, assistant.assistant_id)
+                return self._taken(tenant, body, assistant.assistant_id, sees)
         return assistant
 
     def patch(self, tenant: str, assistant_id: str, body: AssistantPatch) -> Assistant:
@@ -278,7 +282,9 @@ class Assistants:
                 return now
         raise _busy(assistant_id)
 
-    def delete(self, tenant: str, assistant_id: str, *, with_threads: bool = False) -> None:
+    def delete(
+        self, tenant: str, assistant_id: str, *, with_threads: bool = False, sees: Filters = EVERYTHING
+    ) -> None:
         """Delete an assistant with its versions; runs that were accepted go on as they are.
 
         The row goes last: whoever dies on the way, or runs out of time over many threads, leaves an
@@ -288,6 +294,7 @@ class Assistants:
             tenant: Whose assistant.
             assistant_id: The assistant.
             with_threads: First delete the threads whose metadata has its id.
+            sees: Which of them the caller may delete.
 
         Raises:
             InvalidRequest: The id is no UUID.
@@ -303,13 +310,13 @@ class Assistants:
             )
         self._read(tenant, assistant_id)
         if with_threads:
-            self._delete_threads(tenant, assistant_id)
+            self._delete_threads(tenant, assistant_id, sees)
         for attempt in range(_TRIES):
             row = assistants.get(self._table, tenant, assistant_id)
             if row is None and attempt:
                 return  # another request has done the rest
             if row is None:
-                raise _not_found(assistant_id)
+                raise no_assistant(assistant_id)
             with suppress(Refused):  # changed meanwhile: what has become of it goes
                 self._delete(tenant, row)
                 return
@@ -333,16 +340,24 @@ class Assistants:
             ]
         )
 
-    def _delete_threads(self, tenant: str, assistant_id: str) -> None:
+    def _delete_threads(self, tenant: str, assistant_id: str, sees: Filters) -> None:
         found = entries.in_order(self._table, tenant, "assistant_id", assistant_id, page=MOST_GROUPED)
         for thread_id in found:
             with suppress(NotFound):  # somebody else has deleted it
-                self._threads.delete(tenant, thread_id)
+                if not sees or sees.match(self._threads.row(tenant, thread_id).metadata):
+                    self._threads.delete(tenant, thread_id)
 
     # ------------------------------------------------------------------ many
 
-    def search(self, tenant: str, query: AssistantSearch) -> tuple[list[Assistant], bool]:
+    def search(
+        self, tenant: str, query: AssistantSearch, *, sees: Filters = EVERYTHING
+    ) -> tuple[list[Assistant], bool]:
         """List assistants; filters apply before paging.
+
+        Args:
+            tenant: Whose assistants.
+            query: Which of them are wanted.
+            sees: Which of them the caller may see.
 
         Returns:
             A page, and whether there is more behind it.
@@ -353,21 +368,21 @@ class Assistants:
         """
         by = query.sort_by or "created_at"
         found = sorted(
-            self._matching(tenant, query),
+            self._matching(tenant, query, sees),
             key=lambda one: (getattr(one, by), one.assistant_id),
             reverse=query.sort_order != "asc",
         )
         end = query.offset + query.limit
         return found[query.offset : end], len(found) > end
 
-    def count(self, tenant: str, query: AssistantCount) -> int:
-        """Count assistants.
+    def count(self, tenant: str, query: AssistantCount, *, sees: Filters = EVERYTHING) -> int:
+        """Count assistants: those that the caller may see.
 
         Raises:
             InvalidRequest: The tenant has too many assistants to look at.
             Unavailable: DynamoDB did not answer.
         """
-        return sum(1 for _ in self._matching(tenant, query))
+        return sum(1 for _ in self._matching(tenant, query, sees))
 
     def versions(self, tenant: str, assistant_id: str, query: VersionSearch) -> list[Assistant]:
         """List the versions of an assistant, the newest first; the filter applies before paging.
@@ -383,13 +398,14 @@ class Assistants:
         found = (one for one in kept if contains(one.metadata, query.metadata or {}))
         return list(islice(found, query.offset, query.offset + query.limit))
 
-    def _matching(self, tenant: str, query: AssistantCount) -> Iterator[Assistant]:
+    def _matching(self, tenant: str, query: AssistantCount, sees: Filters) -> Iterator[Assistant]:
         name = (query.name or "").lower()
         for assistant in self._all(tenant):
             if (
                 query.graph_id in (None, assistant.graph_id)
                 and name in assistant.name.lower()
                 and contains(assistant.metadata, query.metadata or {})
+                and sees.match(assistant.metadata)
             ):
                 yield assistant
 
@@ -416,7 +432,7 @@ class Assistants:
             return row.assistant, row
         default = self._defaults.get(assistant_id)
         if default is None:
-            raise _not_found(assistant_id)
+            raise no_assistant(assistant_id)
         return default, None
 
     def _carried_out(self, changes: list[Change], token: str) -> bool:
@@ -427,9 +443,11 @@ class Assistants:
             return (exc.items.get(0) or {}).get("token") == token  # it landed, but the answer was lost
         return True
 
-    def _taken(self, tenant: str, body: AssistantCreate, assistant_id: str) -> Assistant:
+    def _taken(self, tenant: str, body: AssistantCreate, assistant_id: str, sees: Filters) -> Assistant:
         if body.if_exists == "do_nothing":
-            return self._read(tenant, assistant_id)[0]
+            found = self._read(tenant, assistant_id)[0]
+            if sees.match(found.metadata):
+                return found
         raise Conflict(
             f"Assistant {assistant_id} exists already; pass if_exists='do_nothing' to use it as it is."
         )
@@ -475,7 +493,8 @@ def _configured(
     return assistant
 
 
-def _not_found(assistant_id: str) -> NotFound:
+def no_assistant(assistant_id: str) -> NotFound:
+    """Say that there is no such assistant."""
     return NotFound(f"Assistant with ID {assistant_id} not found; POST /assistants/search lists them.")
 
 

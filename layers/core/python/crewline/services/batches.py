@@ -15,6 +15,7 @@ from crewline.errors import CrewlineError, NotFound
 from crewline.models.batches import Batch, BatchWire, FailedItem, Member
 from crewline.models.clocks import Clock, new_id, parse_id
 from crewline.models.runs import Run, RunCreate, RunStatus
+from crewline.models.users import EVERYTHING, NOBODY, Filters, Sender
 from crewline.services.runs import KEEP_LONG_S, Runs
 from crewline.store import batches, keys
 from crewline.store.idempotency import Once
@@ -36,7 +37,12 @@ class Batches:
         self._logger = logger
 
     def create(
-        self, tenant: str, bodies: Sequence[RunCreate], *, once: Once | None = None
+        self,
+        tenant: str,
+        bodies: Sequence[RunCreate],
+        *,
+        once: Once | None = None,
+        senders: Sequence[Sender] = (NOBODY,),
     ) -> tuple[Batch, list[Run | FailedItem]]:
         """Start many stateless runs; all are checked before the first one starts.
 
@@ -47,6 +53,7 @@ class Batches:
             tenant: Whose runs.
             bodies: What to run.
             once: Names the request.
+            senders: Whom the runs execute for: one, or one for each.
 
         Returns:
             The batch, and what became of each item, in their order.
@@ -63,7 +70,13 @@ class Batches:
         def start(place: int) -> Run | CrewlineError:
             each = replace(once, key=f"{once.key}#{place}") if once else None
             try:
-                return self._runs.create_stateless(tenant, bodies[place], once=each, keep_s=KEEP_LONG_S)
+                return self._runs.create_stateless(
+                    tenant,
+                    bodies[place],
+                    once=each,
+                    keep_s=KEEP_LONG_S,
+                    sender=senders[min(place, len(senders) - 1)],
+                )
             except CrewlineError as exc:
                 self._logger.warning("run of a batch not started", place=place, reason=exc.message)
                 return exc
@@ -74,16 +87,22 @@ class Batches:
         if not started:
             raise next(one for one in made if isinstance(one, CrewlineError))
         batch = Batch(
-            batch_id=str(uuid5(_KEYS, f"{tenant}\n{once.key}")) if once else new_id(),
+            batch_id=str(uuid5(_KEYS, f"{tenant}\n{once.scope}\n{once.key}")) if once else new_id(),
             created_at=started[0].created_at,
             members=tuple(Member(thread_id=run.thread_id, run_id=run.run_id) for run in started),
             failed=len(made) - len(started),
+            metadata=senders[0].stamps,
         )
         self._table.write(batches.put(tenant, batch, now=self._clock()))
         return batch, [one if isinstance(one, Run) else _failed(one) for one in made]
 
-    def get(self, tenant: str, batch_id: str) -> BatchWire:
+    def get(self, tenant: str, batch_id: str, *, sees: Filters = EVERYTHING) -> BatchWire:
         """Count the runs of a batch by status; it reads the row of each.
+
+        Args:
+            tenant: Whose batch.
+            batch_id: The batch.
+            sees: Which batches the caller may see.
 
         Raises:
             InvalidRequest: The id is no UUID.
@@ -91,7 +110,7 @@ class Batches:
             Unavailable: DynamoDB did not answer.
         """
         batch = batches.get(self._table, tenant, parse_id(batch_id, "batch"))
-        if batch is None:
+        if batch is None or not sees.match(batch.metadata):
             raise NotFound(f"Batch with ID {batch_id} not found; a batch can be asked for during two weeks.")
         rows = self._table.get_many([keys.run(tenant, one.thread_id, one.run_id) for one in batch.members])
         counts: Counter[RunStatus] = Counter(row["status"] for row in rows if row)

@@ -10,10 +10,11 @@ from crewline.errors import Conflict, NotFound, RunEnded, Unavailable
 from crewline.models.clocks import Clock, iso
 from crewline.models.leases import Cancel, Lease
 from crewline.models.runs import Run
+from crewline.models.users import EVERYTHING, Filters
 from crewline.services.endings import Announcer, Endings, stopped_at
 from crewline.services.runs import Runs
 from crewline.services.threads import not_found
-from crewline.store import keys, leases, markers, runs
+from crewline.store import keys, leases, markers, runs, threads
 from crewline.store.changes import Change
 from crewline.store.markers import Marker
 from crewline.store.table import Refused, Table
@@ -77,15 +78,30 @@ class Cancellations:
             with suppress(NotFound):
                 self.cancel(tenant, run.thread_id, run.run_id, action)
 
-    def cancel_all(self, tenant: str, wanted: Wanted, action: Cancel = "interrupt") -> None:
+    def cancel_all(
+        self,
+        tenant: str,
+        wanted: Wanted,
+        action: Cancel = "interrupt",
+        *,
+        sees: Filters = EVERYTHING,
+    ) -> None:
         """Ask every run of a tenant that has a status to stop.
 
         Work grows with the number of threads that are busy, of all tenants.
+
+        Args:
+            tenant: Whose runs.
+            wanted: The status.
+            action: What becomes of what they have done.
+            sees: On which threads; all when it lets everything be seen.
 
         Raises:
             Unavailable: DynamoDB did not answer, or a thread kept changing.
         """
         for thread_id in self._busy_threads(tenant):
+            if sees and not self._on_seen(tenant, thread_id, sees):
+                continue
             lease = leases.from_item(self._table.get(keys.lease(tenant, thread_id)))
             if wanted != "running" and lease.waiting:
                 waiting = markers.in_order(self._table, tenant, thread_id)
@@ -166,6 +182,10 @@ class Cancellations:
         for run_id in run_ids:
             with suppress(NotFound):  # it has ended since
                 self.cancel(tenant, thread_id, run_id, action)
+
+    def _on_seen(self, tenant: str, thread_id: str, sees: Filters) -> bool:
+        item = self._table.get(keys.thread(tenant, thread_id))
+        return item is not None and sees.match(threads.from_item(item).metadata)
 
     def _busy_threads(self, tenant: str) -> Iterator[str]:
         latest = keys.flight_time(LATEST_MS)

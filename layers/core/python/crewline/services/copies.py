@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from crewline.errors import Conflict, CorruptRecord, Unavailable
@@ -22,6 +22,7 @@ from crewline.store.table import Table
 
 FORKED_FROM: Final = "forked_from"
 """Metadata of a copy: the thread it was made of."""
+_NOTHING: Final[Mapping[str, Any]] = {}
 _TRIES: Final = 3
 
 
@@ -41,7 +42,14 @@ class Copies:
         self._threads = threads
         self._drafts = drafts
 
-    def copy(self, tenant: str, thread_id: str, *, once: Once | None = None) -> ThreadWire:
+    def copy(
+        self,
+        tenant: str,
+        thread_id: str,
+        *,
+        once: Once | None = None,
+        stamps: Mapping[str, Any] = _NOTHING,
+    ) -> ThreadWire:
         """Make a thread that has what another one has had until now, and goes its own way from there.
 
         What a run in flight has committed is copied, what it commits meanwhile is not. The copy
@@ -58,6 +66,7 @@ class Copies:
             tenant: Whose thread.
             thread_id: The thread.
             once: Names the request, so that a repetition gives the same copy.
+            stamps: Metadata of the copy, over that of the thread.
 
         Returns:
             The copy, as the API answers it.
@@ -77,10 +86,12 @@ class Copies:
             if thread is None:
                 raise Conflict("Conflict")
             with suppress(_Moved):
-                return self._copy(tenant, thread, lease, once)
+                return self._copy(tenant, thread, lease, once, stamps)
         raise Unavailable(f"Thread {source} kept losing records while it was copied; try again in a moment.")
 
-    def _copy(self, tenant: str, source: Thread, lease: Lease, once: Once | None) -> ThreadWire:
+    def _copy(
+        self, tenant: str, source: Thread, lease: Lease, once: Once | None, stamps: Mapping[str, Any]
+    ) -> ThreadWire:
         target = str(uuid4())
         with self._drafts.draft(tenant, target) as draft:
             try:
@@ -89,7 +100,7 @@ class Copies:
                 self._check(tenant, source, lease)  # what is missing may have gone with its record
                 raise
             self._check(tenant, source, lease)
-            earlier = self._drafts.complete(draft, self._row(source, lease, target), lease, once=once)
+            earlier = self._drafts.complete(draft, self._row(source, lease, target, stamps), lease, once=once)
         if once and earlier:
             return self._threads.repeated(tenant, once, earlier)
         return self._threads.get(tenant, target)
@@ -112,7 +123,7 @@ class Copies:
         if ended and self._table.get(keys.run(tenant, source.thread_id, ended)) is None:
             raise _Moved
 
-    def _row(self, thread: Thread, lease: Lease, target: str) -> Thread:
+    def _row(self, thread: Thread, lease: Lease, target: str, stamps: Mapping[str, Any]) -> Thread:
         now = iso(self._clock())
         status: ThreadStatus = thread.status
         if not lease.free:
@@ -125,6 +136,6 @@ class Copies:
             updated_at=now,
             state_updated_at=now,
             status=status,
-            metadata={**thread.metadata, FORKED_FROM: thread.thread_id},
+            metadata={**thread.metadata, FORKED_FROM: thread.thread_id, **stamps},
             listed=True,
         )

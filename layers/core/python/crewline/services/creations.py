@@ -10,6 +10,7 @@ from crewline.models.leases import Lease
 from crewline.models.runs import CheckpointRef
 from crewline.models.states import ThreadBegin
 from crewline.models.threads import ThreadWire
+from crewline.models.users import EVERYTHING, Filters
 from crewline.services.drafts import Drafts
 from crewline.services.edits import Editor
 from crewline.services.leases import progress
@@ -40,17 +41,20 @@ class Creations:
         self._drafts = drafts
         self._editor = editor
 
-    def create(self, tenant: str, body: ThreadBegin, *, once: Once | None = None) -> ThreadWire:
+    def create(
+        self, tenant: str, body: ThreadBegin, *, once: Once | None = None, sees: Filters = EVERYTHING
+    ) -> ThreadWire:
         """Make a thread whose state is what its supersteps make of nothing.
 
         Args:
             tenant: Whose thread.
             body: What it is to be.
             once: Names the request, so that a repetition gives the same thread.
+            sees: Which threads the caller may see.
 
         Returns:
-            The thread as the API answers it; the one that is there when the id is taken and the
-            caller said `do_nothing`.
+            The thread as the API answers it; the one that is there when the id is taken, and the
+            caller said `do_nothing` and may see it.
 
         Raises:
             InvalidRequest: There are too many keys, or this deployment has no such crew.
@@ -79,9 +83,10 @@ class Creations:
                 lease = Lease(head=head, chain=chain, newest=newest)
                 earlier = self._drafts.complete(draft, thread, lease, once=once)
         except ThreadExists:
-            if body.if_exists != "do_nothing":
+            taken = body.if_exists == "do_nothing" and self._threads.get(tenant, thread.thread_id)
+            if not taken or not sees.match(taken["metadata"]):
                 raise
-            earlier = None
+            return taken
         if once and earlier:
             return self._threads.repeated(tenant, once, earlier)
         return self._threads.get(tenant, thread.thread_id)

@@ -16,6 +16,7 @@ from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.crons import Cron, CronCount, CronCreate, CronPatch, CronSearch
 from crewline.models.searches import contains
 from crewline.models.timetables import expressions
+from crewline.models.users import EVERYTHING, NOBODY, Filters, Sender
 from crewline.services.assistants import Assistants
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads, check_size, pause
@@ -67,7 +68,13 @@ class Crons:
     # ------------------------------------------------------------------ one cron
 
     def create(
-        self, tenant: str, body: CronCreate, *, thread_id: str | None = None, once: Once | None = None
+        self,
+        tenant: str,
+        body: CronCreate,
+        *,
+        thread_id: str | None = None,
+        once: Once | None = None,
+        sender: Sender = NOBODY,
     ) -> Cron:
         """Make a cron.
 
@@ -76,6 +83,7 @@ class Crons:
             body: What it is to be.
             thread_id: The thread on which its runs are; without it each run has one of its own.
             once: Names the request, so that a repetition gives the same cron.
+            sender: Whom its runs execute for, and on which threads.
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
@@ -102,6 +110,7 @@ class Crons:
             on_run_completed=None if thread_id else body.on_run_completed or "delete",
             created_at=iso(now),
             updated_at=iso(now),
+            sender=sender,
         )
         self._check(tenant, cron)
         row = Row(
@@ -124,7 +133,7 @@ class Crons:
         self._try_to_bring_in_line(tenant, cron.cron_id)
         return cron
 
-    def get(self, tenant: str, cron_id: str) -> Cron:
+    def get(self, tenant: str, cron_id: str, *, sees: Filters = EVERYTHING) -> Cron:
         """Find a cron by its id.
 
         Raises:
@@ -132,9 +141,9 @@ class Crons:
             NotFound: There is no such cron.
             Unavailable: DynamoDB did not answer.
         """
-        return self._read(tenant, parse_id(cron_id, "cron")).cron
+        return self._read(tenant, parse_id(cron_id, "cron"), sees).cron
 
-    def patch(self, tenant: str, cron_id: str, body: CronPatch) -> Cron:
+    def patch(self, tenant: str, cron_id: str, body: CronPatch, *, sees: Filters = EVERYTHING) -> Cron:
         """Change a cron; runs that it has started go on as they are.
 
         Raises:
@@ -147,7 +156,7 @@ class Crons:
         cron_id = parse_id(cron_id, "cron")
         token = uuid4().hex
         for attempt in range(_TRIES):
-            before = self._read(tenant, cron_id)
+            before = self._read(tenant, cron_id, sees)
             cron = _patched(before.cron, body, now=iso(self._clock()))
             if body.payload or body.metadata:
                 self._check(tenant, cron)
@@ -165,7 +174,7 @@ class Crons:
         cron = replace(before.cron, enabled=False, updated_at=iso(self._clock()))
         return self._write(tenant, before, cron, uuid4().hex)
 
-    def delete(self, tenant: str, cron_id: str) -> None:
+    def delete(self, tenant: str, cron_id: str, *, sees: Filters = EVERYTHING) -> None:
         """Delete a cron: from now on it starts nothing, whatever its schedules do; its runs go on.
 
         Raises:
@@ -178,7 +187,7 @@ class Crons:
             before = crons.get(self._table, tenant, cron_id)
             if attempt and (before is None or before.deleted):
                 return  # another request has done it
-            before = _there(before, cron_id)
+            before = _there(before, cron_id, sees)
             cron = replace(before.cron, enabled=False, payload={}, metadata={})
             row = replace(before, cron=cron, token=uuid4().hex, deleted=True, unsettled=True)
             with suppress(Refused):  # changed meanwhile: what has become of it goes
@@ -190,7 +199,9 @@ class Crons:
 
     # ------------------------------------------------------------------ many
 
-    def search(self, tenant: str, query: CronSearch) -> tuple[list[dict[str, Any]], bool]:
+    def search(
+        self, tenant: str, query: CronSearch, *, sees: Filters = EVERYTHING
+    ) -> tuple[list[dict[str, Any]], bool]:
         """List crons; filters apply before paging.
 
         Returns:
@@ -202,23 +213,23 @@ class Crons:
         """
         now = self._clock()
         found = sorted(
-            (dict(cron.wire(now)) for cron in self._matching(tenant, query)),
+            (dict(cron.wire(now)) for cron in self._matching(tenant, query, sees)),
             key=lambda one: (one[query.sort_by] or "", one["cron_id"]),
             reverse=query.sort_order != "asc",
         )
         end = query.offset + query.limit
         return found[query.offset : end], len(found) > end
 
-    def count(self, tenant: str, query: CronCount) -> int:
-        """Count crons.
+    def count(self, tenant: str, query: CronCount, *, sees: Filters = EVERYTHING) -> int:
+        """Count crons: those that the caller may see.
 
         Raises:
             InvalidRequest: The assistant is unknown, or the tenant has too many crons to look at.
             Unavailable: DynamoDB did not answer.
         """
-        return sum(1 for _ in self._matching(tenant, query))
+        return sum(1 for _ in self._matching(tenant, query, sees))
 
-    def _matching(self, tenant: str, query: CronCount) -> Iterator[Cron]:
+    def _matching(self, tenant: str, query: CronCount, sees: Filters) -> Iterator[Cron]:
         assistant_id = self._assistants.identify(query.assistant_id) if query.assistant_id else None
         for count, row in enumerate(crons.rows(self._table, tenant)):
             if count == LOOKS:
@@ -231,6 +242,7 @@ class Crons:
                 and query.thread_id in (None, cron.thread_id)
                 and query.enabled in (None, cron.enabled)
                 and contains(cron.metadata, query.metadata or {})
+                and sees.match(cron.metadata)
             ):
                 yield cron
 
@@ -273,8 +285,8 @@ class Crons:
 
     # ------------------------------------------------------------------ parts
 
-    def _read(self, tenant: str, cron_id: str) -> Row:
-        return _there(crons.get(self._table, tenant, cron_id), cron_id)
+    def _read(self, tenant: str, cron_id: str, sees: Filters = EVERYTHING) -> Row:
+        return _there(crons.get(self._table, tenant, cron_id), cron_id, sees)
 
     def _write(self, tenant: str, before: Row, cron: Cron, token: str) -> bool:
         """Write a changed cron; False when somebody else has changed it since it was read."""
@@ -337,8 +349,9 @@ def _patched(cron: Cron, body: CronPatch, *, now: str) -> Cron:
     )
 
 
-def _there(row: Row | None, cron_id: str) -> Row:
-    if row is None or row.deleted:
+def _there(row: Row | None, cron_id: str, sees: Filters) -> Row:
+    """Give a row that is there, as far as the caller may see it."""
+    if row is None or row.deleted or not sees.match(row.cron.metadata):
         raise NotFound(f"Cron with ID {cron_id} not found; POST /runs/crons/search lists them.")
     return row
 

@@ -19,6 +19,7 @@ from crewline.models.assistants import Assistant
 from crewline.models.leases import Lease, Rest
 from crewline.models.runs import Run, RunCreate
 from crewline.models.threads import Thread, ThreadCreate
+from crewline.models.users import EVERYTHING, NOBODY, Filters, Sender
 from crewline.services.assistants import Assistants
 from crewline.services.recents import Recents
 from crewline.services.threads import Threads, not_found
@@ -79,7 +80,9 @@ class Places:
         self._logger = logger
         self._readers = ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="read ahead")
 
-    def find(self, tenant: str, thread_id: str, body: RunCreate, *, in_place: bool) -> Found:
+    def find(
+        self, tenant: str, thread_id: str, body: RunCreate, *, in_place: bool, sees: Filters = EVERYTHING
+    ) -> Found:
         """Find out how the thread and the assistant of a run are: from memory, or in reads side by side.
 
         A start in place on a thread that this process was the last one on reads nothing before it.
@@ -89,19 +92,20 @@ class Places:
             NotFound: The thread or the assistant does not exist.
             Unavailable: DynamoDB did not answer.
         """
-        known = None if body.resumes else self._recents.get(tenant, thread_id)
+        # What a process remembers of a thread does not say who may see it.
+        known = None if body.resumes or sees else self._recents.get(tenant, thread_id)
         if known and known.lease.free and not known.taken:
             assumed = self.assume(tenant, body) if in_place else None
             assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
             if known.crew == assistant.crew:
                 return Found(Place(known.lease, known.rest), assistant, assumed=assumed is not None)
         reading = self._readers.submit(self._assistants.resolve, tenant, body.assistant_id)
-        place = self.look(tenant, thread_id, body)
+        place = self.look(tenant, thread_id, body, sees)
         if reading.cancel():  # every reader is busy
             return Found(place, self._assistants.resolve(tenant, body.assistant_id))
         return Found(place, reading.result())
 
-    def look(self, tenant: str, thread_id: str, body: RunCreate) -> Place | None:
+    def look(self, tenant: str, thread_id: str, body: RunCreate, sees: Filters = EVERYTHING) -> Place | None:
         """Read how a thread is; None when it does not exist and is to be made.
 
         Raises:
@@ -109,7 +113,8 @@ class Places:
             Unavailable: DynamoDB did not answer.
         """
         thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None and body.if_not_exists != "create":
+        hidden = thread is not None and not sees.match(thread.metadata)
+        if hidden or (thread is None and body.if_not_exists != "create"):
             raise NotFound(
                 f"Thread or assistant not found. Thread with ID {thread_id} is not there; "
                 "pass if_not_exists='create' to make it."
@@ -118,18 +123,22 @@ class Places:
             return None
         return _place(thread, lease)
 
-    def make(self, tenant: str, thread_id: str) -> Place:
+    def make(self, tenant: str, thread_id: str, sender: Sender = NOBODY) -> Place:
         """Make the thread that a run needs, unless somebody else just has.
 
+        ```
+        A: no thread ── make ──▶ A's      B: no thread ── make ──✗ it is there: B's run waits, or B may not see it: 404
+        ```
+
         Raises:
-            NotFound: Somebody has deleted it since.
+            NotFound: Somebody has deleted it since, or has made one that the sender may not see.
             Conflict: A thread with this id was deleted and is still being purged.
             Unavailable: DynamoDB did not answer.
         """
         with suppress(ThreadExists):  # another request made it in between, which is as good
-            self._threads.create(tenant, ThreadCreate(thread_id=thread_id))
+            self._threads.create(tenant, ThreadCreate(thread_id=thread_id, metadata=dict(sender.stamps)))
         thread, lease = threads.read(self._table, tenant, thread_id)
-        if thread is None:
+        if thread is None or not sender.sees.match(thread.metadata):
             raise not_found(thread_id)
         return _place(thread, lease)
 

@@ -12,6 +12,7 @@ import orjson
 
 from crewline.errors import NotFound
 from crewline.models.runs import Run, RunStatus
+from crewline.models.users import EVERYTHING, Filters
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads, batched
 from crewline.store import runs
@@ -41,6 +42,8 @@ class RunQuery:
     assistant_id: str | None = None
     statuses: frozenset[RunStatus] | None = None
     """Those that are wanted; all when absent."""
+    sees: Filters = EVERYTHING
+    """Which runs the caller may see: by the metadata of their threads, or where that is gone by their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +116,20 @@ class RunLists:
         while some := list(islice(pointers, group)):
             wanted = [one for one in some if query.assistant_id in (None, one.assistant_id)]
             rows = runs.read_many(self._table, tenant, wanted, statuses=query.statuses)
-            read = dict(zip((one.run_id for one in wanted), rows, strict=True))
+            read = {one.run_id: row for one, row in zip(wanted, self._seen(tenant, rows, query), strict=True)}
             yield from ((one.run_id, read.get(one.run_id)) for one in some)
             group = min(2 * group, _LARGEST_GROUP)
+
+    def _seen(self, tenant: str, rows: list[Run | None], query: RunQuery) -> list[Run | None]:
+        """Leave out what the caller may not see."""
+        if not query.sees:
+            return rows
+        ids = list({row.thread_id for row in rows if row})
+        metadata = {one.thread_id: one.metadata for one in self._threads.rows(tenant, ids)}
+        return [
+            row if row and query.sees.match(metadata.get(row.thread_id, row.metadata)) else None
+            for row in rows
+        ]
 
     def _pointers(self, tenant: str, query: RunQuery) -> Iterator[Pointer]:
         if query.thread_id is None:

@@ -30,6 +30,7 @@ from crewline.models.clocks import Clock, iso, new_id, parse_id
 from crewline.models.leases import MOST_WAITING, Claim, Lease
 from crewline.models.runs import Run, RunCreate, RunStatus
 from crewline.models.threads import Thread
+from crewline.models.users import NOBODY, Sender
 from crewline.services.assistants import Assistants
 from crewline.services.endings import KEEP_S, Endings
 from crewline.services.leases import stale
@@ -132,7 +133,15 @@ class Runs:
 
     # ------------------------------------------------------------------ starting
 
-    def create(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Run:
+    def create(
+        self,
+        tenant: str,
+        thread_id: str,
+        body: RunCreate,
+        *,
+        once: Once | None = None,
+        sender: Sender = NOBODY,
+    ) -> Run:
         """Start a run that a worker will execute; on a busy thread, do what its strategy says.
 
         The run is in flight or in the queue before any message is sent: one that is lost delays it,
@@ -143,6 +152,7 @@ class Runs:
             thread_id: The thread.
             body: What to run.
             once: Names the request, so that a repetition gives the same run.
+            sender: Whom it executes for, and what of all threads that user may use.
 
         Returns:
             The run, pending.
@@ -156,9 +166,17 @@ class Runs:
             LimitExceeded: Too many runs wait on the thread.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        return self._admit(tenant, thread_id, body, owner=None, once=once).run
+        return self._admit(tenant, thread_id, body, owner=None, once=once, sender=sender).run
 
-    def start(self, tenant: str, thread_id: str, body: RunCreate, *, once: Once | None = None) -> Admitted:
+    def start(
+        self,
+        tenant: str,
+        thread_id: str,
+        body: RunCreate,
+        *,
+        once: Once | None = None,
+        sender: Sender = NOBODY,
+    ) -> Admitted:
         """Start a run and claim it in the same write, to execute it in place; on a busy thread, queue it.
 
         The arguments are those of `create`.
@@ -166,10 +184,16 @@ class Runs:
         Raises:
             CrewlineError: What `create` raises, for the same reasons.
         """
-        return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once)
+        return self._admit(tenant, thread_id, body, owner=uuid4().hex, once=once, sender=sender)
 
     def create_stateless(
-        self, tenant: str, body: RunCreate, *, once: Once | None = None, keep_s: int = KEEP_S
+        self,
+        tenant: str,
+        body: RunCreate,
+        *,
+        once: Once | None = None,
+        keep_s: int = KEEP_S,
+        sender: Sender = NOBODY,
     ) -> Run:
         """Start a run on a private thread, that a worker will execute.
 
@@ -178,6 +202,7 @@ class Runs:
             body: What to run.
             once: Names the request, so that a repetition gives the same run.
             keep_s: How long it stays readable after its end, at least.
+            sender: Whom it executes for.
 
         Raises:
             BadRequest: The run resumes or forks, which needs a thread.
@@ -186,10 +211,16 @@ class Runs:
             KeyReused: The same key came with another body.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        return self._admit_stateless(tenant, body, owner=None, once=once, keep_s=keep_s).run
+        return self._admit_stateless(tenant, body, owner=None, once=once, keep_s=keep_s, sender=sender).run
 
     def start_stateless(
-        self, tenant: str, body: RunCreate, *, once: Once | None = None, readable: bool = False
+        self,
+        tenant: str,
+        body: RunCreate,
+        *,
+        once: Once | None = None,
+        readable: bool = False,
+        sender: Sender = NOBODY,
     ) -> Admitted:
         """Start and claim a run on a private thread that is made in the same write.
 
@@ -198,12 +229,13 @@ class Runs:
             body: What to run.
             once: Names the request, so that a repetition gives the same run.
             readable: Somebody may ask for it later, although it executes in place.
+            sender: Whom it executes for.
 
         Raises:
             CrewlineError: What `create_stateless` raises, for the same reasons.
         """
         keep_s = KEEP_S if readable else 0
-        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, keep_s=keep_s)
+        return self._admit_stateless(tenant, body, owner=uuid4().hex, once=once, keep_s=keep_s, sender=sender)
 
     def check_stateless(self, tenant: str, bodies: Sequence[RunCreate]) -> None:
         """Refuse runs that could not be started without a thread, before the first of them is.
@@ -220,7 +252,14 @@ class Runs:
             self._assistants.resolve(tenant, assistant_id)
 
     def _admit(
-        self, tenant: str, thread_id: str, body: RunCreate, *, owner: str | None, once: Once | None
+        self,
+        tenant: str,
+        thread_id: str,
+        body: RunCreate,
+        *,
+        owner: str | None,
+        once: Once | None,
+        sender: Sender,
     ) -> Admitted:
         """Put a run in flight, or behind the one that is.
 
@@ -230,8 +269,8 @@ class Runs:
         """
         thread_id = parse_id(thread_id, "thread")
         self._check(body)
-        found = self._places.find(tenant, thread_id, body, in_place=owner is not None)
-        run = self._make(found.assistant, thread_id, body, assumed=found.assumed)
+        found = self._places.find(tenant, thread_id, body, in_place=owner is not None, sees=sender.sees)
+        run = self._make(found.assistant, thread_id, body, sender, assumed=found.assumed)
         fork = run.kwargs["checkpoint_id"]
         if fork and self._records.get(tenant, thread_id, "", fork) is None:
             if earlier := self._earlier(tenant, run, once):
@@ -241,7 +280,7 @@ class Runs:
             raise NotFound(
                 f"Checkpoint {fork} not found on thread {thread_id}; GET /threads/{thread_id}/history lists them."
             )
-        place = found.place or self._places.make(tenant, thread_id)
+        place = found.place or self._places.make(tenant, thread_id, sender)
         for attempt in range(_TRIES):
             if not place.lease.free:
                 admitted = self._queue_up(tenant, run, place, owner, once)
@@ -251,9 +290,11 @@ class Runs:
                 return admitted
             pause(attempt)
             self._recents.drop(tenant, thread_id)
-            place = self._places.look(tenant, thread_id, body) or self._places.make(tenant, thread_id)
+            place = self._places.look(tenant, thread_id, body, sender.sees) or self._places.make(
+                tenant, thread_id, sender
+            )
             if run.assumed:  # nothing is assumed twice
-                run = self._make(self._assistants.resolve(tenant, body.assistant_id), thread_id, body)
+                run = self._make(self._assistants.resolve(tenant, body.assistant_id), thread_id, body, sender)
         raise Unavailable(f"Thread {thread_id} is very busy; try again in a moment.")
 
     def _start(
@@ -370,11 +411,13 @@ class Runs:
         owner: str | None,
         once: Once | None,
         keep_s: int,
+        sender: Sender,
     ) -> Admitted:
         self._check_stateless(body)
         assumed = self._places.assume(tenant, body) if owner else None
         assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)
-        run, now = self._make(assistant, new_id(), body, assumed=assumed is not None), self._clock()
+        run = self._make(assistant, new_id(), body, sender, assumed=assumed is not None)
+        now = self._clock()
         due = _due(run, now)
         private = body.on_completion == "delete"
         if once or run.heard:
@@ -404,7 +447,7 @@ class Runs:
             updated_at=run.created_at,
             state_updated_at=run.created_at,
             status="busy",
-            metadata=run.crew,
+            metadata={**sender.stamps, **run.crew},
             config=run.kwargs["config"],
             listed=not private,
             expiry=None if private else self._threads.expiry,
@@ -609,7 +652,15 @@ class Runs:
             raise BadRequest("You must provide a thread_id to start from a checkpoint.")
         self._check(body)
 
-    def _make(self, assistant: Assistant, thread_id: str, body: RunCreate, *, assumed: bool = False) -> Run:
+    def _make(
+        self,
+        assistant: Assistant,
+        thread_id: str,
+        body: RunCreate,
+        sender: Sender,
+        *,
+        assumed: bool = False,
+    ) -> Run:
         now = iso(self._clock())
         kwargs = assistant.run_kwargs(body.kwargs())
         if kwargs["long"] is None and assistant.graph_id in self._long_crews:
@@ -623,11 +674,12 @@ class Runs:
             created_at=now,
             updated_at=now,
             kwargs=kwargs,
-            metadata=assistant.run_metadata(body.metadata),
+            metadata=assistant.run_metadata({**body.metadata, **sender.stamps}),
             multitask_strategy=body.multitask_strategy,
             heard=bool(kwargs["webhook"]),
             assumed=assumed,
             build=self._build,
+            user=dict(sender.user) if sender.user else None,
         )
 
     # ------------------------------------------------------------------ reading
@@ -646,6 +698,14 @@ class Runs:
             raise NotFound(f"Run with ID {run_id} not found on thread {thread_id}.")
         return run
 
+    def thread_of(self, tenant: str, run_id: str) -> str | None:
+        """Find the thread of a run by the run's id; None when there is no such run.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        return runs.thread_of(self._table, tenant, run_id)
+
     def find(self, tenant: str, run_id: str, *, whole: bool = True) -> Run:
         """Read a run by its id alone; without large kwargs unless it is to be `whole`.
 
@@ -655,7 +715,7 @@ class Runs:
             Unavailable: DynamoDB or S3 did not answer.
         """
         run_id = parse_id(run_id, "run")
-        thread_id = runs.thread_of(self._table, tenant, run_id)
+        thread_id = self.thread_of(tenant, run_id)
         if thread_id is None:
             raise NotFound(f"Run with ID {run_id} not found.")
         return self.get(tenant, thread_id, run_id, whole=whole)

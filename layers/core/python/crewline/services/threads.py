@@ -29,6 +29,7 @@ from crewline.models.threads import (
     ThreadWire,
     expiry_of,
 )
+from crewline.models.users import EVERYTHING, Filters
 from crewline.store import drafts, entries, idempotency, keys, leases, threads, tombstones
 from crewline.store.blobs import Blobs
 from crewline.store.changes import MOST_GROUPED, Delete, Write
@@ -68,17 +69,20 @@ class Threads:
         self.expiry = expiry
         """When threads that nobody said more of end by themselves."""
 
-    def create(self, tenant: str, body: ThreadCreate, *, once: Once | None = None) -> ThreadWire:
+    def create(
+        self, tenant: str, body: ThreadCreate, *, once: Once | None = None, sees: Filters = EVERYTHING
+    ) -> ThreadWire:
         """Make a thread.
 
         Args:
             tenant: Whose thread.
             body: What it is to be.
             once: Names the request, so that a repetition gives the same thread.
+            sees: Which threads the caller may see.
 
         Returns:
-            The thread as the API answers it; the one that is there when the id is taken and the
-            caller said `do_nothing`.
+            The thread as the API answers it; the one that is there when the id is taken, and the
+            caller said `do_nothing` and may see it.
 
         Raises:
             InvalidRequest: There are too many keys.
@@ -111,7 +115,9 @@ class Threads:
             if (exc.items[0] or {}).get("token") == token:
                 return thread.wire(None, {})
             if body.if_exists == "do_nothing":
-                return self.get(tenant, thread_id)
+                found = self.get(tenant, thread_id)
+                if sees.match(found["metadata"]):
+                    return found
             raise ThreadExists(
                 f"Thread {thread_id} exists already; pass if_exists='do_nothing' to use it as it is."
             ) from exc
@@ -153,6 +159,14 @@ class Threads:
             raise not_found(thread_id)
         return thread, lease
 
+    def rows(self, tenant: str, thread_ids: Sequence[str]) -> list[Thread]:
+        """Read the rows of some threads, as they are now; those that are not there are left out.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+        """
+        return threads.read_many(self._table, tenant, thread_ids)
+
     def questions(self, tenant: str, thread_id: str, lease: Lease) -> list[str]:
         """Find the ids of the questions that are open at a thread's head.
 
@@ -185,7 +199,7 @@ class Threads:
             NotFound: There is no such thread.
             Unavailable: DynamoDB or S3 did not answer.
         """
-        thread_id = self._row(tenant, thread_id).thread_id
+        thread_id = self.row(tenant, thread_id).thread_id
         sizes = self._blobs.sizes(tenant, thread_id)
         found = list(self._records.storage(tenant, thread_id))
         blobs = [sizes.get(keys.blob(tenant, thread_id, blob), 0) for _, _, blob in found if blob]
@@ -209,7 +223,7 @@ class Threads:
             Unavailable: DynamoDB did not answer, or others kept changing the same keys.
         """
         for attempt in range(_TRIES):
-            thread = self._row(tenant, thread_id)
+            thread = self.row(tenant, thread_id)
             merged = {**thread.metadata, **body.metadata}
             added = len(merged) - len(thread.metadata)
             if added:  # a copy may have one key more than a client can give it
@@ -243,7 +257,7 @@ class Threads:
         """
         thread_id = parse_id(thread_id, "thread")
         for attempt in range(_TRIES):
-            thread = self._row(tenant, thread_id)
+            thread = self.row(tenant, thread_id)
             burial = tombstones.bury(tenant, thread_id, now=self._clock())
             try:
                 self._table.transact([*threads.delete(tenant, thread), burial])
@@ -299,7 +313,14 @@ class Threads:
         else:
             self._table.transact(changes)
 
-    def _row(self, tenant: str, thread_id: str) -> Thread:
+    def row(self, tenant: str, thread_id: str) -> Thread:
+        """Read a thread's row alone, as it is now.
+
+        Raises:
+            InvalidRequest: The id is no UUID.
+            NotFound: There is no such thread.
+            Unavailable: DynamoDB did not answer.
+        """
         item = self._table.get(keys.thread(tenant, parse_id(thread_id, "thread")))
         if item is None:
             raise not_found(thread_id)

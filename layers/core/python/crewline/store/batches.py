@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
+import orjson
+
 from crewline.models.batches import Batch, Member
 from crewline.store import keys
 from crewline.store.changes import Put
 from crewline.store.table import Table
+from crewline.store.threads import dump
 
 KEPT_S: Final = 14 * 86_400
 """How long a batch can be asked for."""
@@ -28,6 +31,7 @@ def put(tenant: str, batch: Batch, *, now: int) -> Put:
         item={
             "members": ids,
             "failed": batch.failed or None,
+            "metadata": dump(batch.metadata) if batch.metadata else None,
             "created_at": batch.created_at,
             keys.TTL: now // 1000 + KEPT_S,
         },
@@ -50,4 +54,5 @@ def get(table: Table, tenant: str, batch_id: str) -> Batch | None:
         created_at=item["created_at"],
         members=tuple(Member(thread_id=t, run_id=r) for t, r in zip(ids[::2], ids[1::2], strict=True)),
         failed=item.get("failed", 0),
+        metadata=orjson.loads(item["metadata"]) if "metadata" in item else {},
     )

@@ -26,6 +26,7 @@ from typing import Any, Final
 import orjson
 
 from crewline.models.crons import Cron
+from crewline.models.users import NOBODY, Sender
 from crewline.store import keys
 from crewline.store.changes import ABSENT, Check, Delete, Put, Update
 from crewline.store.table import Table
@@ -93,6 +94,7 @@ def put(tenant: str, row: Row, *, before: Row | None, now: int) -> Put:
             "payload": dump(cron.payload),
             "metadata": dump(cron.metadata),
             "on_run_completed": cron.on_run_completed,
+            "sender": dump(kept) if (kept := cron.sender.kept()) else None,
             "created_at": cron.created_at,
             "updated_at": cron.updated_at,
             "token": row.token,
@@ -164,6 +166,7 @@ def row_from_item(item: Mapping[str, Any]) -> Row:
             payload=orjson.loads(item["payload"]),
             metadata=orjson.loads(item["metadata"]),
             on_run_completed=item.get("on_run_completed"),
+            sender=Sender.of(orjson.loads(item["sender"])) if "sender" in item else NOBODY,
             created_at=item["created_at"],
             updated_at=item["updated_at"],
         ),

@@ -67,6 +67,7 @@ def put(tenant: str, run: Run, blobs: Blobs) -> Put:
             "started_at": run.started_at,
             "assumed": run.assumed or None,
             "build": run.build,
+            "user": dump(dict(run.user)) if run.user else None,
         },
         condition=ABSENT,
     )
@@ -362,6 +363,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         ended_at=item.get("ended_at"),
         usage=_usage(*item["usage"]) if "usage" in item else None,
         build=item.get("build", UNDEPLOYED),  # one that was started before builds were kept
+        user=orjson.loads(item["user"]) if "user" in item else None,
     )
 
 

@@ -105,7 +105,7 @@ class _Server:
         # A client of the newer version cancels by leaving; with the older ones, leaving means nothing.
         on_disconnect: Literal["cancel", "continue"] = "cancel" if dialect.modern else "continue"
         body = RunCreate(assistant_id=assistant_id, input=arguments, on_disconnect=on_disconnect)
-        key = once(asking.headers, "POST /mcp", body.model_dump(exclude_unset=True))
+        key = once(asking.headers, "POST /mcp", body.model_dump(exclude_unset=True), asking.caller)
         admitted, tenant = self.agents.start(asking.caller, body, once=key), asking.caller.tenant
         chunks = keep_alive(
             _told(self.in_place.outcome(tenant, admitted, asking.context), call, dialect),

@@ -24,7 +24,7 @@ def routes(assistants: Assistants, creations: Creations) -> Router:
     def create(body: Annotated[ThreadRequest, Body()]) -> Response[Any]:
         with naming_deployment(body.deployment_id) as core_id:
             named = assistants.resolve(router.caller.tenant, core_id)
-        key = once_created(router.current_event.headers, body)
+        key = once_created(router, body)
         made = creations.create(router.caller.tenant, body.core(named.crew), once=key)
         return json_response(show_thread(made), 201)
 

@@ -9,9 +9,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
 from crewline.errors import BadRequest, Conflict, NotFound, RunEnded, ThreadBusy
 from crewline.http.apps import json_response
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.http.v1.deployments import naming_deployment
+from crewline.models.api_keys import Caller
 from crewline.models.crewship import (
     CrewshipRun,
     CrewshipStatus,
@@ -60,10 +60,16 @@ def routes(
     @router.post("/v1/runs")
     def create(body: Annotated[RunRequest, Body()]) -> Response[Any]:
         check_environment(body.environment, stage)
-        key = once(router.current_event.headers, "POST /v1/runs", body.model_dump(exclude_unset=True))
+        key = router.once("POST /v1/runs", body.model_dump(exclude_unset=True))
         versions.number(runs.build)  # known before the run is there, or its answer could still fail
         with naming_deployment(body.deployment_id):
-            run = runs.create_stateless(router.caller.tenant, body.core, once=key, keep_s=RETENTION_S)
+            run = runs.create_stateless(
+                router.caller.tenant,
+                body.core,
+                once=key,
+                keep_s=RETENTION_S,
+                sender=router.caller.sender,
+            )
         return json_response(started_run(run, versions.number(run.build)), 202)
 
     @router.post("/v1/threads/<thread_id>/runs")
@@ -71,9 +77,10 @@ def routes(
         check_environment(body.environment, stage)
         core_id, tenant = parse_public_id("thread", thread_id), router.caller.tenant
         path = f"POST /v1/threads/{core_id}/runs"
-        key = once(router.current_event.headers, path, body.model_dump(exclude_unset=True))
+        key = router.once(path, body.model_dump(exclude_unset=True))
         versions.number(runs.build)
-        run = _start_on(runs, tenant, core_id, _asked(threads, tenant, core_id, body), key)
+        asked = _asked(threads, tenant, core_id, body)
+        run = _start_on(runs, router.caller, core_id, asked, key)
         started = started_run(run, versions.number(run.build))
         return json_response({**started, "thread_id": public_id("thread", core_id)}, 202)
 
@@ -91,6 +98,7 @@ def routes(
             thread_id=parse_public_id("thread", thread_id) if thread_id else None,
             assistant_id=_identify(assistants, deployment_id) if deployment_id else None,
             statuses=core_statuses(status) if status else None,
+            sees=router.caller.sender.sees,
         )
         try:
             page = lists.page(router.caller.tenant, query)
@@ -139,9 +147,9 @@ def _asked(threads: Threads, tenant: str, thread_id: str, body: ThreadRunRequest
     return body.core(named)
 
 
-def _start_on(runs: Runs, tenant: str, thread_id: str, body: RunCreate, once: Once | None) -> Run:
+def _start_on(runs: Runs, caller: Caller, thread_id: str, body: RunCreate, once: Once | None) -> Run:
     try:
-        return runs.create(tenant, thread_id, body, once=once)
+        return runs.create(caller.tenant, thread_id, body, once=once, sender=caller.sender)
     except ThreadBusy as exc:
         run_id = public_id("run", exc.details["run_id"])
         raise ThreadBusy(

@@ -14,9 +14,9 @@ from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from crewline.errors import BadRequest, NotFound
 from crewline.http.apps import empty_response, json_response
 from crewline.http.handovers import HandOver
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.http.v1.deployments import naming_deployment
+from crewline.models.api_keys import Caller
 from crewline.models.clocks import Id
 from crewline.models.crewship_threads import (
     CrewshipThread,
@@ -55,10 +55,10 @@ def routes(
     @router.post("/v1/threads")
     def create(body: Annotated[ThreadRequest, Body()]) -> Response[Any]:
         if body.values:
-            return crew.answer(router.current_event.raw_event, body.model_dump(exclude_unset=True))
+            return crew.answer(router.sent)
         with naming_deployment(body.deployment_id) as core_id:
             named = assistants.resolve(router.caller.tenant, core_id)
-        key = once_created(router.current_event.headers, body)
+        key = once_created(router, body)
         made = threads.create(router.caller.tenant, body.core(named.crew), once=key)
         return json_response(show_thread(made), 201)
 
@@ -75,7 +75,7 @@ def routes(
         query = ThreadSearch(
             metadata={"assistant_id": named.assistant_id}, status=status, limit=limit, offset=offset
         )
-        return json_response({"threads": _found(searches, router.caller.tenant, query, wanted)})
+        return json_response({"threads": _found(searches, router.caller, query, wanted)})
 
     @router.get("/v1/threads/<thread_id>")
     def get(thread_id: str) -> Response[Any]:
@@ -112,10 +112,11 @@ def routes(
 
     @router.post("/v1/threads/<thread_id>/copy")
     def copy(thread_id: str) -> Response[Any]:
-        tenant, headers = router.caller.tenant, router.current_event.headers
+        tenant, sender = router.caller.tenant, router.caller.sender
         with naming(thread_id) as core_id:
             threads.read(tenant, core_id)  # the core answers 409 when there is nothing to copy
-            made = copies.copy(tenant, core_id, once=once(headers, f"POST /v1/threads/{core_id}/copy", None))
+            key = router.once(f"POST /v1/threads/{core_id}/copy", None)
+            made = copies.copy(tenant, core_id, once=key, stamps=sender.stamps)
         return json_response(show_thread(made), 201)
 
     def _shown(tenant: str, thread_id: str) -> CrewshipThread:
@@ -139,21 +140,23 @@ def naming(thread_id: str) -> Iterator[str]:
         raise NotFound(f"There is no thread {thread_id}; POST /v1/threads makes one.") from exc
 
 
-def once_created(headers: Mapping[str, str], body: ThreadRequest) -> Once | None:
+def once_created(router: Router, body: ThreadRequest) -> Once | None:
     """Name the request that makes a thread, whichever function answers it."""
-    return once(headers, "POST /v1/threads", body.model_dump(exclude_unset=True))
+    return router.once("POST /v1/threads", body.model_dump(exclude_unset=True))
 
 
 def _found(
-    searches: Searches, tenant: str, query: ThreadSearch, wanted: Mapping[str, str]
+    searches: Searches, caller: Caller, query: ThreadSearch, wanted: Mapping[str, str]
 ) -> list[CrewshipThread]:
     """Find threads whose metadata has some values: as text, or, when no thread has them so, as what they spell."""
     spelled = {name: _scalar(text) for name, text in wanted.items()}
     for values in (wanted, spelled) if spelled != wanted else (wanted,):
-        metadata = {**values, **(query.metadata or {})}
-        found = searches.search(tenant, query.model_copy(update={"metadata": metadata})).threads
+        metadata = caller.sender.sees.narrow({**values, **(query.metadata or {})})
+        if metadata is None:
+            continue
+        found = searches.search(caller.tenant, query.model_copy(update={"metadata": metadata})).threads
         first = {"metadata": metadata, "offset": 0, "limit": 1, "select": ["thread_id"]}
-        if found or (query.offset and searches.search(tenant, query.model_copy(update=first)).threads):
+        if found or (query.offset and searches.search(caller.tenant, query.model_copy(update=first)).threads):
             return [show_thread(cast("ThreadWire", one)) for one in found]
     return []
 

@@ -8,7 +8,6 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from crewline.errors import BadRequest
 from crewline.http.apps import json_response
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.models.crewship import RunRequest, started_run
 from crewline.services.runs import RETENTION_S, Runs
@@ -31,7 +30,7 @@ def routes(tokens: WebhookTokens, runs: Runs, versions: Versions) -> Router:
         found, body = tokens.find(token), router.current_event.json_body
         if body is None:
             raise BadRequest("The body is the input of the run: send a JSON object.")
-        key = once(router.current_event.headers, f"POST /webhooks/runs/{found.token_id}", body)
+        key = router.once(f"POST /webhooks/runs/{found.token_id}", body)
         versions.number(runs.build)  # known before the run is there, or its answer could still fail
         request = RunRequest(deployment_id=found.deployment, input=body)
         run = runs.create_stateless(found.tenant, request.core, once=key, keep_s=RETENTION_S)

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from crewline.errors import Conflict, CrewlineError, NotFound
 from crewline.http.apps import json_response
 from crewline.http.errors import describe_validation
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.http.v2.events import first_seq
 from crewline.models.clocks import parse_id
 from crewline.models.leases import Lease
 from crewline.models.runs import RunCreate
 from crewline.models.threads import Thread, whole
+from crewline.models.users import NOBODY, Sender
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
 from crewline.store.idempotency import Once
@@ -89,6 +89,8 @@ class Command:
     params: Mapping[str, Any]
     once: Once | None = None
     """Names the request, so that a repetition starts no second run."""
+    sender: Sender = NOBODY
+    """Whom a run of it executes for."""
 
 
 def routes(runs: Runs, threads: Threads) -> Router:
@@ -101,9 +103,13 @@ def routes(runs: Runs, threads: Threads) -> Router:
         thread_id, body = parse_id(thread_id, "thread"), router.current_event.json_body or {}
         if problem := _malformed(body):
             return json_response(_refused(body, Refusal("invalid_argument", problem)), 400)
-        key = once(router.current_event.headers, f"POST /threads/{thread_id}/commands", body)
+        key = router.once(f"POST /threads/{thread_id}/commands", body)
         given = Command(
-            tenant=router.caller.tenant, thread_id=thread_id, params=body.get("params") or {}, once=key
+            tenant=router.caller.tenant,
+            thread_id=thread_id,
+            params=body.get("params") or {},
+            once=key,
+            sender=router.caller.sender,
         )
         try:
             answer = commands.carry_out(body["method"], given)
@@ -192,7 +198,9 @@ class Commands:
         return Answer({"tree": {"namespace": [], "status": state, "graph_name": name, "children": []}})
 
     def _create(self, command: Command, body: RunCreate, lease: Lease) -> Answer:
-        run = self._runs.create(command.tenant, command.thread_id, body, once=command.once)
+        run = self._runs.create(
+            command.tenant, command.thread_id, body, once=command.once, sender=command.sender
+        )
         # Behind a run in flight a client goes on with that one's events.
         before = first_seq(run.turn if lease.free else lease.turn)
         return Answer({"run_id": run.run_id}, before)

@@ -35,7 +35,14 @@ def routes(runs: Runs, threads: Threads, events: Events, *, logger: Logger) -> R
     @router.post("/threads/<thread_id>/stream/events")
     def stream(thread_id: str) -> Response[Any]:
         wanted = Subscription.read(router.current_event.json_body)
-        tape = Tape(runs, threads, events, router.caller.tenant, parse_id(thread_id, "thread"))
+        arrivals = Arrivals(
+            runs,
+            threads,
+            router.caller.tenant,
+            parse_id(thread_id, "thread"),
+            router.caller.sender.sees,
+        )
+        tape = Tape(runs, events, router.caller.tenant, arrivals)
         until = last_moment(router.lambda_context)
         return sse_response(guarded(_spelled(tape, wanted), logger, until=until), {})
 
@@ -45,11 +52,11 @@ def routes(runs: Runs, threads: Threads, events: Events, *, logger: Logger) -> R
 class Tape:
     """All events of a thread, in order, for one connection."""
 
-    def __init__(self, runs: Runs, threads: Threads, events: Events, tenant: str, thread_id: str) -> None:
+    def __init__(self, runs: Runs, events: Events, tenant: str, arrivals: Arrivals) -> None:
         self._runs = runs
         self._events = events
         self._tenant = tenant
-        self._arrivals = Arrivals(runs, threads, tenant, thread_id)
+        self._arrivals = arrivals
 
     async def play(self) -> AsyncIterator[list[Event]]:
         """Give the events of every run, one run after the other, until nothing happens for a minute.

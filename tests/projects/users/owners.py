@@ -1,0 +1,41 @@
+"""Each user has what they made, and sees nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph_sdk import Auth
+
+USERS = {"ann-token": "ann", "bob-token": "bob", "carl-token": "carl"}
+
+auth = Auth()
+
+
+@auth.authenticate
+async def authenticate(authorization: str | None) -> dict[str, Any]:
+    """Know users by their tokens."""
+    token = (authorization or "").removeprefix("Bearer ")
+    if token not in USERS:
+        raise Auth.exceptions.HTTPException(
+            status_code=401, detail="Who are you?", headers={"WWW-Authenticate": 'Bearer realm="users"'}
+        )
+    name = USERS[token]
+    return {
+        "identity": name,
+        "display_name": name.title(),
+        "permissions": ["all"],
+        "secret": f"{name}-s3cret",
+    }
+
+
+@auth.on
+async def owned(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, str]:
+    """Stamp what is made, and show what is stamped so."""
+    value.setdefault("metadata", {})["owner"] = ctx.user.identity
+    return {"owner": ctx.user.identity}
+
+
+@auth.on.store
+async def scoped(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
+    """Give every user a root of their own."""
+    value["namespace"] = (ctx.user.identity, *(value.get("namespace") or ()))
