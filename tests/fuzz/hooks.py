@@ -20,11 +20,20 @@ from schemathesis.openapi.checks import RejectedPositiveData
 _MANIFEST: Final = Path(__file__).with_name("project") / "langgraph.json"
 _CREWS: Final = list(orjson.loads(_MANIFEST.read_bytes())["graphs"])
 _NODES: Final = ["node"]
+_SCHEDULES: Final = ["0 3 1 1 *", "*/5 9-17 * * MON-FRI", "0 0 1,15 * 7"]
+_ZONES: Final = ["UTC", "Europe/Berlin"]
 _NAMES: Final = (
     ("RunCreate", "assistant_id", _CREWS),
     ("AssistantCreate", "graph_id", _CREWS),
     ("AssistantPatch", "graph_id", _CREWS),
     ("ThreadBegin", "graph_id", _CREWS),
+    ("CronCreate", "assistant_id", _CREWS),
+    ("CronCreate", "schedule", _SCHEDULES),
+    ("CronCreate", "timezone", _ZONES),
+    ("CronPatch", "schedule", _SCHEDULES),
+    ("CronPatch", "timezone", _ZONES),
+    ("CronCount", "assistant_id", _CREWS),
+    ("CronSearch", "assistant_id", _CREWS),
     ("StateEdit", "as_node", _NODES),
     ("StateUpdate", "as_node", _NODES),
     ("RunRequest", "deployment_id", _CREWS),
@@ -98,7 +107,9 @@ def _storable(value: Any) -> Any:
 
 def _runs(case: Case[Any]) -> Iterator[dict[str, Any]]:
     """Find what a request's body says of the runs it starts."""
-    if case.method == "POST" and re.search("/runs(/wait|/stream|/batch)?$", case.path):
+    if case.method in ("POST", "PATCH") and re.search(
+        "/runs(/wait|/stream|/batch|/crons(/[^/]+)?)?$", case.path
+    ):
         for run in case.body if isinstance(case.body, list) else [case.body]:
             if isinstance(run, dict):
                 yield run

@@ -13,6 +13,7 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import Unavailable
+from crewline.models.crons import CronCreate
 from crewline.models.events import Batch, Frame, Position
 from crewline.models.leases import GRACE_MS, LEASE_MS, SLICE_GRACE_MS, Claim
 from crewline.models.runs import RunCreate
@@ -159,6 +160,28 @@ def unpublished(world: World, run_id: str) -> Key:
     key = keys.outbox(TENANT, run_id, world.clock())
     world.table.write(Put(key=key, item={"n": 1, **keys.in_flight(run_id, world.clock())}))
     return key
+
+
+# ------------------------------------------------------------------ crons
+
+
+def test_schedules_that_are_not_in_line_with_their_cron_are_brought_there(sweeps: Sweeps) -> None:
+    world = sweeps.world
+    world.scheduler.down = True
+    cron = world.crons.create(TENANT, CronCreate(assistant_id="echo", schedule="0 9 * * *"))
+    assert sweeps.sweep() == Swept(), "its maker may be at it"
+    world.clock.pass_(GRACE_MS)
+    assert sweeps.sweep() == Swept(failed=1)
+    world.scheduler.down = False
+    assert sweeps.sweep() == Swept(scheduled=1)
+    assert world.scheduler.expressions == ["cron(0 9 * * ? *)"]
+    world.scheduler.down = True
+    world.crons.delete(TENANT, cron.cron_id)
+    world.scheduler.down = False
+    world.clock.pass_(GRACE_MS)
+    assert sweeps.sweep() == Swept(scheduled=1)
+    assert world.scheduler.there == {}
+    assert sweeps.sweep() == Swept()
 
 
 # ------------------------------------------------------------------ runs
