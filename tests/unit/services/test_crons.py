@@ -319,6 +319,15 @@ def test_a_change_keeps_what_it_does_not_name(world: World) -> None:
     assert (changed.schedule, changed.on_run_completed) == (EACH_MINUTE, "delete")
 
 
+def test_of_context_and_configurable_the_one_that_was_sent_last_counts(world: World) -> None:
+    cron = make(world, context={"a": 1})
+    configured = patch(world, cron, config={"configurable": {"b": 1}, "tags": ["t"]})
+    assert configured.payload == {"config": {"configurable": {"b": 1}, "tags": ["t"]}}
+    assert patch(world, cron, context={"c": 1}).payload == {"config": {"tags": ["t"]}, "context": {"c": 1}}
+    with pytest.raises(BadRequest):
+        patch(world, cron, config={"configurable": {"b": 1}}, context={"c": 1})
+
+
 def test_what_no_run_could_be_started_with_makes_no_cron(world: World) -> None:
     refusals: list[tuple[type[Exception], dict[str, Any]]] = [
         (InvalidRequest, {"assistant_id": "nobody"}),

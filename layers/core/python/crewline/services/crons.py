@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -343,7 +343,7 @@ def _patched(cron: Cron, body: CronPatch, *, now: str) -> Cron:
         end_time=body.end_time if "end_time" in sent else cron.end_time,
         enabled=cron.enabled if body.enabled is None else body.enabled,
         on_run_completed=cron.on_run_completed and (body.on_run_completed or cron.on_run_completed),
-        payload={**cron.payload, **body.payload},
+        payload=_merged(cron.payload, body.payload),
         metadata={**cron.metadata, **body.metadata},
         updated_at=now,
     )
@@ -352,6 +352,18 @@ def _patched(cron: Cron, body: CronPatch, *, now: str) -> Cron:
 def _there(row: Row | None, cron_id: str, sees: Filters) -> Row:
     """Give a row that is there, as far as the caller may see it."""
     if row is None or row.deleted or not sees.match(row.cron.metadata):
+def _merged(was: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Put what was sent in the place of what was there; context and `config.configurable` exclude each other."""
+    merged = {**was, **sent}
+    if sent.get("context") and "config" not in sent and "config" in was:
+        merged["config"] = {name: value for name, value in was["config"].items() if name != "configurable"}
+    elif (sent.get("config") or {}).get("configurable") and "context" not in sent:
+        merged.pop("context", None)
+    return merged
+
+
+def _there(row: Row | None, cron_id: str) -> Row:
+    if row is None or row.deleted:
         raise NotFound(f"Cron with ID {cron_id} not found; POST /runs/crons/search lists them.")
     return row
 
