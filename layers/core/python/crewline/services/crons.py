@@ -349,9 +349,6 @@ def _patched(cron: Cron, body: CronPatch, *, now: str) -> Cron:
     )
 
 
-def _there(row: Row | None, cron_id: str, sees: Filters) -> Row:
-    """Give a row that is there, as far as the caller may see it."""
-    if row is None or row.deleted or not sees.match(row.cron.metadata):
 def _merged(was: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
     """Put what was sent in the place of what was there; context and `config.configurable` exclude each other."""
     merged = {**was, **sent}
@@ -362,8 +359,9 @@ def _merged(was: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _there(row: Row | None, cron_id: str) -> Row:
-    if row is None or row.deleted:
+def _there(row: Row | None, cron_id: str, sees: Filters) -> Row:
+    """Give a row that is there, as far as the caller may see it."""
+    if row is None or row.deleted or not sees.match(row.cron.metadata):
         raise NotFound(f"Cron with ID {cron_id} not found; POST /runs/crons/search lists them.")
     return row
 
