@@ -22,7 +22,7 @@ from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
-from crewline.engine.stores import DynamoDBStore, Stores
+from crewline.engine.stores import DynamoDBStore, Embedder, Stores
 from crewline.errors import Unavailable
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.manifests import read_manifest
@@ -98,6 +98,7 @@ class Place:
         self.loop = loop
         self.clock: FakeClock = world.clock
         self.crews: dict[str, Crew] = {}
+        self.embedder: Embedder | None = None
         self.thread = self.new_thread()
         # Nobody beats: the thread of the heartbeats would sleep. Their rules have a test of their own.
         self.heartbeats = Heartbeats(world.leases, world.clock, SILENT)
@@ -122,7 +123,7 @@ class Place:
     @property
     def stores(self) -> Stores:
         items = StoreItems(self.world.table, self.clock, self.world.manifest.store.ttl)
-        return partial(DynamoDBStore, items, embedder=None, loop=self.loop)
+        return partial(DynamoDBStore, items, embedder=self.embedder, loop=self.loop)
 
     @property
     def executor(self) -> Executor:

@@ -85,7 +85,9 @@ listings = st.builds(
     max_depth=st.none() | st.integers(0, 3),
     **pages,
 )
-batches = st.lists(puts | puts | gets | searches | removals, min_size=1, max_size=5) | listings.map(lambda op: [op])
+batches = st.lists(puts | puts | gets | searches | removals, min_size=1, max_size=5) | listings.map(
+    lambda op: [op]
+)
 
 
 def embed(texts: Sequence[str]) -> list[list[float]]:
@@ -185,7 +187,7 @@ alike = partial(
 )
 
 
-@alike(max_examples=25)
+@alike(max_examples=15)
 @given(asked=st.lists(batches, min_size=12, max_size=24))
 def test_the_same_calls_are_answered_as_langgraphs_own_store_does(
     place: Place, asked: list[list[Op]]

@@ -6,16 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, PutOp, SearchOp
 from langgraph.store.memory import InMemoryStore
 
 from crewline.engine.crews import Graph
-from crewline.errors import InvalidRequest, TooLarge
+from crewline.errors import InvalidRequest, TooLarge, Unavailable
 from crewline.services.store_items import LARGEST
 from tests.unit.engine.places import Counting, Place
-from tests.unit.store.worlds import TENANT
+from tests.unit.store.worlds import TENANT, Calls
 
 
 def of(node: Any, **options: Any) -> Graph:
@@ -134,3 +135,13 @@ def test_the_two_ways_to_ask_give_the_same(place: Place, store: BaseStore) -> No
     ]  # fmt: skip
     assert got[0] is not None
     assert asyncio.run(both()) != []
+
+
+def test_a_run_whose_memory_cannot_be_reached_is_resumed_and_not_failed(place: Place) -> None:
+    place.serve(of(remember))
+    started = place.start({"n": 1})
+    with Calls(place.world.cloud.dynamodb, "UpdateItem") as puts:
+        puts.failures = [EndpointConnectionError(endpoint_url="http://db")]
+        with pytest.raises(Unavailable):
+            place.execute(started)
+    assert place.execute(place.take_over(started))["log"] == ["None"]

@@ -11,7 +11,7 @@ import pytest
 
 from crewline.errors import BadManifest
 from crewline.models.limits import Limits, Price
-from crewline.models.manifests import Manifest, project_environment, read_manifest
+from crewline.models.manifests import Manifest, Reference, project_environment, read_manifest
 from crewline.models.webhooks import WebhookPolicy
 
 
@@ -288,3 +288,39 @@ def test_limits_and_prices_are_read(tmp_path: Path) -> None:
 )
 def test_limits_that_cannot_hold_are_refused(tmp_path: Path, ours: Any, said: str) -> None:
     assert said in refusal(write(tmp_path, {"graphs": {"crew": "./graphs.py:graph"}, "crewline": ours}))
+
+
+def test_the_store_has_its_times_and_its_vectors_from_the_manifest(tmp_path: Path) -> None:
+    index = {"embed": "./graphs.py:embed", "dims": 8, "fields": ["text"]}
+    ttl = {"default_ttl": 60, "refresh_on_read": False, "sweep_interval_minutes": 5}
+    manifest = read(tmp_path, store={"index": index, "ttl": ttl})
+    assert manifest.embed == Reference(path=tmp_path.resolve() / "graphs.py", attribute="embed")
+    assert manifest.store.index
+    assert (manifest.store.index.dims, manifest.store.index.fields) == (8, ["text"])
+    assert (manifest.store.ttl.default_ttl, manifest.store.ttl.refresh_on_read) == (60, False)
+
+
+def test_without_a_word_of_the_store_nothing_expires_and_nothing_is_embedded(tmp_path: Path) -> None:
+    manifest = read(tmp_path)
+    assert manifest.embed is None
+    assert manifest.store.index is None
+    assert (manifest.store.ttl.default_ttl, manifest.store.ttl.refresh_on_read) == (None, True)
+
+
+def test_vectors_may_come_from_a_model_that_langchain_knows(tmp_path: Path) -> None:
+    manifest = read(tmp_path, store={"index": {"embed": "openai:text-embedding-3-small", "dims": 1536}})
+    assert manifest.embed is None
+
+
+@pytest.mark.parametrize(
+    ("store", "said"),
+    [
+        ({"index": {"embed": "./none.py:embed", "dims": 8}}, "names ./none.py"),
+        ({"index": {"embed": "./graphs.py:embed"}}, "store.index.dims: field required"),
+        ({"index": {"embed": "./graphs.py:embed", "dims": 0}}, "store.index.dims"),
+        ({"ttl": {"default_ttl": 0}}, "store.ttl.default_ttl"),
+    ],
+)
+def test_what_is_wrong_with_the_store_is_said(tmp_path: Path, store: Any, said: str) -> None:
+    content = {"graphs": {"crew": "./graphs.py:graph"}, "store": store}
+    assert said in refusal(write(tmp_path, content))
