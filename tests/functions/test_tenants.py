@@ -59,6 +59,9 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("POST", "/threads/{thread_id}/stream/events"): {"channels": ["values"]},
     ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+    ("POST", "/a2a/{assistant_id}"): {
+        "jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"id": "{run_id}"},
+    },
     ("POST", "/v1/runs"): {"deployment_id": "{assistant_id}", "input": {"n": 0}},
     ("POST", "/v1/runs/{run_id}/cancel"): {},
     ("POST", "/webhooks/runs/{token}"): {"n": 0},
@@ -72,6 +75,7 @@ BODIES: dict[tuple[str, str], Any] = {
 QUERIES = {
     ("GET", "/v1/threads"): "?deployment_id={assistant_id}",
     ("GET", "/store/items"): "?namespace={thread_id}&key=k",
+    ("GET", "/.well-known/agent-card.json"): "?assistant_id={assistant_id}",
 }
 """The query of every operation that needs one."""
 OWN = {
@@ -221,6 +225,8 @@ def test_another_tenant_finds_nothing_of_ours_and_changes_nothing(ours: Ours, pl
         ("GET", "/runs/crons/{cron_id}"),
         ("POST", "/runs/crons/search"),
         ("POST", "/mcp"),
+        ("GET", "/.well-known/agent-card.json"),
+        ("GET", "/a2a/{assistant_id}/.well-known/agent-card.json"),
         ("GET", "/v1/runs"),
         ("GET", "/v1/runs/{run_id}"),
         ("GET", "/v1/runs/{run_id}/events"),

@@ -50,6 +50,7 @@ GET /runs/batch/{batch_id}
 POST /threads/{thread_id}/stream/events
 GET /v1/runs                                           GET /v1/runs/{run_id}
 GET /v1/runs/{run_id}/events
+GET /.well-known/agent-card.json                       GET /a2a/{assistant_id}/.well-known/agent-card.json
 GET /v1/threads
 GET /v1/threads/{thread_id}
 GET /v1/threads/{thread_id}/history
@@ -59,7 +60,7 @@ PUT /store/items DELETE /store/items
 POST /threads                                          PATCH /threads/{thread_id}
 DELETE /threads/{thread_id}                            POST /threads/{thread_id}/copy
 POST /threads/{thread_id}/state                        POST /threads/{thread_id}/commands
-POST /mcp
+POST /mcp                                              POST /a2a/{assistant_id}
 POST /threads/{thread_id}/runs                         POST /threads/{thread_id}/runs/wait
 POST /threads/{thread_id}/runs/stream                  DELETE /threads/{thread_id}/runs/{run_id}
 POST /threads/{thread_id}/runs/{run_id}/cancel         POST /runs
@@ -79,7 +80,7 @@ POST /assistants                                       PATCH /assistants/{assist
 DELETE /assistants/{assistant_id}                      POST /assistants/{assistant_id}/latest
 POST /threads/prune
 """
-ANYBODY = "GET /ok GET /info POST /webhooks/runs/{token}"
+ANYBODY = "GET /ok GET /info DELETE /mcp POST /webhooks/runs/{token}"
 
 
 class Keys:
@@ -182,7 +183,7 @@ def test_every_operation_needs_what_is_written_here() -> None:
         for method, operation in methods.items()
     }
     assert described == {place: {scope} - {None} for place, scope in expected.items()}
-    hidden = {("GET", "/openapi.json"): None, ("GET", "/docs"): None, ("DELETE", "/mcp"): None}
+    hidden = {("GET", "/openapi.json"): None, ("GET", "/docs"): None}
     assert expected | hidden == NEEDED
 
 

@@ -96,7 +96,8 @@ def test_a_request_becomes_a_proxy_event() -> None:
     assert context["identity"]["userAgent"] == "test"
     assert context["identity"]["sourceIp"] == "127.0.0.1"
     assert context["resourcePath"] == event["resource"]
-    assert context["path"] == "/local/threads/a%20b/state/x"
+    assert context["path"] == event["path"]
+    assert event["headers"]["x-forwarded-proto"] == "http"
 
 
 def test_a_request_without_body_or_query_has_none() -> None:

@@ -124,6 +124,7 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
     from crewline.http import store_items as store_item_routes
+    from crewline.http.a2a import routes as a2a_routes
     from crewline.http.agents import Agents
     from crewline.http.in_place import InPlace
     from crewline.http.mcp import routes as mcp_routes
@@ -141,7 +142,11 @@ def make_crew(environ: Mapping[str, str]) -> App:
         engine.executor,
         frozenset(core.manifest.crews),
     )
-    protocols = [mcp_routes.routes(agents, in_place)] if core.manifest.mcp else []
+    asks_for_key = settings.authentication != "open"
+    protocols = [
+        *([mcp_routes.routes(agents, in_place)] if core.manifest.mcp else []),
+        *([a2a_routes.routes(agents, in_place, asks_for_key=asks_for_key)] if core.manifest.a2a else []),
+    ]
     return _make_app(
         core,
         settings,

@@ -90,6 +90,9 @@ NEEDED: Final[Mapping[tuple[str, str], Scope | None]] = {
     # ---- MCP and A2A: to read needs the scope for that, too
     ("POST", "/mcp"): "run",
     ("DELETE", "/mcp"): None,  # there is nothing that it could end
+    ("POST", "/a2a/{assistant_id}"): "run",
+    ("GET", "/a2a/{assistant_id}/.well-known/agent-card.json"): "read",
+    ("GET", "/.well-known/agent-card.json"): "read",
     # ---- the API of Crewship
     ("POST", "/v1/runs"): "run",
     ("GET", "/v1/runs"): "read",

@@ -67,6 +67,15 @@ def read_call(body: Any) -> Call:
     return Call(method=body["method"], params=params or {}, call_id=call_id, notifies="id" not in body)
 
 
+def repeatable(body: Any) -> dict[str, Any]:
+    """Give what makes two calls the same one: not their ids, and not what is said beside their parameters."""
+    params = body.get("params") if isinstance(body, dict) else None
+    named = (
+        {name: value for name, value in params.items() if name != "_meta"} if isinstance(params, dict) else {}
+    )
+    return {"method": body.get("method") if isinstance(body, dict) else None, "params": named}
+
+
 def succeeded(call_id: CallId, result: Any) -> dict[str, Any]:
     """Answer a call."""
     return {"jsonrpc": "2.0", "id": call_id, "result": result}

@@ -27,6 +27,7 @@ from crewline.http import (
     system,
     threads,
 )
+from crewline.http.a2a import routes as a2a
 from crewline.http.authentication import API_KEY, NEEDED
 from crewline.http.errors import speaks_crewship, speaks_rpc
 from crewline.http.mcp import routes as mcp
@@ -81,7 +82,7 @@ _POWERTOOLS_OWN: Final = ("HTTPValidationError", "ValidationError", "ResponseVal
 """Powertools' own spelling of errors, which is not ours."""
 _UUIDS: Final = frozenset({"thread_id", "run_id", "checkpoint_id", "assistant_id", "batch_id", "cron_id"})
 """Path parameters that are UUIDs."""
-_NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)")
+_NAMED: Final = re.compile("/assistants/{assistant_id}/(graph|schemas|subgraphs)|/a2a/{assistant_id}")
 """Paths of assistants that take a crew's name, too."""
 _PUBLIC_IDS: Final = {
     f"{kind}_id": {"pattern": f"^{prefix}[0-9a-f]{{32}}$"} for kind, prefix in PREFIXES.items()
@@ -164,6 +165,7 @@ def _routers() -> Iterator[Router]:
     yield streams.routes(nothing, nothing, nothing, nothing, logger=nothing)
     yield events.routes(nothing, nothing, nothing, logger=nothing)
     yield mcp.routes(nothing, nothing)
+    yield a2a.routes(nothing, nothing, asks_for_key=nothing)
     yield crewship_events.routes(nothing, nothing, logger=nothing)
     yield crewship_webhooks.routes(nothing, nothing, nothing)
     yield crewship_runs.routes(nothing, nothing, nothing, nothing, nothing, nothing, stage=nothing)

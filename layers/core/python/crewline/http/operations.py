@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from crewline.http.metrics import PROMETHEUS
 from crewline.models.answers import (
+    AgentCard,
     CommandAnswer,
     CommandRefused,
     CommandRequest,
@@ -276,13 +277,29 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "/threads/{thread_id}/stream/events"): Operation(
         "Stream what happens on a thread.", errors=(400, 413), body=EventsRequest
     ),
-    # ---- MCP
+    # ---- MCP and A2A
     ("POST", "/mcp"): Operation(
         "Speak MCP: list assistants as tools, and call them.",
         {200: RpcAnswer, 202: None},
         errors=(400, 404, 413),
         body=RpcCall,
         headers=_KEY,
+    ),
+    ("DELETE", "/mcp"): Operation("End a session; there are none.", {404: RpcAnswer}),
+    ("POST", "/a2a/{assistant_id}"): Operation(
+        "Speak A2A with an assistant: send messages, follow tasks. A stream has answers of this form as its events.",
+        {200: RpcAnswer},
+        errors=(400, 404, 413),
+        body=RpcCall,
+        headers=_KEY,
+    ),
+    ("GET", "/a2a/{assistant_id}/.well-known/agent-card.json"): Operation(
+        "Get an assistant's agent card.", {200: AgentCard}, errors=(404,)
+    ),
+    ("GET", "/.well-known/agent-card.json"): Operation(
+        "Get the agent card of an assistant; of the only one when none is named.",
+        {200: AgentCard},
+        errors=(404,),
     ),
     # ---- the API of Crewship
     ("POST", "/v1/runs"): Operation("Start a run.", {202: StartedRun}, errors=(404, 409, 413), headers=_KEY),

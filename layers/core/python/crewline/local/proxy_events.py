@@ -71,7 +71,7 @@ def proxy_event(scope: Scope, body: bytes, *, resource: str, request_id: str) ->
     Returns:
         The event.
     """
-    headers = proxy_events.read_headers(scope)
+    headers = {"x-forwarded-proto": [scope["scheme"]], **proxy_events.read_headers(scope)}
     context = _request_context(scope, proxy_events.last(headers), resource, request_id)
     return proxy_events.proxy_event(scope, body, headers, context)
 
@@ -93,7 +93,7 @@ def _request_context(scope: Scope, headers: dict[str, str], resource: str, reque
             "user": None,
             "userArn": None,
         },
-        "path": f"/{_STAGE}{proxy_events.request_path(scope)}",
+        "path": proxy_events.request_path(scope),  # as behind a domain, which hides the stage
         "protocol": f"HTTP/{scope['http_version']}",
         "requestId": request_id,
         "requestTime": time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime(now)),

@@ -111,6 +111,26 @@ class CommandRefused(TypedDict):
 CommandAnswer = CommandDone | CommandRefused
 
 
+class AgentCard(TypedDict):
+    """What an assistant is to clients of A2A, in both of its versions."""
+
+    name: str
+    description: str
+    version: str
+    protocolVersion: str
+    url: str
+    """Where it is called."""
+    preferredTransport: Literal["JSONRPC"]
+    supportedInterfaces: list[dict[str, str]]
+    capabilities: dict[str, bool]
+    defaultInputModes: list[str]
+    defaultOutputModes: list[str]
+    skills: list[dict[str, Any]]
+    securitySchemes: NotRequired[dict[str, Any]]
+    security: NotRequired[list[dict[str, list[str]]]]
+    securityRequirements: NotRequired[list[dict[str, Any]]]
+
+
 class RpcCall(TypedDict):
     """A JSON-RPC call."""
 
@@ -118,7 +138,7 @@ class RpcCall(TypedDict):
     method: str
     id: NotRequired[CallName]
     """Names the call in its answer; one without is not answered."""
-    params: NotRequired[dict[str, Any]]
+    params: NotRequired[dict[str, Any] | None]
 
 
 class RpcError(TypedDict):

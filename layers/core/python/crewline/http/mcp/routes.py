@@ -18,11 +18,11 @@ from crewline.http.jsonrpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
     Call,
-    CallId,
     RpcError,
     failed,
     read_call,
     refused,
+    repeatable,
     succeeded,
 )
 from crewline.http.mcp import tools
@@ -43,22 +43,23 @@ def routes(agents: Agents, in_place: InPlace) -> Router:
 
     @router.post("/mcp")
     def ask() -> Response[Any]:
-        call_id: CallId = None
+        body, call_id = router.current_event.json_body, None
+        headers = {name.lower(): value for name, value in router.current_event.headers.items()}
+        key = once(headers, "POST /mcp", repeatable(body), router.caller)
         try:
-            call = read_call(router.current_event.json_body)
+            call = read_call(body)
             call_id = call.call_id
-            headers = {name.lower(): value for name, value in router.current_event.headers.items()}
             dialect = _protocol().dialect(call, headers)
             if call.notifies:
                 return empty_response(202)  # there is no session that one could change
             dialect.check(call)
-            return server.answer(call, dialect, Asking(router.caller, headers, router.lambda_context))
+            return server.answer(call, dialect, Asking(router.caller, headers, router.lambda_context, key))
         except RpcError as exc:
             return json_response(refused(call_id, exc), exc.status)
         except BAD_CALL as exc:
             return json_response(failed(call_id, INVALID_PARAMS, exc.message))
 
-    @router.delete("/mcp", include_in_schema=False)
+    @router.delete("/mcp")
     def end() -> Response[Any]:
         raise NotFound("There are no sessions here; every request stands for itself.")
 
@@ -105,8 +106,7 @@ class _Server:
         # A client of the newer version cancels by leaving; with the older ones, leaving means nothing.
         on_disconnect: Literal["cancel", "continue"] = "cancel" if dialect.modern else "continue"
         body = RunCreate(assistant_id=assistant_id, input=arguments, on_disconnect=on_disconnect)
-        key = once(asking.headers, "POST /mcp", body.model_dump(exclude_unset=True), asking.caller)
-        admitted, tenant = self.agents.start(asking.caller, body, once=key), asking.caller.tenant
+        admitted, tenant = self.agents.start(asking.caller, body, once=asking.once), asking.caller.tenant
         chunks = keep_alive(
             _told(self.in_place.outcome(tenant, admitted, asking.context), call, dialect),
             self.in_place.logger,
