@@ -33,6 +33,9 @@ from tests.unit.http.test_apps import event
 
 SILENT = Logger(service="authentication", level="CRITICAL")
 READ = """
+POST /runs/crons/search
+POST /runs/crons/count
+GET /runs/crons/{cron_id}
 GET /store/items POST /store/items/search POST /store/namespaces
 GET /metrics
 GET /assistants/{assistant_id}                         GET /assistants/{assistant_id}/graph
@@ -56,6 +59,10 @@ GET /v1/threads/{thread_id}
 GET /v1/threads/{thread_id}/history
 """
 RUN = """
+POST /runs/crons
+POST /threads/{thread_id}/runs/crons
+PATCH /runs/crons/{cron_id}
+DELETE /runs/crons/{cron_id}
 PUT /store/items DELETE /store/items
 POST /threads                                          PATCH /threads/{thread_id}
 DELETE /threads/{thread_id}                            POST /threads/{thread_id}/copy
