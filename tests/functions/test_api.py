@@ -12,11 +12,13 @@ import pytest
 import snapshot_restore_py
 
 from crewline.errors import Unavailable
+from crewline.http.operations import OPERATIONS
+from crewline.http.resources import resource_for
 from crewline.models.clocks import new_id, reseed
 from crewline.settings import environment
 from crewline.store.keys import Key
 from crewline.store.table import Table
-from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, recorded
+from tests.functions.deployments import FUNCTIONS, TENANT, Deployment, load, recorded
 from tests.unit.store.worlds import BASIC, ECHO
 from tests.workflows import ARN
 
@@ -69,6 +71,15 @@ def test_it_tells_what_the_api_is(deployment: Deployment) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "SwaggerUIBundle" in page.text
     assert "://cdn" not in page.text
+
+
+@pytest.mark.parametrize("place", OPERATIONS, ids=" ".join)
+def test_a_route_is_found_by_the_first_request_for_it(deployment: Deployment, place: tuple[str, str]) -> None:
+    method, path = place
+    _, function = resource_for(path)
+    resolver = load(function).answer.__self__._resolver if function != "crew" else None
+    if resolver:  # crews have all of theirs from the start
+        assert resolver.place({"httpMethod": method, "path": path.replace("{", "").replace("}", "")}) == place
 
 
 def test_recorded_requests_make_and_find_a_thread(deployment: Deployment) -> None:

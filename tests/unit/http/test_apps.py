@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from crewline.http import waits
 from crewline.http.apps import App, empty_response, json_response
 from crewline.http.authentication import Authentication
 from crewline.http.replies import Reply
-from crewline.http.resolvers import Router
+from crewline.http.resolvers import Later, Router
 from crewline.http.resources import PROXY, RESOURCES, resource_for
 from crewline.http.waits import OutOfTime, keep_alive, last_moment
 from crewline.local.proxy_events import lambda_context
@@ -51,7 +51,7 @@ def event(method: str, path: str, body: str | None = None, **query: str) -> dict
     }
 
 
-def make_app(**options: Any) -> App:
+def make_app(*later: Later, **options: Any) -> App:
     router = Router()
     barrier = threading.Barrier(8, timeout=10)
 
@@ -82,6 +82,7 @@ def make_app(**options: Any) -> App:
 
     return App(
         router,
+        *later,
         **{
             "authentication": Authentication(None, "acme"),
             "cors": CorsPolicy(),
@@ -194,6 +195,50 @@ def test_requests_at_once_each_get_their_own_answer(app: App) -> None:
     assert answers == [
         {"number": str(number), "name": f"n{number}", "path": f"/meet/{number}"} for number in range(160)
     ]
+
+
+class Seldom:
+    """Routes that are made later; counts how often, and fails as often as it is told."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.made = 0
+        self._failures = failures
+
+    def make(self) -> Iterator[Router]:
+        if self._failures:
+            self._failures -= 1
+            raise RuntimeError("hunter2")
+        self.made += 1
+        router = Router()
+
+        @router.get("/seldom/<name>")
+        def get(name: str) -> Response[Any]:
+            return json_response(name)
+
+        yield router
+
+
+def test_routes_that_are_made_later_are_made_for_the_first_request_and_once() -> None:
+    seldom = Seldom()
+    app = make_app(Later("/seldom/.*", seldom.make))
+    assert app.answer(event("GET", "/things/a"), None).status == 200
+    assert app.answer(event("GET", "/seldom"), None).status == 404
+    assert seldom.made == 0
+    with ThreadPoolExecutor(8) as pool:
+        asked = [f"/seldom/{number}" for number in range(80)]
+        replies = list(pool.map(lambda path: app.answer(event("GET", path), None), asked))
+    assert [(reply.status, read(reply)) for reply in replies] == [(200, str(number)) for number in range(80)]
+    assert seldom.made == 1
+    assert app.answer(event("POST", "/seldom/a", "{}"), None).status == 405
+    assert app.answer(event("GET", "/seldom/a/"), None).status == 200
+
+
+def test_routes_that_cannot_be_made_are_tried_again_by_the_next_request() -> None:
+    seldom = Seldom(failures=1)
+    app = make_app(Later("/seldom/.*", seldom.make))
+    failed = app.answer(event("GET", "/seldom/a"), None)
+    assert (failed.status, read(failed)["code"]) == (500, "internal")
+    assert app.answer(event("GET", "/seldom/a"), None).status == 200
 
 
 # ------------------------------------------------------------------ replies

@@ -6,7 +6,7 @@ made: what a cold start reads is billed, and the engine is a second of LangGraph
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from aws_lambda_powertools import Logger
 from crewline.errors import BadManifest
 from crewline.http.apps import App
 from crewline.http.authentication import Authentication
-from crewline.http.resolvers import Router
+from crewline.http.resolvers import Later, Router
 from crewline.models.clocks import reseed, system_clock
 from crewline.models.cors import LOOPBACK, CorsPolicy
 from crewline.models.manifests import AuthEntry, Manifest, read_manifest
@@ -34,20 +34,20 @@ from crewline.runtime import (
     compose_jobs,
     compose_sweeper,
 )
-from crewline.services import jobs
-from crewline.services.dispatches import Dispatches
-from crewline.services.sweeps import Deliveries, Sweeper
 from crewline.settings import VARIABLES, Settings, beside_local_cloud, read_settings
 from crewline.store.blobs import Blobs
 from crewline.store.buses import EventBus
 from crewline.store.clients import client, deferred
 from crewline.store.queues import DeadLetters, IntakeDeadLetters, RunQueue, WebhookQueue
 from crewline.store.table import Table
-from crewline.store.workflows import Workflow
 
 if TYPE_CHECKING:
     from crewline.events.intake import Receiver
     from crewline.http.authorization import Gate
+    from crewline.http.handovers import HandOver
+    from crewline.services import jobs
+    from crewline.services.dispatches import Dispatches
+    from crewline.services.sweeps import Deliveries, Sweeper
     from crewline.store.schedules import Schedules
 
 
@@ -58,58 +58,76 @@ def make_api(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.http import assistants as assistant_routes
-    from crewline.http import crons as cron_routes
-    from crewline.http import metrics as metric_routes
     from crewline.http import runs as run_routes
     from crewline.http import searches as search_routes
-    from crewline.http import store_items as store_item_routes
-    from crewline.http import system as system_routes
     from crewline.http import threads as thread_routes
     from crewline.http.handovers import HandOver
-    from crewline.http.v1 import runs as crewship_run_routes
-    from crewline.http.v1 import threads as crewship_thread_routes
-    from crewline.http.v1 import webhooks as crewship_webhook_routes
-    from crewline.http.v2 import commands as command_routes
-    from crewline.services.histories import Histories
-    from crewline.services.run_lists import RunLists
-    from crewline.services.store_items import StoreItems
-    from crewline.services.vitals import Vitals
-    from crewline.services.webhook_tokens import WebhookTokens
     from crewline.store.functions import Functions
 
     core, settings = _begin(environ, service="api")
-    histories = Histories(core.records, core.threads)
     crew = HandOver(Functions(deferred("lambda")), settings.crew_function)
-    vitals = Vitals(core.table, core.clock)
     return _make_app(
         core,
         settings,
-        system_routes.routes(vitals, langgraph=settings.langgraph, build=settings.build),
-        metric_routes.routes(vitals),
         assistant_routes.routes(core.assistants),
         thread_routes.routes(core.threads, core.copies, core.prunings, crew),
         search_routes.routes(core.searches),
-        store_item_routes.routes(
-            StoreItems(core.table, core.clock, core.manifest.store.ttl),
-            crew if core.manifest.store.index else None,
-        ),
         run_routes.routes(core.runs, core.batches, core.cancellations, core.logger),
-        cron_routes.routes(compose_crons(core, _schedules(settings)), core.clock),
-        command_routes.routes(core.runs, core.threads),
-        crewship_run_routes.routes(
-            core.runs,
-            RunLists(core.table, core.runs, core.threads),
-            core.threads,
-            core.assistants,
-            core.cancellations,
-            core.versions,
-            stage=settings.stage,
-        ),
-        crewship_webhook_routes.routes(WebhookTokens(core.table, core.clock), core.runs, core.versions),
-        crewship_thread_routes.routes(
-            core.assistants, core.threads, core.searches, histories, core.copies, crew
-        ),
+        Later("/(ok|info|metrics|openapi.json|docs)", partial(_system, core, settings)),
+        Later("/threads/[^/]+/commands", partial(_commands, core)),
+        Later("(/threads/[^/]+)?/runs/crons(/.*)?", partial(_crons, core, settings)),
+        Later("/store/.*", partial(_store_items, core, crew)),
+        Later("/(v1|webhooks)/.*", partial(_crewship, core, settings, crew)),
     )
+
+
+def _system(core: Core, settings: Settings) -> Iterator[Router]:
+    from crewline.http import metrics, system
+    from crewline.services.vitals import Vitals
+
+    vitals = Vitals(core.table, core.clock)
+    yield system.routes(vitals, langgraph=settings.langgraph, build=settings.build)
+    yield metrics.routes(vitals)
+
+
+def _commands(core: Core) -> Iterator[Router]:
+    from crewline.http.v2 import commands
+
+    yield commands.routes(core.runs, core.threads)
+
+
+def _crons(core: Core, settings: Settings) -> Iterator[Router]:
+    from crewline.http import crons
+
+    yield crons.routes(compose_crons(core, _schedules(settings)), core.clock)
+
+
+def _store_items(core: Core, crew: HandOver) -> Iterator[Router]:
+    from crewline.http import store_items
+    from crewline.services.store_items import StoreItems
+
+    store = core.manifest.store
+    yield store_items.routes(StoreItems(core.table, core.clock, store.ttl), crew if store.index else None)
+
+
+def _crewship(core: Core, settings: Settings, crew: HandOver) -> Iterator[Router]:
+    from crewline.http.v1 import runs, threads, webhooks
+    from crewline.services.histories import Histories
+    from crewline.services.run_lists import RunLists
+    from crewline.services.webhook_tokens import WebhookTokens
+
+    histories = Histories(core.records, core.threads)
+    yield runs.routes(
+        core.runs,
+        RunLists(core.table, core.runs, core.threads),
+        core.threads,
+        core.assistants,
+        core.cancellations,
+        core.versions,
+        stage=settings.stage,
+    )
+    yield webhooks.routes(WebhookTokens(core.table, core.clock), core.runs, core.versions)
+    yield threads.routes(core.assistants, core.threads, core.searches, histories, core.copies, crew)
 
 
 def make_crew(environ: Mapping[str, str]) -> App:
@@ -168,8 +186,6 @@ def make_tail(environ: Mapping[str, str]) -> App:
         BadManifest: A setting is missing, or the manifest cannot be read.
     """
     from crewline.http import streams as stream_routes
-    from crewline.http.v1 import events as crewship_event_routes
-    from crewline.http.v2 import streams as event_routes
 
     core, settings = _begin(environ, service="tail")
     seen = core.cancellations if settings.leaving_seen else None
@@ -177,9 +193,21 @@ def make_tail(environ: Mapping[str, str]) -> App:
         core,
         settings,
         stream_routes.routes(core.runs, core.threads, core.events, seen, logger=core.logger),
-        event_routes.routes(core.runs, core.threads, core.events, logger=core.logger),
-        crewship_event_routes.routes(core.runs, core.events, logger=core.logger),
+        Later("/threads/[^/]+/stream/events", partial(_thread_events, core)),
+        Later("/v1/runs/[^/]+/events", partial(_crewship_events, core)),
     )
+
+
+def _thread_events(core: Core) -> Iterator[Router]:
+    from crewline.http.v2 import streams
+
+    yield streams.routes(core.runs, core.threads, core.events, logger=core.logger)
+
+
+def _crewship_events(core: Core) -> Iterator[Router]:
+    from crewline.http.v1 import events
+
+    yield events.routes(core.runs, core.events, logger=core.logger)
 
 
 def make_worker(environ: Mapping[str, str]) -> tuple[jobs.Jobs, Logger]:
@@ -288,7 +316,7 @@ def _begin(environ: Mapping[str, str], *, service: str) -> tuple[Core, Settings]
     return core, settings
 
 
-def _make_app(core: Core, settings: Settings, *routers: Router) -> App:
+def _make_app(core: Core, settings: Settings, *routers: Router | Later) -> App:
     """Make what answers requests; where nobody is asked for a key, not every page of the world may send them."""
     is_open = settings.authentication == "open"
     gate = _make_gate(core, settings, core.manifest.auth) if core.manifest.auth else None
@@ -313,6 +341,8 @@ def _make_gate(core: Core, settings: Settings, entry: AuthEntry) -> Gate:
 
 
 def _dispatches(core: Core, settings: Settings) -> Dispatches:
+    from crewline.store.workflows import Workflow
+
     if not settings.workflow_arn:
         raise BadManifest(
             f"The environment lacks {VARIABLES['workflow_arn']}, which runs that outlive an invocation need."

@@ -15,18 +15,13 @@ from aws_lambda_powertools import Logger
 from crewline.models.clocks import Clock
 from crewline.models.manifests import Manifest
 from crewline.observability import UNMEASURED, Measures
-from crewline.services import jobs
 from crewline.services.api_keys import ApiKeys
 from crewline.services.assistants import Assistants
 from crewline.services.batches import Batches
 from crewline.services.cancellations import Cancellations
 from crewline.services.checkpoints import Checkpoints
 from crewline.services.copies import Copies
-from crewline.services.creations import Creations
-from crewline.services.dispatches import Dispatches
-from crewline.services.dispatches import Workflow as WorkflowLike
 from crewline.services.drafts import Drafts
-from crewline.services.edits import Edits
 from crewline.services.endings import Endings
 from crewline.services.events import Events
 from crewline.services.expiries import Expiries
@@ -37,7 +32,6 @@ from crewline.services.prunings import Prunings
 from crewline.services.recents import Recents
 from crewline.services.runs import Runs
 from crewline.services.searches import Searches
-from crewline.services.sweeps import Sweeper
 from crewline.services.threads import Threads
 from crewline.services.versions import Versions
 from crewline.settings import UNDEPLOYED
@@ -52,7 +46,13 @@ if TYPE_CHECKING:
     from crewline.engine.executor import Executor
     from crewline.engine.loops import CrewLoop
     from crewline.engine.stores import Stores as MemoryStores
+    from crewline.services import jobs
+    from crewline.services.creations import Creations
     from crewline.services.crons import Crons
+    from crewline.services.dispatches import Dispatches
+    from crewline.services.dispatches import Workflow as WorkflowLike
+    from crewline.services.edits import Edits
+    from crewline.services.sweeps import Sweeper
     from crewline.store.schedules import Schedules
 
 
@@ -198,6 +198,8 @@ def compose(
 
 def compose_dispatches(core: Core, workflow: WorkflowLike) -> Dispatches:
     """Put together what sends runs to workers."""
+    from crewline.services.dispatches import Dispatches
+
     return Dispatches(core.table, core.queue, workflow, core.clock)
 
 
@@ -219,6 +221,8 @@ def compose_engine(
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
     from crewline.engine.stores import DynamoDBStore, load_embedder
+    from crewline.services.creations import Creations
+    from crewline.services.edits import Edits
     from crewline.services.store_items import StoreItems
 
     table, records, clock, threads = core.table, core.records, core.clock, core.threads
@@ -254,6 +258,8 @@ def compose_jobs(
     core: Core, dispatches: Dispatches, executor: jobs.Executor, *, most_slices: int
 ) -> jobs.Jobs:
     """Put together what the worker does."""
+    from crewline.services import jobs
+
     return jobs.Jobs(
         leases=core.leases,
         endings=core.endings,
@@ -287,6 +293,8 @@ def compose_crons(core: Core, schedules: Schedules) -> Crons:
 
 def compose_sweeper(core: Core, dispatches: Dispatches, dead_letters: DeadLetters, crons: Crons) -> Sweeper:
     """Put together what sweeps."""
+    from crewline.services.sweeps import Sweeper
+
     return Sweeper(
         table=core.table,
         queue=core.queue,

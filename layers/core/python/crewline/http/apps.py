@@ -16,7 +16,7 @@ from crewline.http.bodies import read_body
 from crewline.http.cors import Cors
 from crewline.http.errors import error_reply
 from crewline.http.replies import Reply
-from crewline.http.resolvers import Resolver, Router
+from crewline.http.resolvers import Later, Resolver, Router
 from crewline.models.cors import CorsPolicy
 from crewline.services.api_keys import Verified
 
@@ -30,7 +30,7 @@ class App:
     """The routes of one function.
 
     Args:
-        routers: Its routes, grouped by noun.
+        routers: Its routes, grouped by noun; some are made later.
         authentication: Tells who sends a request.
         gate: What users' requests go through instead, where the project has its own authentication.
         cors: Which web pages may call them.
@@ -40,7 +40,7 @@ class App:
 
     def __init__(
         self,
-        *routers: Router,
+        *routers: Router | Later,
         authentication: Authentication,
         cors: CorsPolicy,
         max_body_bytes: int,
@@ -49,7 +49,10 @@ class App:
     ) -> None:
         self._resolver = Resolver()
         for router in routers:
-            self._resolver.include_router(router)
+            if isinstance(router, Later):
+                self._resolver.include_later(router)
+            else:
+                self._resolver.include_router(router)
         self._authentication = authentication
         self._gate = gate
         self._cors = Cors(cors)

@@ -8,8 +8,9 @@ the answers were another request's). Here each request's state is in a context v
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -123,6 +124,23 @@ class Router(api_gateway.Router):
         return once(request.event.headers, route, body, request.caller)
 
 
+@dataclass(frozen=True)
+class Later:
+    """Routes that are made when the first request comes that they may answer: no other cold start pays for them.
+
+    Args:
+        paths: A regular expression of whole paths, without slashes at the end, with all that they answer.
+        make: Makes them, and imports what they need.
+    """
+
+    paths: str
+    make: Callable[[], Iterable[Router]]
+
+    def answers(self, path: str) -> bool:
+        """Tell whether a path may be theirs."""
+        return re.fullmatch(self.paths, path.rstrip("/")) is not None
+
+
 class Resolver(APIGatewayRestResolver):
     """Routes and validates any number of requests at once.
 
@@ -134,11 +152,16 @@ class Resolver(APIGatewayRestResolver):
         self._own: dict[str, Any] = {}
         self._prepared: set[Route] = set()
         self._preparing = threading.Lock()
+        self._later: list[Later] = []
         super().__init__(enable_validation=True, debug=False)
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
         self.exception_handler(Exception)(_raise)
         self.exception_handler(NotFoundError)(_raise_not_found)
+
+    def include_later(self, later: Later) -> None:
+        """Include routes when the first request comes that they may answer."""
+        self._later.append(later)
 
     def place(self, event: Mapping[str, Any]) -> tuple[str, str] | None:
         """Tell which route answers a request.
@@ -211,7 +234,16 @@ class Resolver(APIGatewayRestResolver):
 
     def _matching(self, path: str) -> list[Route]:
         path = self._remove_prefix(path)
+        if any(later.answers(path) for later in self._later):
+            self._include_now(path)
         return [route for route in (*self._static_routes, *self._dynamic_routes) if route.rule.match(path)]
+
+    def _include_now(self, path: str) -> None:
+        with self._preparing:  # of two first requests, one
+            for later in [one for one in self._later if one.answers(path)]:
+                for router in later.make():
+                    self.include_router(router)
+                self._later.remove(later)
 
     @property
     def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]

@@ -32,7 +32,7 @@ class RunEvent(BaseModel):
     An event can come more than once, then with the same `id`; and in any order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = 1
     """A later version may have more fields; one that has fewer gets another number."""

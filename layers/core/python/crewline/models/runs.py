@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, NotRequired, Self
@@ -228,12 +229,16 @@ class RunCreate(RunFields):
         }
 
 
-UNSAID: Final = tuple(name for name, value in RunCreate(assistant_id="").kwargs().items() if value is None)
-"""What a request may leave unsaid: a row has no room for it, and shows it as null."""
+@functools.cache
+def unsaid() -> tuple[str, ...]:
+    """Name what a request may leave unsaid: a row has no room for it, and shows it as null."""
+    return tuple(name for name, value in RunCreate(assistant_id="").kwargs().items() if value is None)
 
 
 class RunBatch(RootModel[Annotated[list[RunCreate], Field(min_length=1, max_length=LARGEST_BATCH)]]):
     """Body of `POST /runs/batch`: runs that have nothing to do with one another."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 _GIVEN: Final[JsonDict] = {"not": {"type": "null"}}

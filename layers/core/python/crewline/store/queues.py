@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class RunJob(BaseModel):
     """Claim a run and execute it."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: Literal["run"] = "run"
     tenant: str
@@ -31,7 +32,7 @@ class RunJob(BaseModel):
 class PurgeJob(BaseModel):
     """Remove what is left of a deleted thread."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: Literal["purge"] = "purge"
     tenant: str
@@ -41,7 +42,7 @@ class PurgeJob(BaseModel):
 class PruneJob(BaseModel):
     """Remove all of a thread but its newest state."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: Literal["prune"] = "prune"
     tenant: str
@@ -51,7 +52,7 @@ class PruneJob(BaseModel):
 class WebhookJob(BaseModel):
     """Tell the webhook of a run that it has ended."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     kind: Literal["webhook"] = "webhook"
     tenant: str
@@ -62,8 +63,6 @@ class WebhookJob(BaseModel):
 
 Job = Annotated[RunJob | PurgeJob | PruneJob, Field(discriminator="kind")]
 """A message of the run queue: ids only, so that what it means is read when it is done."""
-
-_JOB: TypeAdapter[RunJob | PurgeJob | PruneJob] = TypeAdapter(Job)
 
 
 RECEIVES: Final = 5
@@ -87,7 +86,12 @@ def parse_job(body: str) -> RunJob | PurgeJob | PruneJob:
     Raises:
         pydantic.ValidationError: It is not one of ours.
     """
-    return _JOB.validate_json(body)
+    return _jobs().validate_json(body)
+
+
+@functools.cache
+def _jobs() -> TypeAdapter[RunJob | PurgeJob | PruneJob]:
+    return TypeAdapter(Job)
 
 
 def parse_webhook(body: str) -> WebhookJob:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from crewline.errors import CorruptRecord
-from crewline.models.runs import UNSAID, Run, RunError, RunStatus, Usage
+from crewline.models.runs import Run, RunError, RunStatus, Usage, unsaid
 from crewline.settings import UNDEPLOYED
 from crewline.store import keys
 from crewline.store.blobs import Blobs
@@ -351,7 +351,7 @@ def _from_item(item: Mapping[str, Any], blobs: Blobs | None, tenant: str, *, who
         status=item["status"],
         created_at=item["created_at"],
         updated_at=item["updated_at"],
-        kwargs={**dict.fromkeys(UNSAID), **said} if said else {},
+        kwargs={**dict.fromkeys(unsaid()), **said} if said else {},
         metadata=orjson.loads(item["metadata"]),
         multitask_strategy=item["multitask_strategy"],
         error=RunError(**orjson.loads(item["error"])) if "error" in item else None,

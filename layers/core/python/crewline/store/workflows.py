@@ -16,7 +16,7 @@ _THERE_ALREADY: Final = "ExecutionAlreadyExists"
 class SliceJob(BaseModel):
     """Execute a slice of a run: what a task of the workflow gives the worker, and its state machine keeps."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     tenant: str
     thread_id: str
