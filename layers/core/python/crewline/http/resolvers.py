@@ -152,7 +152,7 @@ class Resolver(APIGatewayRestResolver):
         self._own: dict[str, Any] = {}
         self._prepared: set[Route] = set()
         self._preparing = threading.Lock()
-        self._later: list[Later] = []
+        self._later: tuple[Later, ...] = ()
         super().__init__(enable_validation=True, debug=False)
         # Answers are rendered by the routes: validating them again would walk every value twice.
         del self._response_validation_middleware
@@ -161,7 +161,7 @@ class Resolver(APIGatewayRestResolver):
 
     def include_later(self, later: Later) -> None:
         """Include routes when the first request comes that they may answer."""
-        self._later.append(later)
+        self._later = (*self._later, later)
 
     def place(self, event: Mapping[str, Any]) -> tuple[str, str] | None:
         """Tell which route answers a request.
@@ -240,10 +240,12 @@ class Resolver(APIGatewayRestResolver):
 
     def _include_now(self, path: str) -> None:
         with self._preparing:  # of two first requests, one
-            for later in [one for one in self._later if one.answers(path)]:
-                for router in later.make():
-                    self.include_router(router)
-                self._later.remove(later)
+            for later in self._later:
+                if later.answers(path):
+                    for router in list(later.make()):  # all of them, or none
+                        self.include_router(router)
+                    # A new tuple: other requests go through the one that was there.
+                    self._later = tuple(one for one in self._later if one is not later)
 
     @property
     def current_event(self) -> APIGatewayProxyEvent:  # type: ignore[override]
