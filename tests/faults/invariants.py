@@ -115,6 +115,22 @@ def graves(_model: Model, state: State) -> str:
     return "a purged thread has left something" if lease.deleted and lease.purged and left else ""
 
 
+def kept(model: Model, state: State) -> str:
+    """A run is executed as it was settled; its lease says so while it lasts, and its rows stay when it has ended."""
+    lease = state.lease
+    if lease.deleted:
+        return ""
+    if lease.run != NOBODY and lease.keep != state.runs[lease.run].settled:
+        return f"the lease says {lease.keep} of whether {lease.run} was settled"
+    for one, run in enumerate(state.runs):
+        if run.settled and run.status == "gone":
+            return f"{one} was to stay readable, and is gone"
+        executed = any(record.run == one for record in state.log)
+        if model.plan[one] == "assumed" and executed and not run.settled:
+            return f"{one} is executed on an assumption"
+    return ""
+
+
 INVARIANTS: Final[Mapping[str, Invariant]] = MappingProxyType(
     {
         "fence": fence,
@@ -127,6 +143,7 @@ INVARIANTS: Final[Mapping[str, Invariant]] = MappingProxyType(
         "due": due,
         "keys": keys,
         "graves": graves,
+        "kept": kept,
     }
 )
 

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 Rule = Literal[
     "fence", "sweep", "fed", "oldest first", "idempotency", "deleted", "start: head", "start: seq",
     "queue: run", "queue: seq", "queue: waiting", "queue: cancel", "queue: yields", "claim: run", "claim: due",
-    "commit: cancel", "show: unfinished", "finish: seq", "finish: waiting", "finish: cancel", "undo: head",
+    "commit: cancel", "show: unfinished",
+    "settle: first", "keep: owner", "keep: found", "finish: seq", "finish: waiting", "finish: cancel", "undo: head",
     "undo before free", "undo before give up", "edit: head", "cancel: run", "cancel: rollback stays",
     "cancel queued: marker", "cancel queued: run", "forget: run", "delete: owner", "create: purged",
     "purge: still buried", "purge: same deletion", "move: counts on",
@@ -68,6 +69,9 @@ RULES: Final[dict[Rule, str]] = {
     "claim: due": "a delayed run is claimed when it is due or cancelled",
     "commit: cancel": "a commit is refused once a cancel was asked for",
     "show: unfinished": "only an unfinished run with a row is shown as running",
+    "settle: first": "a run that was started on an assumption is executed only once it was settled",
+    "keep: owner": "only who has claimed a run says that its rows stay",
+    "keep: found": "whoever claims a run finds whether its rows stay",
     "finish: seq": "a run ends only if none was accepted since its owner looked",
     "finish: waiting": "a run ends only if no queued one was cancelled since its owner looked",
     "finish: cancel": "a run ends otherwise than rolled back only if no rollback was asked for since",
@@ -207,7 +211,7 @@ class Model:
             or (lease.seq != view.seq and self._keeps("start: seq"))
         ):
             return None
-        in_place = kind in {"in place", "yielding"}
+        in_place = kind in {"in place", "yielding", "assumed"}
         owner = _new_token(state) if in_place else 0
         after = lease._replace(
             run=one,
@@ -221,7 +225,8 @@ class Model:
         row = Run("running" if in_place else "pending", after.seq, early=kind == "delayed", keyed=True)
         started = _with_run(state, one, row)._replace(lease=after)
         if in_place:
-            claimed = _answered(started, one)._replace(workers=_plus(state.workers, Worker(owner, one, 0)))
+            worker = Worker(owner, one, 0, settles=kind == "assumed")
+            claimed = _answered(started, one)._replace(workers=_plus(state.workers, worker))
             return f"request {one}: start and claim", claimed, False
         return f"request {one}: start", _client(started, one, Client("dispatch")), False
 
@@ -396,7 +401,14 @@ class Model:
         lease, owner = state.lease, _new_token(state)
         step = lease.steps if self._keeps("fed") else 0
         worker = Worker(
-            owner, run, step, failing=failing or lease.attempt >= PATIENCE, shown=shown, execution=execution
+            owner,
+            run,
+            step,
+            failing=failing or lease.attempt >= PATIENCE,
+            shown=shown,
+            execution=execution,
+            settles=self.plan[run] == "assumed" and not state.runs[run].settled,
+            keep=lease.keep and self._keeps("keep: found"),
         )
         claimed = state._replace(
             lease=lease._replace(owner=owner, live=True, attempt=lease.attempt + 1),
@@ -451,6 +463,10 @@ class Model:
                 self._shown(_became(state, worker, worker._replace(shown=True)), run),
                 False,
             )
+        if worker.settles and (
+            lease.owner == worker.owner or (lease.run != NOBODY and not self._keeps("keep: owner"))
+        ):
+            yield self._settle(state, worker)
         mine = lease.owner == worker.owner or (not self._keeps("fence") and lease.run != NOBODY)
         if not mine:
             yield f"{name} is fenced off", away, False
@@ -461,9 +477,17 @@ class Model:
         if lease.cancel == "rollback":
             yield from self._roll_back(state, worker)
         may_commit = not (lease.cancel and self._keeps("commit: cancel"))
+        may_commit &= not (worker.settles and self._keeps("settle: first"))
         if may_commit and worker.step < self.supersteps and not worker.failing:
             yield self._commit(state, worker)
         yield from self._end_slice(state, worker, away)
+
+    def _settle(self, state: State, worker: Worker) -> Move:
+        """Write a run again with what its assistant says: a webhook, for which its rows are to stay."""
+        settled = _became(state, worker, worker._replace(settles=False, keep=True))
+        row = state.runs[worker.run]._replace(settled=True)
+        after = _with_run(settled, worker.run, row)._replace(lease=state.lease._replace(keep=True))
+        return f"worker {worker.owner}: settle {worker.run}", after, False
 
     def _commit(self, state: State, worker: Worker) -> Move:
         lease, run, step = state.lease, worker.run, worker.step
@@ -513,6 +537,8 @@ class Model:
         ):
             yield f"{name}: looks again", _became(state, worker, worker._replace(view=None)), False
             return
+        if self.plan[worker.run] == "assumed" and not worker.keep and status != "removed":
+            status = "gone"
         finished, successor = self._finished(away, worker.run, view, status)
         if successor == NOBODY:
             yield name, finished, False

@@ -9,25 +9,27 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal[
-    "enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "repeat",
-    "edit", "cancel", "revoke", "forget", "delete", "create",
+    "enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "assumed",
+    "repeat", "edit", "cancel", "revoke", "forget", "delete", "create",
 ]  # fmt: skip
 """What a request asks for.
 
 The first four are runs with that multitask strategy. `delayed` is an enqueued run that is due
 later, `in place` one that its requester executes if the thread is free, `yielding` such a one that the
-next run interrupts once it executes, `repeat` one with the idempotency key of the first request. `edit` writes state. `cancel` and `revoke` stop a run, the
+next run interrupts once it executes, `assumed` such a one that was started before its assistant was read and
+has to be settled: written again, to stay readable. `repeat` is one with the idempotency key of the first request. `edit` writes state. `cancel` and `revoke` stop a run, the
 latter with action rollback; `forget` deletes a finished one. `delete` and `create` are the thread's.
 """
 
 RUNS: Final[frozenset[Kind]] = frozenset(
-    ("enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "repeat")
+    ("enqueue", "reject", "interrupt", "rollback", "delayed", "in place", "yielding", "assumed", "repeat")
 )
 
 Cancel = Literal["", "interrupt", "rollback"]
 Status = Literal[
-    "", "pending", "running", "success", "error", "interrupted", "removed", "forgotten", "refused"
+    "", "pending", "running", "success", "error", "interrupted", "removed", "forgotten", "refused", "gone"
 ]
+"""A run is `gone` whose rows went with its end, for nobody was to read them."""
 ROWS: Final[frozenset[Status]] = frozenset(("pending", "running", "success", "error", "interrupted"))
 """The statuses of a run that has a row."""
 UNFINISHED: Final[frozenset[Status]] = frozenset(("pending", "running"))
@@ -68,6 +70,8 @@ class Lease(NamedTuple):
     """Above zero, the run is fed: both are written by its first commit."""
     yields: bool = False
     base: Place = None
+    keep: bool = False
+    """The run's rows stay when it has ended; said when it is settled."""
     execution: int = 0
     """Above zero, the run is in the workflow: which execution of it counts."""
     undo: bool = False
@@ -86,6 +90,8 @@ class Run(NamedTuple):
     early: bool = False
     keyed: bool = False
     asked: Cancel = ""
+    settled: bool = False
+    """It was written again with what its assistant says; of an assumed one alone."""
 
 
 class View(NamedTuple):
@@ -115,6 +121,10 @@ class Worker(NamedTuple):
     """The row says that the run is executed; a write of its own, beside loading."""
     execution: int = 0
     """Which execution of the workflow waits for its answer; none for a message."""
+    settles: bool = False
+    """It has read a row that is to be settled."""
+    keep: bool = False
+    """What it knows of the lease's: whether the rows stay."""
     view: View | None = None
     """What it rests its finish on, when it stopped in between."""
 

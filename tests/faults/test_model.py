@@ -27,6 +27,7 @@ HOLDING: Final = (
     Case(plan=("enqueue", "interrupt", "rollback"), budget=Budget(1, 1)),
     Case(plan=("in place", "repeat", "forget"), budget=Budget(1, 1, 0, 1)),
     Case(plan=("yielding", "yielding", "enqueue"), budget=Budget(1, 1, 0, 1)),
+    Case(plan=("assumed", "cancel", "enqueue"), budget=Budget(1, 1, 0, 1)),
     Case(plan=("delayed", "cancel", "revoke"), budget=Budget(1, 1, 0, 1)),
     Case(plan=("enqueue", "enqueue", "cancel"), budget=Budget(1, 0, 0, 1)),
     Case(plan=("enqueue", "rollback", "delete"), budget=CRASH),
@@ -64,6 +65,9 @@ MUTANTS: Final[dict[Rule, Mutant]] = {
     "queue: waiting": Mutant("count", ("enqueue", "enqueue", "enqueue", "cancel"), PAUSE),
     "queue: cancel": Mutant("stops", ("enqueue", "interrupt", "revoke"), PAUSE),
     "queue: yields": Mutant("stops", ("enqueue", "enqueue", "yielding"), PAUSE),
+    "settle: first": Mutant("kept", ("assumed",), Budget()),
+    "keep: owner": Mutant("kept", ("assumed", "enqueue"), STALL),
+    "keep: found": Mutant("kept", ("assumed",), CRASH),
     "claim: run": Mutant("fence", ("enqueue", "enqueue"), TWICE),
     "claim: due": Mutant("due", ("delayed",), Budget()),
     "cancel: run": Mutant("stops", ("enqueue", "enqueue", "cancel"), PAUSE),
@@ -190,5 +194,5 @@ def test_a_plan_that_holds_is_printed_with_its_states(capsys: pytest.CaptureFixt
 def test_the_whole_exploration_has_every_kind_of_request_with_every_fault() -> None:
     cases = list(everything())
     kinds = {kind for case in cases for kind in case.plan if all(case.budget)}
-    assert len(kinds) == 14
+    assert len(kinds) == 15
     assert len(cases) > 400
