@@ -383,6 +383,7 @@ class Process:
         core.outbox._senders = AtOnce(1)
         self.table, self.blobs, self.records = core.table, core.blobs, core.records
         self.leases, self.threads, self.runs = core.leases, core.threads, core.runs
+        self.assistants = core.assistants
         self.cancellations, self.copies, self.prunings = core.cancellations, core.copies, core.prunings
         crews = Crews({GRAPH: Crew(graph_id=GRAPH, target=graph(self))})
         dispatches = compose_dispatches(core, Workflow(wire.over(executions), ARN))

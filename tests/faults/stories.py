@@ -18,9 +18,10 @@ from typing_extensions import TypedDict
 
 from crewline.engine.crews import Graph
 from crewline.errors import NotFound, ThreadBusy
+from crewline.models.assistants import WEBHOOK, AssistantPatch, default_assistant_id
 from crewline.store import keys
 from crewline.store.queues import parse_webhook
-from tests.faults.processes import Process
+from tests.faults.processes import GRAPH, Process
 from tests.faults.telling import Role, Telling
 
 Found = dict[str, Any]
@@ -544,6 +545,35 @@ _add(
     "stateless in place, unheard",
     _stateless(in_place=True, keyed=False),
     "client",
+    committing=False,
+    wide=True,
+)
+
+
+def _configured(telling: Telling) -> None:
+    """Somebody has changed the default assistant, which no other process knows: its runs have a webhook."""
+    body = AssistantPatch(metadata={WEBHOOK: "https://example.com"})
+    telling.fresh().assistants.patch(telling.tenant, default_assistant_id(GRAPH), body)
+
+
+def _settled(telling: Telling) -> None:
+    """A run that was started on an assumption stays readable for the webhook that it turned out to have."""
+    telling.wait_stateless("one", keyed=False, **_says("one"), durability="async")
+    telling.settle()
+    ended = {sort.removeprefix(keys.RUN_PREFIX) for _, sort in telling.left() if sort[:2] == keys.RUN_PREFIX}
+    told = {(job.run_id, job.status) for job in map(parse_webhook, telling.webhooks.bodies)}
+    assert ended
+    assert told == {(run_id, "success") for run_id in ended}
+    telling.cloud.clock.now += _KEPT_MS
+    telling.settle()
+    assert not telling.left()
+
+
+_add(
+    "stateless in place, settled",
+    _settled,
+    "client",
+    before=_configured,
     committing=False,
     wide=True,
 )
