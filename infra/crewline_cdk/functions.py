@@ -64,6 +64,7 @@ def make_function(
     concurrency: int | None = None,
     recursive_loop: lambda_.RecursiveLoop | None = None,
     executes: bool = False,
+    authenticates: bool = False,
     dead_letters: sqs.IQueue | None = None,
 ) -> lambda_.Function:
     """Make the function whose entry code is `functions/<name>/handler.py`.
@@ -79,6 +80,7 @@ def make_function(
             limit alone without it.
         recursive_loop: Whether Lambda stops the function when its messages come back to it.
         executes: Whether it loads the crews and executes runs.
+        authenticates: Whether it loads the project's own authentication, which may need all that crews need.
         dead_letters: Where events go that it was given to no avail, by whoever does not wait for it.
 
     Returns:
@@ -109,7 +111,7 @@ def make_function(
         architecture=ARCHITECTURES[defaults.target.architecture],
         handler=lambda_.Handler.FROM_IMAGE if image else f"handler.{'answer' if streams else 'handler'}",
         code=image_code(scope, name, image) if image else _zip(name),
-        layers=None if image else defaults.layers.of(name, crews=executes, streams=streams),
+        layers=None if image else defaults.layers.of(name, crews=executes or authenticates, streams=streams),
         environment=environment,
         environment_encryption=defaults.encryption_key,
         memory_size=size.memory_mb,

@@ -13,6 +13,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk.aws_lambda_event_sources import SqsEventSource
 from constructs import Construct
 
+from crewline.errors import BadDeployment
 from crewline.http.resources import FunctionName
 from crewline.models.cors import CorsPolicy
 from crewline.models.manifests import Manifest, read_manifest
@@ -61,7 +62,8 @@ class CrewlineService(Construct):
 
     Raises:
         BadManifest: The manifest cannot be read, or names something that is not there.
-        BadDeployment: What it sets for its crews, or the image, cannot be deployed, or the stack's name is too long.
+        BadDeployment: What it sets for its crews, or the image, cannot be deployed, the image is to serve a project that
+            has its own authentication, or the stack's name is too long.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, props: CrewlineProps | None = None) -> None:
@@ -69,6 +71,11 @@ class CrewlineService(Construct):
         check_stack_name(self)
         props = props or CrewlineProps()
         manifest = read_manifest(props.manifest)
+        if manifest.auth and props.image:
+            raise BadDeployment(
+                f"auth.path of {manifest.path} runs in the functions api and tail as well, and an image has packages for "
+                "crews alone. Leave out image, and let the project's requirements be installed, or leave out auth.path."
+            )
         of_project = read_environment(manifest, props.environment)
         if of_project.left_out:
             Annotations.of(self).add_warning_v2(
@@ -103,7 +110,9 @@ class CrewlineService(Construct):
         )
         self.layers = layers.all
         defaults = self._defaults(props, manifest, layers, target)
-        self.functions = self._make_functions(props, of_project, defaults)
+        self.functions = self._make_functions(
+            props, of_project, defaults, authenticates=manifest.auth is not None
+        )
         self.aliases = publish(self, self.functions)
         self.firing = make_firing(self, self.aliases["intake"], self.event_dead_letters)
         self._feed_functions(props)
@@ -176,11 +185,24 @@ class CrewlineService(Construct):
         )
 
     def _make_functions(
-        self, props: CrewlineProps, of_project: ProjectEnvironment, defaults: FunctionDefaults
+        self,
+        props: CrewlineProps,
+        of_project: ProjectEnvironment,
+        defaults: FunctionDefaults,
+        *,
+        authenticates: bool,
     ) -> dict[str, lambda_.Function]:
         """Make the functions, which can do nothing yet."""
         return {
-            "api": make_function(self, "api", size=props.api, defaults=defaults, streams=True),
+            "api": make_function(
+                self,
+                "api",
+                size=props.api,
+                defaults=defaults,
+                of_project=of_project.crews if authenticates else None,
+                streams=True,
+                authenticates=authenticates,
+            ),
             "crew": make_function(
                 self,
                 "crew",
@@ -196,7 +218,9 @@ class CrewlineService(Construct):
                 "tail",
                 size=props.tail,
                 defaults=defaults,
+                of_project=of_project.crews if authenticates else None,
                 streams=True,
+                authenticates=authenticates,
                 concurrency=props.max_followers,
             ),
             # The worker hands a thread's next run over through the queue that feeds it: a loop by

@@ -138,7 +138,12 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Synthesised:
     from aws_cdk import aws_kms as kms
 
     folder = tmp_path_factory.mktemp("theirs")
-    manifest = {**GRAPHS, "http": {"cors": {"allow_origins": ["https://a.example", "https://b.example"]}}}
+    manifest = {
+        **GRAPHS,
+        "env": ".env",
+        "http": {"cors": {"allow_origins": ["https://a.example", "https://b.example"]}},
+        "auth": {"path": "./chat.py:auth"},
+    }
 
     def decide(shared: Any) -> dict[str, Any]:
         arn = "arn:aws:kms:eu-central-1:123456789012:key/0000"
@@ -299,6 +304,22 @@ def test_beside_an_image_there_is_no_layer_for_crews(ours: Synthesised) -> None:
     }
     for name in ("Api", "Tail", "Sweeper", "Intake"):
         assert ours.function(name)["Runtime"] == "python3.13"
+
+
+def test_functions_that_ask_a_projects_own_authentication_have_what_crews_have(theirs: Synthesised) -> None:
+    for name in ("Api", "Crew", "Tail", "Worker"):
+        assert theirs.variables(name)["MODEL"] == "small"
+        assert theirs.function(name)["Layers"][1] == {"Ref": "CrewDepsLayer"}
+    for name in ("Sweeper", "Intake"):
+        assert "MODEL" not in theirs.variables(name)
+        assert theirs.function(name)["Layers"][1] == {"Ref": "DepsLayer"}
+
+
+def test_an_image_has_no_room_for_a_projects_own_authentication(tmp_path: Path) -> None:
+    manifest = {**GRAPHS, "auth": {"path": "./chat.py:auth"}}
+
+    with pytest.raises(BadDeployment, match="an image has packages for crews alone"):
+        _synthesise(tmp_path, lambda _: {"manifest": _project(tmp_path, manifest), "image": IMAGE})
 
 
 def test_an_image_of_another_region_is_refused(tmp_path: Path) -> None:

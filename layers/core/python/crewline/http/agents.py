@@ -13,6 +13,7 @@ from crewline.errors import NotFound
 from crewline.models.api_keys import Caller
 from crewline.models.assistants import Assistant, AssistantSearch
 from crewline.models.runs import Run, RunCreate
+from crewline.models.users import EVERYTHING, NOBODY, Sender
 from crewline.services.assistants import Assistants
 from crewline.services.cancellations import Cancellations
 from crewline.services.runs import Admitted, Runs
@@ -75,11 +76,12 @@ class Agents:
             Unavailable: DynamoDB did not answer.
         """
         caller.require("read")
+        sees = caller.rights.find_assistants() if caller.rights else EVERYTHING
         found: list[Assistant] = []
         more = True
         while more:
             query = AssistantSearch(limit=_PAGE, offset=len(found))
-            page, more = self.assistants.search(caller.tenant, query)
+            page, more = self.assistants.search(caller.tenant, query, sees=sees)
             found += page
         # One whose crew was deployed once is still there, and runs nothing.
         return [assistant for assistant in found if assistant.graph_id in self.crews]
@@ -89,10 +91,13 @@ class Agents:
 
         Raises:
             InvalidRequest: It is neither a UUID nor a crew of this deployment, or its crew is not.
-            NotFound: There is no such assistant.
+            NotFound: There is no such assistant, or none that the caller may use.
             Unavailable: DynamoDB did not answer.
         """
-        return self.assistants.resolve(caller.tenant, id_or_graph)
+        found = self.assistants.resolve(caller.tenant, id_or_graph)
+        if caller.rights:
+            caller.rights.use_assistant(found.assistant_id)
+        return found
 
     def schemas(self, assistant: Assistant) -> dict[str, Any]:
         """Give the JSON schemas of an assistant's graph.
@@ -117,10 +122,10 @@ class Agents:
             Forbidden: The caller may not run.
             CrewlineError: What `Runs.start` and `Runs.start_stateless` raise.
         """
-        caller.require("run")
+        sender = _sender(caller, body, thread_id)
         if thread_id is None:
-            return self.runs.start_stateless(caller.tenant, body, once=once)
-        return self.runs.start(caller.tenant, thread_id, body, once=once)
+            return self.runs.start_stateless(caller.tenant, body, once=once, sender=sender)
+        return self.runs.start(caller.tenant, thread_id, body, once=once, sender=sender)
 
     def create(self, caller: Caller, body: RunCreate, thread_id: str, *, once: Once | None = None) -> Run:
         """Start a run on a thread that a worker executes.
@@ -129,8 +134,8 @@ class Agents:
             Forbidden: The caller may not run.
             CrewlineError: What `Runs.create` raises.
         """
-        caller.require("run")
-        return self.runs.create(caller.tenant, thread_id, body, once=once)
+        sender = _sender(caller, body, thread_id)
+        return self.runs.create(caller.tenant, thread_id, body, once=once, sender=sender)
 
     def find(self, caller: Caller, assistant: Assistant, run_id: str) -> Run:
         """Find a run of an assistant.
@@ -143,7 +148,8 @@ class Agents:
         """
         caller.require("read")
         run = self.runs.find(caller.tenant, run_id, whole=False)
-        if run.assistant_id != assistant.assistant_id:
+        hidden = caller.rights and not caller.rights.reach("read", run.thread_id, run.run_id)
+        if hidden or run.assistant_id != assistant.assistant_id:
             raise NotFound(f"Run with ID {run_id} not found.")
         return run
 
@@ -162,8 +168,20 @@ class Agents:
 
         Raises:
             Forbidden: The caller may not run.
+            NotFound: The caller may not change it.
             RunEnded: It has ended.
             Unavailable: DynamoDB did not answer.
         """
         caller.require("run")
+        if caller.rights and not caller.rights.reach("update", run.thread_id, run.run_id):
+            raise NotFound(f"Run with ID {run.run_id} not found.")
         self.cancellations.cancel(caller.tenant, run.thread_id, run.run_id)
+
+
+def _sender(caller: Caller, body: RunCreate, thread_id: str | None) -> Sender:
+    """Let a caller pass who may start a run, and give what goes on with it."""
+    caller.require("run")
+    if caller.rights is None:
+        return NOBODY
+    asked = body.model_dump(mode="json", exclude_unset=True)
+    return caller.rights.start(asked, assistant_id=body.assistant_id, thread_id=thread_id)

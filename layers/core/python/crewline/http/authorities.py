@@ -6,6 +6,7 @@ Its functions run on one event loop for ever: what a project keeps between reque
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
@@ -71,7 +72,7 @@ class Authority:
         self._general = auth._global_handlers[-1] if auth._global_handlers else None  # noqa: SLF001
         self._context = types.AuthContext
         self._asked = _asked(self._authenticate, where)
-        self._loop = _Loop()
+        self._loop = _loop()
 
     @property
     def wants_body(self) -> bool:
@@ -186,6 +187,12 @@ def plain(value: Any) -> Any:
         TypeError: JSON has no word for it.
     """
     return orjson.loads(orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS))
+
+
+@functools.cache
+def _loop() -> _Loop:
+    """Give the loop of this process: a client that a project keeps is bound to one, whichever function asks."""
+    return _Loop()
 
 
 class _Loop:

@@ -113,6 +113,7 @@ class Gate:
             caller,
             senders=tuple(replace(one, user=user) for one in granted.senders),
             tenant=self._tenant if granted.visible else VEIL,
+            rights=granted.rights,
         )
         return caller, _with_query(event, asked.query, granted.query), granted.body
 

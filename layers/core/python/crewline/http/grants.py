@@ -11,7 +11,7 @@ from uuid import UUID
 from crewline.errors import Forbidden, InvalidRequest, NotFound
 from crewline.http.authorities import Authority, plain
 from crewline.models.clocks import is_id
-from crewline.models.users import NOBODY, Filters, Sender, User
+from crewline.models.users import NOBODY, Filters, Rights, Sender, User
 from crewline.services.assistants import Assistants, no_assistant
 from crewline.services.runs import Runs
 from crewline.services.threads import Threads
@@ -57,6 +57,8 @@ class Granted:
     """Whether the user may see what it is about."""
     query: Mapping[str, list[str]] | None = None
     """Its query, where that is another now."""
+    rights: Rights | None = None
+    """Whom its route is to ask further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 from crewline.errors import Forbidden, InvalidRequest
 from crewline.http.authorities import plain
@@ -488,6 +489,46 @@ def _ask_store(asked: Asked, action: str, value: dict[str, Any]) -> list[str]:
     return list(labels)
 
 
+# ---------------------------------------------------------------------- MCP and A2A
+
+
+@dataclass(frozen=True, slots=True)
+class _AgentRights:
+    """Asks a project's handlers for the clients of MCP and A2A, as they are asked for those of the other routes."""
+
+    asked: Asked
+
+    def find_assistants(self) -> Filters:
+        """Tell which assistants the user may find."""
+        value = {"metadata": metadata_of({}), "graph_id": None}
+        said = self.asked.ask("assistants", "search", value)
+        return Filters({**set_by_handler(value), **said.wanted})
+
+    def use_assistant(self, assistant_id: str) -> None:
+        """Let the user pass who may use an assistant."""
+        self.asked.check_assistant(assistant_id)
+
+    def start(self, asked: Mapping[str, Any], *, assistant_id: str, thread_id: str | None) -> Sender:
+        """Let the user pass who may start a run, and give what goes on with it."""
+        _, sender = _run(self.asked, asked, named=assistant_id, thread_id=thread_id)
+        if thread_id and not self.asked.sees_thread(sender.sees, thread_id):
+            raise not_found(thread_id)
+        return replace(sender, user=self.asked.user)
+
+    def reach(self, action: Literal["read", "update"], thread_id: str, run_id: str) -> bool:
+        """Tell whether the user may see, or change, a run."""
+        value: dict[str, Any] = {"thread_id": uuid_of(thread_id), "run_id": uuid_of(run_id)}
+        if action == "update":
+            value["action"] = "interrupt"
+        sees = self.asked.ask("threads", action, value)
+        return self.asked.sees_thread(sees, thread_id, [run_id])
+
+
+def _as_agents_ask(asked: Asked) -> Granted:
+    """Let a call pass to the route, which finds out what it is about, and asks then."""
+    return Granted(body=asked.body, rights=_AgentRights(asked))
+
+
 # ---------------------------------------------------------------------- what is about everybody
 
 
@@ -574,6 +615,11 @@ RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("POST", "/runs/cancel"): _cancel_many,
     ("POST", "/runs/wait"): _run_alone,
     ("POST", "/runs/stream"): _run_alone,
+    # ---- MCP and A2A
+    ("POST", "/mcp"): _as_agents_ask,
+    ("POST", "/a2a/{assistant_id}"): _as_agents_ask,
+    ("GET", "/a2a/{assistant_id}/.well-known/agent-card.json"): _as_agents_ask,
+    ("GET", "/.well-known/agent-card.json"): _as_agents_ask,
     # ---- protocol v2
     ("POST", "/threads/{thread_id}/commands"): _command,
     ("POST", "/threads/{thread_id}/stream/events"): _listen,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Self, get_args
 
 from crewline.errors import Forbidden, InvalidRequest
-from crewline.models.users import NOBODY, Sender
+from crewline.models.users import NOBODY, Rights, Sender
 
 TENANT: Final = "[a-z0-9-]{1,36}"
 """How a tenant is spelled; it has no `#`, which divides the parts of a stored key, and no `_`, which divides these."""
@@ -55,6 +55,8 @@ class Caller:
     """The API key that came with it; None where none is asked for."""
     senders: tuple[Sender, ...] = (NOBODY,)
     """The user who sends it, for each thing that it asks for: one, but for a batch."""
+    rights: Rights | None = None
+    """Whom to ask what the user may, where the request alone does not say what it is about; None: whatever the scopes say."""
 
     @property
     def sender(self) -> Sender:

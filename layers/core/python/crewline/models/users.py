@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Protocol, Self
 
 from crewline.models.searches import contains
 
@@ -192,6 +192,22 @@ class Sender:
             stamps=kept.get("stamps", {}),
             sees=Filters(kept.get("sees", {})),
         )
+
+
+class Rights(Protocol):
+    """What a user may, asked for by a route that finds out only in the middle of its work what a request is about."""
+
+    def find_assistants(self) -> Filters:
+        """Tell which assistants the user may find."""
+
+    def use_assistant(self, assistant_id: str) -> None:
+        """Let the user pass who may use an assistant."""
+
+    def start(self, asked: Mapping[str, Any], *, assistant_id: str, thread_id: str | None) -> Sender:
+        """Let the user pass who may start a run, and give what goes on with it."""
+
+    def reach(self, action: Literal["read", "update"], thread_id: str, run_id: str) -> bool:
+        """Tell whether the user may see, or change, a run."""
 
 
 NOBODY: Final = Sender()
