@@ -165,6 +165,15 @@ def test_crews_that_do_not_load_are_told(
 
 
 @pytest.mark.usefixtures("machine")
+def test_what_embeds_and_does_not_load_is_told_with_the_crews(command: Command, project: Path) -> None:
+    manifest = json.loads((project / "langgraph.json").read_text())
+    manifest["store"] = {"index": {"embed": "./graph.py:embed", "dims": 8}}
+    (project / "langgraph.json").write_text(json.dumps(manifest))
+    done = command("doctor", "--for", "dev", "--project", project, "--json")
+    assert "has no 'embed'" in finding(done, "crews")["said"]
+
+
+@pytest.mark.usefixtures("machine")
 def test_crews_load_with_the_variables_of_their_project(command: Command, project: Path) -> None:
     (project / "graph.py").write_text(f"import os\nos.environ['OWN']\n{(project / 'graph.py').read_text()}")
     assert finding(command("doctor", "--project", project, "--json"), "crews")["state"] == "failed"

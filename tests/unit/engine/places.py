@@ -18,11 +18,12 @@ from typing_extensions import TypedDict
 from crewline.engine.checkpointer import Storage
 from crewline.engine.crews import Crew, Crews, Graph, load_crews
 from crewline.engine.edits import Editor
+from crewline.engine.embeddings import Embedder
 from crewline.engine.executions import Surroundings
 from crewline.engine.executor import Executor
 from crewline.engine.heartbeats import Heartbeats
 from crewline.engine.loops import CrewLoop
-from crewline.engine.stores import DynamoDBStore, Embedder, Stores
+from crewline.engine.stores import DynamoDBStore, Stores
 from crewline.errors import Unavailable
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.manifests import read_manifest

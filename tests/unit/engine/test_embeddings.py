@@ -12,7 +12,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.store.base import BaseStore, PutOp, SearchOp
 from langgraph.store.memory import InMemoryStore
 
-from crewline.engine.stores import load_embedder
+from crewline.engine.embeddings import load_embedder
 from crewline.errors import BadManifest, TooLarge
 from crewline.models.manifests import read_manifest
 from crewline.services.store_items import LARGEST
@@ -54,7 +54,7 @@ def make(place: Place, tmp_path: Path) -> Make:
         manifest = tmp_path / "langgraph.json"
         said = {"embed": f"./vectors.py:{embed}", "dims": 3, **index}
         manifest.write_text(json.dumps({"graphs": {"a": "./graphs.py:a"}, "store": {"index": said}}))
-        place.embedder = load_embedder(read_manifest(manifest), place.loop)
+        place.embedder = load_embedder(read_manifest(manifest))
         return place.stores(TENANT)
 
     return make
@@ -145,6 +145,17 @@ def test_what_embeds_something_else_than_the_manifest_says_is_told_and_nothing_i
     with pytest.raises(BadManifest, match=said):
         store.put(("a",), "k", {})
     assert not any(partition.startswith("S#") for partition, _ in place.world.items())
+
+
+@pytest.mark.parametrize("embed", ["./vectors.py:absent", "nobody:knows-this-model", "nothing"])
+def test_what_cannot_embed_is_told_when_it_is_loaded(place: Place, tmp_path: Path, embed: str) -> None:
+    (tmp_path / "vectors.py").write_text(CODE)
+    (tmp_path / "graphs.py").touch()
+    index = {"embed": embed, "dims": 3}
+    content = {"graphs": {"a": "./graphs.py:a"}, "store": {"index": index}}
+    (tmp_path / "langgraph.json").write_text(json.dumps(content))
+    with pytest.raises(BadManifest, match=r"store\.index\.embed"):
+        load_embedder(read_manifest(tmp_path / "langgraph.json"))
 
 
 def test_vectors_count_as_a_part_of_an_item(make: Make) -> None:

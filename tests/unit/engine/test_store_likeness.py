@@ -32,7 +32,8 @@ from langgraph.store.base import (
 )
 from langgraph.store.memory import InMemoryStore
 
-from crewline.engine.stores import DynamoDBStore, Embedder
+from crewline.engine.embeddings import Embedder
+from crewline.engine.stores import DynamoDBStore
 from crewline.services.store_items import StoreItems
 from tests.unit.engine.places import Place
 
@@ -173,7 +174,7 @@ def drive(place: Place, asked: Sequence[Sequence[Op]]) -> None:
 
 
 def make(place: Place) -> BaseStore:
-    embedder = Embedder(ensure_embeddings(embed), DIMS, FIELDS, place.loop)
+    embedder = Embedder(ensure_embeddings(embed), DIMS, FIELDS)
     items = StoreItems(place.world.table, place.clock, place.world.manifest.store.ttl)
     return DynamoDBStore(items, f"t-{uuid4().hex[:30]}", embedder=embedder, loop=place.loop)
 

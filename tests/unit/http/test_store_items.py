@@ -11,8 +11,9 @@ import orjson
 import pytest
 from langgraph.store.base import ensure_embeddings
 
+from crewline.engine.embeddings import Embedder
 from crewline.engine.loops import CrewLoop
-from crewline.engine.stores import DynamoDBStore, Embedder
+from crewline.engine.stores import DynamoDBStore
 from crewline.http.apps import App
 from crewline.http.authentication import Authentication
 from crewline.http.handovers import HandOver
@@ -37,7 +38,7 @@ class Api:
     def __init__(self, world: World, loop: CrewLoop, lifetime: Lifetime, *, embeds: bool) -> None:
         self.handed_over: list[str] = []
         items = StoreItems(world.table, world.clock, lifetime)
-        embedder = Embedder(ensure_embeddings(embed), 2, ["$"], loop)
+        embedder = Embedder(ensure_embeddings(embed), 2, ["$"])
         self._crew = app(embedding_routes(partial(DynamoDBStore, items, embedder=embedder, loop=loop)))
         self._api = app(routes(items, HandOver(Functions(self), "crew") if embeds else None))
 

@@ -217,10 +217,11 @@ def compose_engine(
     """
     from crewline.engine.checkpointer import Storage
     from crewline.engine.edits import Editor
+    from crewline.engine.embeddings import load_embedder
     from crewline.engine.executions import Surroundings
     from crewline.engine.executor import Executor
     from crewline.engine.heartbeats import Heartbeats
-    from crewline.engine.stores import DynamoDBStore, load_embedder
+    from crewline.engine.stores import DynamoDBStore
     from crewline.services.creations import Creations
     from crewline.services.edits import Edits
     from crewline.services.store_items import StoreItems
@@ -228,7 +229,7 @@ def compose_engine(
     table, records, clock, threads = core.table, core.records, core.clock, core.threads
     storage = Storage(records=records, checkpoints=core.checkpoints, leases=core.leases, clock=clock)
     items = StoreItems(table, clock, core.manifest.store.ttl)
-    embedder = load_embedder(core.manifest, loop)
+    embedder = load_embedder(core.manifest)
     stores = partial(DynamoDBStore, items, embedder=embedder, loop=loop)
     around = Surroundings(
         crews=crews,

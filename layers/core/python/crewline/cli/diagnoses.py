@@ -38,10 +38,13 @@ _LOAD: Final = """
 import sys
 from pathlib import Path
 from crewline.engine.crews import load_crews
+from crewline.engine.embeddings import load_embedder
 from crewline.errors import CrewlineError
 from crewline.models.manifests import read_manifest
 try:
-    load_crews(read_manifest(Path(sys.argv[1])))
+    manifest = read_manifest(Path(sys.argv[1]))
+    load_crews(manifest)
+    load_embedder(manifest)
 except CrewlineError as error:
     sys.exit(" ".join(str(error).split()))
 """

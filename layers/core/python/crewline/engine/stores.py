@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast
 
-from langchain_core.embeddings import Embeddings
 from langgraph.store.base import (
     BaseStore,
     GetOp,
@@ -19,143 +18,17 @@ from langgraph.store.base import (
     SearchItem,
     SearchOp,
     TTLConfig,
-    ensure_embeddings,
-    get_text_at_path,
-    tokenize_path,
 )
-from langgraph.store.base.embed import EmbeddingsLambda
 
+from crewline.engine.embeddings import Embedder, Vectors, Wanted
 from crewline.engine.loops import CrewLoop
 from crewline.errors import BadManifest, InvalidRequest
-from crewline.models.manifests import Manifest
-from crewline.models.modules import load
 from crewline.models.store_items import ItemWrite, StoreItem, check_labels, check_written
 from crewline.models.store_queries import ItemQuery, Namespace, NamespaceQuery, pack
 from crewline.services.store_items import StoreItems
 
 Stores = Callable[[str], BaseStore]
 """Gives the store of a tenant."""
-
-_WHOLE: Final = "$"
-"""The path of a whole value."""
-
-
-def load_embedder(manifest: Manifest, loop: CrewLoop) -> Embedder | None:
-    """Import what a manifest makes vectors of texts with.
-
-    Args:
-        manifest: The project's.
-        loop: Where coroutines of its code run.
-
-    Returns:
-        What embeds; None when the manifest says of nothing how.
-
-    Raises:
-        BadManifest: It is not there, or needs a package that is not.
-        CrewFailedToLoad: Its file raised while it was imported.
-    """
-    policy = manifest.store.index
-    if policy is None:
-        return None
-    embed: Any = policy.embed
-    if manifest.embed:
-        embed = load(manifest.embed, manifest, where=f"store.index.embed ({manifest.embed.path})")
-    try:
-        embeddings = ensure_embeddings(embed)
-    except (ValueError, ImportError) as exc:
-        raise BadManifest(
-            f"{manifest.path}: store.index.embed {policy.embed!r} does not load: {exc}"
-        ) from exc
-    return Embedder(embeddings, policy.dims, policy.fields or [_WHOLE], loop)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """Texts that need vectors, each once."""
-
-    documents: list[str]
-    queries: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Vectors:
-    """Text → its vector."""
-
-    documents: Mapping[str, Sequence[float]]
-    queries: Mapping[str, Sequence[float]]
-
-
-class Embedder:
-    """Makes vectors of texts, as the manifest's `store.index` says.
-
-    Args:
-        embeddings: What LangChain makes them with.
-        dims: Numbers that each must have.
-        fields: Paths of the texts of a value, where an item does not say more.
-        loop: Where a function that is a coroutine runs, also for those who wait in a thread.
-    """
-
-    def __init__(self, embeddings: Embeddings, dims: int, fields: Sequence[str], loop: CrewLoop) -> None:
-        self.dims = dims
-        self._embeddings = embeddings
-        self._fields = fields
-        self._loop = loop
-        # LangGraph's own wrapper has no way to call a coroutine function from a thread.
-        self._only_async = isinstance(embeddings, EmbeddingsLambda) and not hasattr(embeddings, "func")
-
-    def texts(self, value: Mapping[str, Any], index: Sequence[str] | None) -> list[str]:
-        """Find the texts of a value that are embedded, each once."""
-        found = (
-            get_text_at_path(value, path if path == _WHOLE else tokenize_path(path))
-            for path in (self._fields if index is None else index)
-        )
-        return list(dict.fromkeys(text for texts in found for text in texts))
-
-    def embed(self, wanted: _Wanted) -> _Vectors:
-        """Make vectors, from any thread but that of the crew loop.
-
-        Raises:
-            BadManifest: What embeds gave other vectors than the manifest says.
-            Exception: Whatever it raised.
-        """
-        if self._only_async:
-            return self._loop.submit(self.aembed(wanted)).result()
-        documents = self._embeddings.embed_documents(wanted.documents) if wanted.documents else []
-        queries = [self._embeddings.embed_query(text) for text in wanted.queries]
-        return self._checked(wanted, documents, queries)
-
-    async def aembed(self, wanted: _Wanted) -> _Vectors:
-        """Make vectors, on the crew loop.
-
-        Raises:
-            BadManifest: What embeds gave other vectors than the manifest says.
-            Exception: Whatever it raised.
-        """
-        documents = await self._embeddings.aembed_documents(wanted.documents) if wanted.documents else []
-        queries = await asyncio.gather(*(self._embeddings.aembed_query(text) for text in wanted.queries))
-        return self._checked(wanted, documents, queries)
-
-    def _checked(
-        self, wanted: _Wanted, documents: Sequence[Sequence[float]], queries: Sequence[Sequence[float]]
-    ) -> _Vectors:
-        if len(documents) != len(wanted.documents):
-            raise BadManifest(
-                f"store.index.embed gave {len(documents)} vectors for {len(wanted.documents)} texts; "
-                "it has to give one for each."
-            )
-        for vector in (*documents, *queries):
-            if len(vector) != self.dims:
-                raise BadManifest(
-                    f"store.index.embed gave a vector of {len(vector)} numbers; store.index.dims says {self.dims}."
-                )
-        try:
-            pack(queries)
-        except (ValueError, TypeError) as exc:
-            raise BadManifest(f"store.index.embed: {exc}.") from exc
-        return _Vectors(
-            dict(zip(wanted.documents, documents, strict=True)),
-            dict(zip(wanted.queries, queries, strict=True)),
-        )
 
 
 class DynamoDBStore(BaseStore):
@@ -177,7 +50,7 @@ class DynamoDBStore(BaseStore):
         self._items = items
         self._tenant = tenant
         self._embedder = embedder
-        self._loop = loop.loop
+        self._loop = loop
         self.ttl_config = TTLConfig(
             default_ttl=items.lifetime.default_ttl,
             refresh_on_read=items.lifetime.refresh_on_read,
@@ -193,13 +66,13 @@ class DynamoDBStore(BaseStore):
             TooLarge: A value is over the limit.
             Unavailable: DynamoDB did not answer.
         """
-        if _running_loop() is self._loop:
+        if _running_loop() is self._loop.loop:
             raise RuntimeError(
                 "A coroutine has to await the store: use aget, aput, asearch, adelete and alist_namespaces; "
                 "the others wait, and every crew of this process with them."
             )
         work = _Work(ops, self._embedder)
-        vectors = self._embedder.embed(work.wanted) if self._embedder and work.embeds else None
+        vectors = self._embedder.embed(work.wanted, self._loop) if self._embedder and work.embeds else None
         return self._carry_out(work, vectors)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -214,7 +87,7 @@ class DynamoDBStore(BaseStore):
         vectors = await self._embedder.aembed(work.wanted) if self._embedder and work.embeds else None
         return await asyncio.to_thread(self._carry_out, work, vectors)
 
-    def _carry_out(self, work: _Work, vectors: _Vectors | None) -> list[Result]:
+    def _carry_out(self, work: _Work, vectors: Vectors | None) -> list[Result]:
         results: list[Result] = [None] * len(work.ops)
         gets = [(at, op) for at, op in enumerate(work.ops) if isinstance(op, GetOp)]
         if gets:
@@ -241,7 +114,7 @@ class DynamoDBStore(BaseStore):
         found = self._items.search(self._tenant, query, refresh=op.refresh_ttl)
         return [SearchItem(**_parts(item), score=item.score) for item in found]
 
-    def _write(self, put: _Put, vectors: _Vectors | None) -> ItemWrite:
+    def _write(self, put: _Put, vectors: Vectors | None) -> ItemWrite:
         packed = b""
         if vectors and put.texts:
             try:
@@ -275,7 +148,7 @@ class _Work:
         places = {(op.namespace, op.key): op for op in self.ops if isinstance(op, PutOp)}
         self.puts = [_Put(op, _texts(op, embedder)) for op in places.values()]
         searches = (op.query for op in self.ops if isinstance(op, SearchOp) and op.query)
-        self.wanted = _Wanted(
+        self.wanted = Wanted(
             list(dict.fromkeys(text for put in self.puts for text in put.texts)),
             list(dict.fromkeys(searches)),
         )
