@@ -43,8 +43,10 @@ from crewline.store.table import Table
 
 if TYPE_CHECKING:
     from crewline.events.intake import Receiver
+    from crewline.http.agents import Agents
     from crewline.http.authorization import Gate
     from crewline.http.handovers import HandOver
+    from crewline.http.in_place import InPlace
     from crewline.services import jobs
     from crewline.services.dispatches import Dispatches
     from crewline.services.sweeps import Deliveries, Sweeper
@@ -142,28 +144,21 @@ def make_crew(environ: Mapping[str, str]) -> App:
     from crewline.http import executions as execution_routes
     from crewline.http import states as state_routes
     from crewline.http import store_items as store_item_routes
-    from crewline.http.a2a import routes as a2a_routes
-    from crewline.http.agents import Agents
     from crewline.http.in_place import InPlace
-    from crewline.http.mcp import routes as mcp_routes
     from crewline.http.v1 import creations as crewship_creation_routes
     from crewline.http.v1 import rollbacks as crewship_rollback_routes
 
     core, settings = _begin(environ, service="crew")
     engine = _load_engine(core, _dispatches(core, settings), settings)
     in_place = InPlace(core.runs, core.cancellations, core.events, engine.executor, core.logger)
-    agents = Agents(
-        core.assistants,
-        core.threads,
-        core.runs,
-        core.cancellations,
-        engine.executor,
-        frozenset(core.manifest.crews),
-    )
-    asks_for_key = settings.authentication != "open"
+    cards = r"/\.well-known/agent-card\.json"
     protocols = [
-        *([mcp_routes.routes(agents, in_place)] if core.manifest.mcp else []),
-        *([a2a_routes.routes(agents, in_place, asks_for_key=asks_for_key)] if core.manifest.a2a else []),
+        *([Later("/mcp", partial(_mcp, core, engine, in_place))] if core.manifest.mcp else []),
+        *(
+            [Later(f"/a2a/.*|{cards}", partial(_a2a, core, settings, engine, in_place))]
+            if core.manifest.a2a
+            else []
+        ),
     ]
     return _make_app(
         core,
@@ -176,6 +171,32 @@ def make_crew(environ: Mapping[str, str]) -> App:
         crewship_creation_routes.routes(core.assistants, engine.creations),
         crewship_rollback_routes.routes(core.threads, engine.edits),
         *protocols,
+    )
+
+
+def _mcp(core: Core, engine: Engine, in_place: InPlace) -> Iterator[Router]:
+    from crewline.http.mcp import routes
+
+    yield routes.routes(_agents(core, engine), in_place)
+
+
+def _a2a(core: Core, settings: Settings, engine: Engine, in_place: InPlace) -> Iterator[Router]:
+    from crewline.http.a2a import routes
+
+    asks_for_key = settings.authentication != "open"
+    yield routes.routes(_agents(core, engine), in_place, asks_for_key=asks_for_key)
+
+
+def _agents(core: Core, engine: Engine) -> Agents:
+    from crewline.http.agents import Agents
+
+    return Agents(
+        core.assistants,
+        core.threads,
+        core.runs,
+        core.cancellations,
+        engine.executor,
+        frozenset(core.manifest.crews),
     )
 
 

@@ -42,7 +42,6 @@ from crewline.http.jsonrpc import (
     repeatable,
     succeeded,
 )
-from crewline.http.preferences import once
 from crewline.http.resolvers import Router
 from crewline.http.runs import followed
 from crewline.http.sse import HEARTBEAT, spell
@@ -88,7 +87,7 @@ def routes(agents: Agents, in_place: InPlace, *, asks_for_key: bool) -> Router:
     @router.post("/a2a/<assistant_id>")
     def ask(assistant_id: str) -> Response[Any]:
         body, call_id = router.current_event.json_body, None
-        key = once(headers(), f"POST /a2a/{assistant_id}", repeatable(body), router.caller)
+        key = router.once(f"POST /a2a/{assistant_id}", repeatable(body))
         assistant = agents.one(router.caller, assistant_id)
         try:
             call = read_call(body)

@@ -1,6 +1,6 @@
 """The versions of MCP: those with a handshake, and the newer one that says everything with each request.
 
-Imports the official wire models, and is itself imported by the first request: no cold start pays for it.
+Imports the official wire models, which take longer than a warm request: so no cold start of another imports this.
 
 Source: https://modelcontextprotocol.io/specification, "Transports" and "Lifecycle" of each version.
 """
@@ -81,7 +81,7 @@ class Dialect:
         return methods.serialize_server_result(method, self.version, {**result, **more})
 
 
-def dialect(call: Call, headers: Mapping[str, str]) -> Dialect:
+def read_dialect(call: Call, headers: Mapping[str, str]) -> Dialect:
     """Tell how a request is spoken.
 
     Args:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
@@ -26,14 +25,11 @@ from crewline.http.jsonrpc import (
     succeeded,
 )
 from crewline.http.mcp import tools
-from crewline.http.preferences import once
+from crewline.http.mcp.protocol import Dialect, discovered, initialized, read_dialect
 from crewline.http.resolvers import Router
 from crewline.http.waits import keep_alive, last_moment
 from crewline.models.api_keys import Caller
 from crewline.models.runs import RunCreate
-
-if TYPE_CHECKING:
-    from crewline.http.mcp.protocol import Dialect
 
 
 def routes(agents: Agents, in_place: InPlace) -> Router:
@@ -45,11 +41,11 @@ def routes(agents: Agents, in_place: InPlace) -> Router:
     def ask() -> Response[Any]:
         body, call_id = router.current_event.json_body, None
         headers = {name.lower(): value for name, value in router.current_event.headers.items()}
-        key = once(headers, "POST /mcp", repeatable(body), router.caller)
+        key = router.once("POST /mcp", repeatable(body))
         try:
             call = read_call(body)
             call_id = call.call_id
-            dialect = _protocol().dialect(call, headers)
+            dialect = read_dialect(call, headers)
             if call.notifies:
                 return empty_response(202)  # there is no session that one could change
             dialect.check(call)
@@ -77,9 +73,9 @@ class _Server:
         """Answer a request that its version has."""
         match call.method:
             case "initialize":
-                result = _protocol().initialized(dialect)
+                result = initialized(dialect)
             case "server/discover":
-                result = _protocol().discovered()
+                result = discovered()
             case "ping":
                 result = {}
             case "tools/list":
@@ -127,9 +123,3 @@ async def _told(outcome: Awaitable[Any], call: Call, dialect: Dialect) -> bytes:
     """Wait for what a run answers, and tell it as the answer of a call."""
     result = tools.answer(await outcome, objects=not dialect.modern)
     return to_json(succeeded(call.call_id, dialect.spell(call.method, result)))
-
-
-def _protocol() -> ModuleType:
-    from crewline.http.mcp import protocol  # noqa: PLC0415 (the first request pays for the wire models, no cold start)
-
-    return protocol
