@@ -22,6 +22,8 @@ _MODULES: Final = (
     "tests/sdk/test_threads.py",
     "tests/sdk/test_assistants.py",
     "tests/sdk/test_thread_streams.py",
+    "tests/sdk/test_mcp.py",
+    "tests/sdk/test_a2a.py",
     "tests/e2e/test_busy_threads.py",
     "tests/js/test_javascript.py",
 )
@@ -43,7 +45,6 @@ _DESELECTED: Final = {
 _SKIPPED: Final = {
     "stream.disconnect_cancel": _UNSEEN,
     "wait.disconnect_cancel": _UNSEEN,
-    "ext.": "MCP is not served",
     "store.": "the store is not served",
     "crons.": "crons are not served",
     "sdk.store_crons_assistants": "neither the store nor crons are served",
