@@ -125,7 +125,7 @@ def test_a_key_is_the_text_that_it_is(api: Api) -> None:
     "body",
     [
         {"namespace": []}, {"namespace": ["a.b"]}, {"namespace": [""]}, {"namespace": ["langgraph"]}, {"namespace": "users"},
-        {"value": None}, {"value": [1]}, {"ttl": 0}, {"ttl": -1}, {"ttl": 1e12}, {"index": True}, {"key": 1}, {"key": "k" * 1_025},
+        {"value": None}, {"value": [1]}, {"ttl": 0}, {"ttl": -1}, {"ttl": 1e12}, {"index": True}, {"index": 0}, {"key": 1}, {"key": "k" * 1_025},
     ],
 )  # fmt: skip
 def test_what_is_no_item_is_refused(api: Api, body: dict[str, Any]) -> None:
@@ -144,6 +144,11 @@ def test_what_is_no_item_is_refused(api: Api, body: dict[str, Any]) -> None:
 )
 def test_what_is_no_search_is_refused(api: Api, body: dict[str, Any]) -> None:
     api.ask("POST", "/store/items/search", body, status=422)
+
+
+@pytest.mark.parametrize("namespace", [".", "a.", ".a", "a..b", "\0"])
+def test_what_is_no_namespace_is_refused(api: Api, namespace: str) -> None:
+    api.ask("GET", "/store/items", namespace=namespace, key="k", status=422)
 
 
 def test_a_value_that_no_item_holds_is_413_with_its_size(world: World, loop: CrewLoop, api: Api) -> None:

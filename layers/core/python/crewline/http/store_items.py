@@ -12,6 +12,7 @@ from crewline.http.apps import empty_response, json_response
 from crewline.http.handovers import HandOver
 from crewline.http.resolvers import Router
 from crewline.models.store_items import (
+    JOINED,
     ItemDelete,
     ItemPut,
     ItemSearch,
@@ -78,12 +79,11 @@ def routes(items: StoreItems, crew: HandOver | None) -> Router:
     @router.get("/store/items")
     def get(
         key: Annotated[str, Query()],
-        namespace: Annotated[str, Query()] = "",
+        namespace: Annotated[str, Query(pattern=JOINED)] = "",
         refresh_ttl: Annotated[bool | None, Query()] = None,
     ) -> Response[Any]:
-        found = items.get(
-            router.caller.tenant, split_namespace(namespace), key, refresh=_refreshes(refresh_ttl)
-        )
+        labels = split_namespace(namespace)
+        found = items.get(router.caller.tenant, labels, key, refresh=_refreshes(refresh_ttl))
         return json_response(found.wire() if found else None)
 
     @router.delete("/store/items")

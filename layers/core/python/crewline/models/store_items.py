@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from crewline.errors import InvalidRequest
@@ -15,6 +16,8 @@ from crewline.models.threads import LONGEST_TTL, WHOLE, OrDefault, Wire
 
 RESERVED: Final = "langgraph"
 """The first label that nobody may write under, as LangGraph has it."""
+JOINED: Final = r"^([^.\x00]+(\.[^.\x00]+)*)?$"
+"""What a namespace looks like in a query: its labels joined by periods."""
 MOST_ITEMS: Final = 1_000
 """Items or namespaces of one answer."""
 
@@ -95,12 +98,9 @@ def split_namespace(text: str) -> Namespace:
     Raises:
         InvalidRequest: A label is empty, or has a NUL.
     """
-    labels = tuple(text.split(".")) if text else ()
-    try:
-        check_labels(labels)
-    except ValueError as exc:
-        raise InvalidRequest(f"namespace: {exc}.") from exc
-    return labels
+    if not re.fullmatch(JOINED, text):
+        raise InvalidRequest("namespace: labels that are not empty, joined by periods.")
+    return tuple(text.split(".")) if text else ()
 
 
 # ------------------------------------------------------------------ on the wire
@@ -116,10 +116,16 @@ def _labels(namespace: list[str]) -> list[str]:
     return namespace
 
 
+def _false(value: Any) -> Any:
+    if value is not False:  # 0 is equal to it
+        raise ValueError("it is false or a list of paths")
+    return value
+
+
 Label = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": "^[^.\\x00]+$"})]
 Labels = Annotated[list[Label], AfterValidator(_labels)]
 Minutes = Annotated[float, Field(gt=0, le=LONGEST_TTL)]
-IndexedBy = Literal[False] | list[str]
+IndexedBy = Annotated[Literal[False], BeforeValidator(_false)] | list[str]
 
 
 class ItemPut(Wire):
