@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from botocore.exceptions import EndpointConnectionError
 
 from crewline.errors import Unhealthy
 from crewline.http.metrics import spelled
+from crewline.models.clocks import iso
+from crewline.models.crons import CronCreate
 from crewline.models.leases import LEASE_MS, Claim
 from crewline.models.runs import RunCreate
 from crewline.models.threads import ThreadCreate
@@ -16,6 +19,7 @@ from crewline.models.vitals import VitalsWire
 from crewline.services import vitals
 from crewline.services.endings import Outcome
 from crewline.services.vitals import Vitals
+from crewline.store import crons
 from crewline.store.table import Table
 from tests.unit.store.worlds import TENANT, Calls, World, claimed
 
@@ -44,6 +48,7 @@ def test_a_deployment_at_rest_has_nothing_to_count(world: World) -> None:
         "runs": {"pending": 0, "queued": 0, "delayed": 0, "running": 0, "expired": 0, "oldest_pending_s": 0},
         "threads": {"busy": 0, "interrupted": 0, "error": 0},
         "outbox": {"waiting": 0, "oldest_s": 0},
+        "crons": {"enabled": 0, "unsettled": 0},
         "purges": 0,
         "at_least": [],
     }
@@ -132,7 +137,7 @@ def test_counting_ends_at_its_bounds_and_says_so(world: World, monkeypatch: pyte
         background(world, make(world))
     with Calls(world.cloud.dynamodb, "BatchGetItem") as calls:
         counted = count(world)
-    assert counted["at_least"] == ["runs", "outbox", "purges", "threads.busy"]
+    assert counted["at_least"] == ["runs", "outbox", "crons.unsettled", "purges", "threads.busy"]
     assert counted["threads"]["busy"] == 8
     assert 1 <= counted["runs"]["pending"] <= 8
     assert sum(len(next(iter(one["RequestItems"].values()))["Keys"]) for one in calls.requests) <= 8
@@ -165,3 +170,21 @@ def test_looking_whether_the_table_is_there_is_one_read(world: World) -> None:
 def test_a_table_that_is_gone_is_no_passing_trouble(world: World) -> None:
     with pytest.raises(Exception, match="ResourceNotFound"):
         Vitals(Table(world.cloud.dynamodb, "gone"), world.clock).check()
+
+
+def test_crons_are_counted_that_start_runs_and_those_that_wait_for_schedules(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fields in ({}, {"enabled": False}, {"end_time": iso(world.clock() + 5000)}):
+        body = {"assistant_id": "echo", "schedule": "0 9 * * *", **fields}
+        world.crons.create(TENANT, CronCreate.model_validate(body))
+    assert count(world)["crons"] == {"enabled": 2, "unsettled": 0}
+    world.clock.pass_(5000)
+    assert count(world)["crons"] == {"enabled": 1, "unsettled": 0}
+    cron = next(row for row in crons.rows(world.table, TENANT) if row.cron.enabled)
+    noted = replace(cron, token="another", unsettled=True)
+    world.table.write(crons.put(TENANT, noted, before=cron, now=world.clock()))
+    assert count(world)["crons"]["unsettled"] == 1
+    assert count(world, "globex")["crons"] == {"enabled": 0, "unsettled": 0}
+    monkeypatch.setattr(vitals, "MOST_CRONS", 2)
+    assert count(world)["at_least"] == ["crons.enabled"]

@@ -72,6 +72,13 @@ def _families(vitals: VitalsWire) -> Iterator[tuple[str, str, list[_Sample]]]:
         "For how long the oldest of them has waited.",
         [({}, outbox["oldest_s"])],
     )
+    crons = vitals["crons"]
+    yield "crewline_crons_enabled", "Crons that start runs.", [({}, crons["enabled"])]
+    yield (
+        "crewline_crons_unsettled",
+        "Crons whose schedules are still to be brought in line.",
+        [({}, crons["unsettled"])],
+    )
     yield "crewline_purges", "Deleted threads of which something is left.", [({}, vitals["purges"])]
     complete = int(not vitals["at_least"])
     yield "crewline_counts_complete", "0 when a count stopped at its bound.", [({}, complete)]

@@ -43,12 +43,22 @@ class OutboxCounts(TypedDict):
     """For how many seconds the oldest has waited."""
 
 
+class CronCounts(TypedDict):
+    """Crons."""
+
+    enabled: int
+    """Start runs, and have not ended."""
+    unsettled: int
+    """Wait for their schedules to be brought in line with them."""
+
+
 class VitalsWire(TypedDict):
     """What is there now, by the rows and by no process's memory."""
 
     runs: RunCounts
     threads: ThreadCounts
     outbox: OutboxCounts
+    crons: CronCounts
     purges: int
     """Deleted threads of which something is left."""
     at_least: list[str]

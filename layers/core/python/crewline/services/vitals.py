@@ -16,8 +16,8 @@ from typing import Final, Literal
 from crewline.errors import Unavailable, Unhealthy
 from crewline.models.clocks import Clock
 from crewline.models.leases import Lease
-from crewline.models.vitals import OutboxCounts, RunCounts, ThreadCounts, VitalsWire
-from crewline.store import keys, leases, listings
+from crewline.models.vitals import CronCounts, OutboxCounts, RunCounts, ThreadCounts, VitalsWire
+from crewline.store import crons, keys, leases, listings
 from crewline.store.keys import Key
 from crewline.store.table import Table
 
@@ -26,6 +26,8 @@ MOST_IN_FLIGHT: Final = 2_000
 among them is a read unit."""
 MOST_THREADS: Final = 1_000
 """How far threads of one status are counted: about 20 read units."""
+MOST_CRONS: Final = 1_000
+"""How far crons are counted; each is read whole, so most take a quarter of a read unit."""
 
 _POOL: Final = 8
 _EVER: Final = 10**15 - 1  # the latest time that sorts
@@ -71,6 +73,7 @@ class Vitals:
             more |= len(entries) > _share()
         own = [key for key in found if keys.tenant_of(key) == tenant]
         threads, capped = self._threads(tenant)
+        scheduled, more_crons = self._crons(tenant, own)
         held = leases.read_many(
             self._table, tenant, [place[1] for key in own if (place := keys.lease_of(key))]
         )
@@ -79,8 +82,13 @@ class Vitals:
             runs=_runs(held, now),
             threads=threads,
             outbox=_outbox([key for key in own if keys.is_outbox(key)], now),
+            crons=scheduled,
             purges=sum(_to_be_purged(lease) for lease in held),
-            at_least=[*(["runs", "outbox", "purges"] if more else []), *capped],
+            at_least=[
+                *(["runs", "outbox", "crons.unsettled", "purges"] if more else []),
+                *capped,
+                *(["crons.enabled"] if more_crons else []),
+            ],
         )
 
     def _in_flight(self, shard: str) -> list[Key]:
@@ -101,6 +109,18 @@ class Vitals:
             if counted > MOST_THREADS:
                 capped.append(f"threads.{status}")
         return counts, capped
+
+    def _crons(self, tenant: str, own: Sequence[Key]) -> tuple[CronCounts, bool]:
+        """Count crons that start runs; tell whether there are more than are counted."""
+        found = [row.cron for row in islice(crons.rows(self._table, tenant), MOST_CRONS + 1)]
+        now = self._clock()
+        counts = CronCounts(
+            enabled=sum(
+                cron.enabled and (cron.end_ms is None or cron.end_ms > now) for cron in found[:MOST_CRONS]
+            ),
+            unsettled=sum(keys.cron_of(key) is not None for key in own),
+        )
+        return counts, len(found) > MOST_CRONS
 
 
 def _share() -> int:
