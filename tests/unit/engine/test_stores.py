@@ -93,6 +93,15 @@ def test_several_operations_read_first_and_the_last_put_of_a_place_counts(store:
     assert store.batch([GetOp(("a",), "k")]) == [None]
 
 
+def test_a_namespace_may_be_a_list(store: BaseStore) -> None:
+    listed: Any = ["a", "b"]
+    store.put(listed, "k", {"n": 1})
+    assert store.get(listed, "k") == store.get(("a", "b"), "k")
+    assert [item.namespace for item in store.search(listed)] == [("a", "b")]
+    store.delete(listed, "k")
+    assert store.list_namespaces(prefix=listed) == []
+
+
 @pytest.mark.parametrize("namespace", [(), ("langgraph", "x"), ("a.b",), ("",), (1,)])
 def test_what_langgraph_refuses_as_a_namespace_is_refused(store: BaseStore, namespace: Any) -> None:
     with pytest.raises(InvalidNamespaceError):

@@ -182,6 +182,16 @@ def test_more_namespaces_than_a_request_may_look_at_are_refused(
         items.list_namespaces(TENANT, NamespaceQuery(conditions=(("suffix", ("none",)),)))
 
 
+def test_more_items_than_a_search_reads_are_refused(
+    items: StoreItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_items, "MOST_READ", 3)
+    items.put(TENANT, *(write(n, at=(("a", str(n % 2)), f"k{n}")) for n in range(4)))
+    assert len(values(items, ("a", "0"))) == 2
+    with pytest.raises(InvalidRequest, match="a longer one"):
+        items.search(TENANT, ItemQuery(prefix=("a",), limit=1))
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [

@@ -162,17 +162,22 @@ def _texts(op: PutOp, embedder: Embedder | None) -> list[str]:
 
 
 def _checked(op: Op) -> Op:
-    """Check an operation that comes to `batch` directly; the methods of `BaseStore` have checked theirs."""
+    """Check an operation that comes to `batch` directly; the methods of `BaseStore` have checked theirs.
+
+    A namespace may be a list: LangGraph's types say otherwise, and its stores on databases take it.
+    """
     try:
         if isinstance(op, PutOp) and op.value is not None:
             check_written(op.namespace)
-        elif isinstance(op, GetOp | PutOp):
+            return op._replace(namespace=tuple(op.namespace))
+        if isinstance(op, GetOp | PutOp):
             check_labels(op.namespace)
-        elif isinstance(op, SearchOp):
+            return op._replace(namespace=tuple(op.namespace))
+        if isinstance(op, SearchOp):
             check_labels(op.namespace_prefix)
-        else:
-            for condition in op.match_conditions or ():
-                check_labels(condition.path)
+            return op._replace(namespace_prefix=tuple(op.namespace_prefix))
+        for condition in op.match_conditions or ():
+            check_labels(condition.path)
     except ValueError as exc:
         raise InvalidRequest(f"namespace: {exc}.") from exc
     return op

@@ -35,6 +35,8 @@ from crewline.store.table import Refused, Table
 
 LARGEST: Final = 400_000
 """Bytes of an item's value as JSON with its vectors: DynamoDB takes 409,600 with the keys."""
+MOST_READ: Final = 10_000
+"""Items that one search reads: with vectors of 1,536 numbers 16,000 read units."""
 MOST_NAMESPACES: Final = 2_000
 """Namespaces that one request looks at: a read unit and some milliseconds each."""
 REFRESHED: Final = 10
@@ -148,8 +150,8 @@ class StoreItems:
             refresh: Whether what is shown lives on from now.
 
         Raises:
-            InvalidRequest: The filter has an unknown operator, a number is negative, or the labels are longer
-                than a key holds.
+            InvalidRequest: There are more items than one search reads, the filter has an unknown operator, a number
+                is negative, or the labels are longer than a key holds.
             Unavailable: DynamoDB did not answer.
         """
         check_filter(query.filter or {})
@@ -158,7 +160,7 @@ class StoreItems:
         nearness = Nearness(query.near) if query.near is not None else None
         scored = (
             (nearness.best(row.vectors, row.dims) if nearness else None, row)
-            for row in self._under(tenant, query.prefix, with_vectors=nearness is not None)
+            for row in _bounded(self._under(tenant, query.prefix, with_vectors=nearness is not None))
             if row.is_alive(now) and (not query.filter or matches(row.value, query.filter))
         )
         last = query.offset + query.limit
@@ -260,6 +262,16 @@ class StoreItems:
         elif calls:
             for done in [self._pool.submit(call) for call in calls]:
                 done.result()
+
+
+def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
+    """Give rows on, as many as one search reads."""
+    for count, row in enumerate(rows):
+        if count == MOST_READ:
+            raise InvalidRequest(
+                f"More than {MOST_READ:,} items are under this prefix, and a search reads all of them; give a longer one."
+            )
+        yield row
 
 
 def _rank(found: tuple[float | None, Row]) -> tuple[bool, float, str]:
