@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -46,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", GUIDES)
 def test_the_python_of_a_guide_does_what_the_guide_says(page: str, url: str, tmp_path: Path) -> None:
-    typed = [block for block in blocks(page) if block.language == "python" and "aws_cdk" not in block.code]
+    typed = [block for block in blocks(page) if block.language == "python"]
     program = "\n".join(f"{block.code}\nprint(end={BETWEEN!r})" for block in typed)
     check(typed, [sys.executable, "-c", program.replace(ADDRESS, url)], url, tmp_path)
 
@@ -113,23 +112,3 @@ def test_a_thread_that_was_moved_goes_on(url: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.splitlines()[-1:] == ["ada idle 4 True"], done.stderr
-
-
-@pytest.mark.thorough
-@pytest.mark.skipif(shutil.which("node") is None, reason="CDK needs Node, and there is none on this machine")
-def test_a_schedule_sends_what_the_intake_takes(tmp_path: Path) -> None:
-    from crewline.models.intake import Message
-
-    [program] = [block.code for block in blocks("guides/cron.md") if "aws_cdk" in block.code]
-    program = program.replace("App()", "App(outdir='out', context={'aws:cdk:bundling-stacks': []})")
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    resources = json.loads((tmp_path / "out" / "Crews.template.json").read_text())["Resources"]
-    [schedule] = [one for one in resources.values() if one["Type"] == "AWS::Scheduler::Schedule"]
-    target = schedule["Properties"]["Target"]
-    sent = json.loads(
-        "".join(one if isinstance(one, str) else "url" for one in target["Input"]["Fn::Join"][1])
-    )
-    assert Message.model_validate_json(sent["MessageBody"]).idempotency_key == sent["MessageDeduplicationId"]
