@@ -154,15 +154,8 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
             "purge them: the alarm goes on while there are any."
         ),
     )
-    outside = (
-        ("Intake", dead_letters_of(watched.intake_queue), ""),
-        (
-            "Event",
-            watched.event_dead_letters,
-            " A letter with a cron_id was the turn of a cron; its next one comes by itself.",
-        ),
-    )
-    for name, letters, more in outside:
+    outside = (("Intake", dead_letters_of(watched.intake_queue)), ("Event", watched.event_dead_letters))
+    for name, letters in outside:
         yield _Alarm(
             name=f"{name}DeadLettersAlarm",
             metric=waiting(letters),
@@ -170,9 +163,9 @@ def _of_queues(watched: Watched) -> Iterator[_Alarm]:
             periods=1,
             failing=1,
             says=(
-                f"A message from outside became no run: it is in the queue {name}DeadLetters, with the attribute "
+                f"A message from outside, or a turn of a cron, became no run: it is in the queue {name}DeadLetters, with the attribute "
                 "reason if it never can, and without one if it was tried in vain; then the log of the intake says "
-                f"why. Put right what it says and send the message to the intake queue again.{more}"
+                "why. Put right what it says and send the message to the intake queue again."
             ),
         )
     longest = LONGEST_DELAY_S + watched.worker_timeout_seconds + _WAITING_MARGIN_S

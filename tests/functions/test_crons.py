@@ -11,7 +11,7 @@ import pytest
 from crewline.errors import Unavailable
 from crewline.store import clients
 from tests.functions.deployments import TENANT, Deployment
-from tests.functions.test_intake import letters
+from tests.functions.test_intake import batch, letters
 
 EACH_MINUTE = {"assistant_id": "steps", "schedule": "* * * * *", "input": {"n": 0}}
 
@@ -120,8 +120,19 @@ def test_a_firing_that_can_never_start_a_run_is_a_dead_letter(
     assert json.loads(body) == said
     assert reason.startswith("Its assistant is unknown")
     assert letter_id.startswith(cron["cron_id"])
-    assert deployment.invoke("intake", said) is None
-    deployment.work()
+    again = batch(("crons", body))
+    for _ in range(2):
+        assert deployment.invoke("intake", again) == {"batchItemFailures": []}
+    assert len(deployment.world.messages()) == 1
+
+
+def test_what_is_no_turn_of_a_cron_is_a_dead_letter(deployment: Deployment) -> None:
+    nonsense = {"cron_id": "one", "due": "soon"}
+    assert deployment.invoke("intake", nonsense) is None
+    assert deployment.invoke("intake", batch(("crons", nonsense))) == {"batchItemFailures": []}
+    for queue in ("event", "intake"):
+        ((body, reason, _),) = letters(deployment, queue)
+        assert (json.loads(body), reason) == (nonsense, "It says of a cron not which minute is due.")
 
 
 def test_a_firing_that_fails_is_delivered_again(

@@ -11,6 +11,7 @@ import pytest
 from crewline.errors import BadMessage, BadRequest, InvalidRequest, KeyReused, NotFound, TooLarge, Unavailable
 from crewline.models.clocks import iso
 from crewline.models.crons import Cron, CronCount, CronCreate, CronPatch, CronSearch, Firing
+from crewline.models.searches import ThreadSearch
 from crewline.models.threads import ThreadCreate
 from crewline.store import crons, keys
 from crewline.store.idempotency import Once
@@ -149,6 +150,8 @@ def test_a_firing_starts_one_run_however_often_it_is_delivered(world: World) -> 
     run = world.runs.get(TENANT, job["thread_id"], first)
     assert run.kwargs["input"] == {"message": "hello"}
     assert (run.metadata["k"], run.metadata["cron_id"]) == ("v", cron.cron_id)
+    found = world.searches.search(TENANT, ThreadSearch(metadata={"cron_id": cron.cron_id})).threads
+    assert [one["thread_id"] for one in found] == [job["thread_id"]]
     assert fire(world, world.scheduler.firings(next_minute(world))) != [first]
 
 

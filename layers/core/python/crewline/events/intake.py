@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from pydantic import ValidationError
 
 from crewline.errors import BadMessage, InvalidRequest
 from crewline.models.bodies import read_json
@@ -126,18 +127,18 @@ class Receiver:
             Conflict: Its thread was deleted and is still being purged.
             Unavailable: DynamoDB, S3 or SQS did not answer.
         """
-        firing = Firing.model_validate(event)
         try:
-            run = self._fires.fire(firing)
+            self._fire(event)
         except BadMessage as exc:
-            self._logger.warning("firing refused", cron_id=firing.cron_id, reason=exc.message)
-            due = f"{firing.cron_id}/{firing.due.isoformat()}"
-            self._events.send(json.dumps(event), reason=exc.message, letter_id=due)
-            return
-        self._logger.info("fired", cron_id=firing.cron_id, run_id=run.run_id if run else None)
+            letter_id = f"{event[CRON_ID]}/{event.get('due')}"
+            self._logger.warning("firing refused", firing=letter_id, reason=exc.message)
+            self._events.send(json.dumps(event), reason=exc.message, letter_id=letter_id)
 
     def _take(self, body: str, message_id: str) -> None:
         fields = _read(body)
+        if CRON_ID in fields:  # a dead letter that is sent again
+            self._fire(fields)
+            return
         if fields.keys() >= _ENVELOPE:
             message = self._map(fields)
             said = {name: value for name, value in fields.items() if name != _REPLAY}
@@ -149,6 +150,14 @@ class Receiver:
         run = self._starts.start(message, once)
         run_id = run.run_id if run else None
         self._logger.info("taken in", message_id=message_id, run_id=run_id)
+
+    def _fire(self, fields: Mapping[str, Any]) -> None:
+        try:
+            firing = Firing.model_validate(fields)
+        except ValidationError:
+            raise BadMessage("It says of a cron not which minute is due.") from None
+        run = self._fires.fire(firing)
+        self._logger.info("fired", cron_id=firing.cron_id, run_id=run.run_id if run else None)
 
     def _map(self, event: Mapping[str, Any]) -> Message:
         mapping = self._mappings.get((str(event["source"]), str(event["detail-type"])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -17,7 +17,7 @@ from crewline.models.timetables import check_schedule, check_zone, is_due, next_
 from crewline.models.users import NOBODY, Sender
 
 CRON_ID: Final = "cron_id"
-"""The key in the metadata of a run that says which cron has started it."""
+"""The key in the metadata of a run, and of a thread of its own, that says which cron has started it."""
 CronSort = Literal[
     "cron_id", "assistant_id", "thread_id", "created_at", "updated_at", "next_run_date", "end_time"
 ]
@@ -173,6 +173,11 @@ class Cron:
         return self.timezone or "UTC"
 
     @property
+    def starter(self) -> Sender:
+        """Whom its runs execute for; they, and threads that they make, say which cron has started them."""
+        return replace(self.sender, stamps={**self.sender.stamps, CRON_ID: self.cron_id})
+
+    @property
     def end_ms(self) -> int | None:
         """When it ends, in milliseconds since the epoch; None for never."""
         return milliseconds(self.end_time) if self.end_time else None
@@ -191,10 +196,15 @@ class Cron:
         return due if due and (self.end_ms is None or due.timestamp() * 1000 < self.end_ms) else None
 
     def run(self) -> RunCreate:
-        """Give the run that it starts; its metadata says which cron that was."""
-        asked = {**self.payload, "assistant_id": self.assistant_id}
-        run = RunCreate.model_validate({**asked, "on_completion": self.on_run_completed or "delete"})
-        return run.model_copy(update={"metadata": {**self.metadata, CRON_ID: self.cron_id}})
+        """Give the run that it starts."""
+        return RunCreate.model_validate(
+            {
+                **self.payload,
+                "assistant_id": self.assistant_id,
+                "metadata": self.metadata,
+                "on_completion": self.on_run_completed or "delete",
+            }
+        )
 
     def wire(self, now_ms: int) -> CronWire:
         """Spell the cron as the API answers it."""

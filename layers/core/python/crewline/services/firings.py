@@ -89,8 +89,8 @@ class Firings:
         tenant, cron = firing.tenant, row.cron
         try:
             if cron.thread_id is None:
-                return self._runs.create_stateless(tenant, cron.run(), once=once, sender=cron.sender)
-            return self._runs.create(tenant, cron.thread_id, cron.run(), once=once, sender=cron.sender)
+                return self._runs.create_stateless(tenant, cron.run(), once=once, sender=cron.starter)
+            return self._runs.create(tenant, cron.thread_id, cron.run(), once=once, sender=cron.starter)
         except tuple(HOPELESS) as exc:
             if idempotency.get(self._table, tenant, once, now=self._clock()):
                 return None  # started before, and gone since with what it needed
