@@ -437,3 +437,24 @@ def test_agents_of_another_user_cannot_be_talked_to_nor_their_tasks_and_contexts
         assert "result" not in answer.json
     runs = anns.request("GET", f"/threads/{mine['contextId']}/runs").json
     assert [run["run_id"] for run in runs] == [mine["id"]]
+
+
+def test_the_document_says_how_users_authenticate(anns: Anns) -> None:
+    document = anns.request("GET", "/openapi.json", None, "nobody").json
+    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    security = {
+        (method.upper(), path): operation["security"]
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert {place for place, asked in security.items() if not asked} == OPEN
+    assert all(asked in ([], [{"bearer": []}]) for asked in security.values())
+    assert "securitySchemes" not in anns.ask(("GET", "/.well-known/agent-card.json"), "ann").json
+
+
+def test_a_query_that_says_two_things_is_refused(anns: Anns) -> None:
+    hers = anns.ids["thread_id"]
+    mine = anns.request("POST", "/threads", {}, "bob").json["thread_id"]
+    for query in (f"thread_id={mine}&thread_id={hers}", f'thread_id=["{mine}","{hers}"]'):
+        assert anns.request("GET", f"/v1/runs?{query}", None, "bob").status == 400
+    assert anns.request("GET", "/store/items?key=k&namespace=a&namespace=ann", None, "bob").status == 422

@@ -88,7 +88,8 @@ def _system(core: Core, settings: Settings) -> Iterator[Router]:
     from crewline.services.vitals import Vitals
 
     vitals = Vitals(core.table, core.clock)
-    yield system.routes(vitals, langgraph=settings.langgraph, build=settings.build)
+    security = core.manifest.auth.openapi if core.manifest.auth else None
+    yield system.routes(vitals, langgraph=settings.langgraph, build=settings.build, security=security)
     yield metrics.routes(vitals)
 
 
@@ -183,7 +184,7 @@ def _mcp(core: Core, engine: Engine, in_place: InPlace) -> Iterator[Router]:
 def _a2a(core: Core, settings: Settings, engine: Engine, in_place: InPlace) -> Iterator[Router]:
     from crewline.http.a2a import routes
 
-    asks_for_key = settings.authentication != "open"
+    asks_for_key = settings.authentication != "open" and core.manifest.auth is None
     yield routes.routes(_agents(core, engine), in_place, asks_for_key=asks_for_key)
 
 

@@ -105,7 +105,11 @@ def _raised_signals() -> Iterator[None]:
 
 def _welcome(console: Console, service: LocalService, seconds: float) -> None:
     ready = f"[bold]Crewline is ready[/] at {service.url} after {seconds:.1f} s"
-    console.print(f"{ready}: open on loopback, no key needed\n\nCrews")
+    auth = service.manifest.auth
+    asks = (
+        f"open on loopback, {auth.path.name} decides for whom" if auth else "open on loopback, no key needed"
+    )
+    console.print(f"{ready}: {asks}\n\nCrews")
     crews = service.manifest.crews
     width = max(map(len, crews))
     for name, crew in crews.items():

@@ -16,6 +16,7 @@ from crewline.errors import Forbidden
 from crewline.http.authentication import NEEDED
 from crewline.http.authorities import Authority, Credentials
 from crewline.http.grants import Asked
+from crewline.http.resolvers import read_query, spell_query
 from crewline.http.rules import RULES
 from crewline.models.api_keys import Caller
 from crewline.models.users import Sender
@@ -105,7 +106,7 @@ class Gate:
             runs=self._runs,
             assistants=self._assistants,
             path=path,
-            query=dict(event.get("multiValueQueryStringParameters") or {}),
+            query=read_query(event),
             body=body,
         )
         granted = rule(asked)
@@ -115,23 +116,10 @@ class Gate:
             tenant=self._tenant if granted.visible else VEIL,
             rights=granted.rights,
         )
-        return caller, _with_query(event, asked.query, granted.query), granted.body
+        return caller, {**event, **spell_query(granted.query or asked.query)}, granted.body
 
 
 def params_of(template: str, path: str) -> dict[str, str]:
     """Read what a path has in the places that its route names in braces."""
     parts = zip(template.split("/"), path.split("/"), strict=False)
     return {name[1:-1]: text for name, text in parts if name.startswith("{")}
-
-
-def _with_query(
-    event: Mapping[str, Any], was: Mapping[str, list[str]], now: Mapping[str, list[str]] | None
-) -> Mapping[str, Any]:
-    """Give an event another query, if a handler has changed that."""
-    if now is None or now == was:
-        return event
-    return {
-        **event,
-        "multiValueQueryStringParameters": dict(now) or None,
-        "queryStringParameters": {name: texts[-1] for name, texts in now.items() if texts} or None,
-    }

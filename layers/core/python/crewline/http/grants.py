@@ -87,9 +87,16 @@ class Asked:
             text.lower() not in ("false", "0", "no", "off", "n", "f", "") for text in self.query.get(name, ())
         )
 
-    def first(self, name: str) -> str | None:
-        """Give a value of its query."""
-        return next(iter(self.query.get(name, ())), None)
+    def one(self, name: str) -> str | None:
+        """Give a value of its query.
+
+        Raises:
+            InvalidRequest: There are several: which of them the route takes, the handler was to be told.
+        """
+        found = self.query.get(name, [])
+        if len(found) > 1:
+            raise InvalidRequest(f"Invalid request: query.{name}: comes {len(found)} times; send it once.")
+        return found[0] if found else None
 
     def ask(self, resource: str, action: str, value: dict[str, Any]) -> Filters:
         """Ask the project's handler; it may change the value.

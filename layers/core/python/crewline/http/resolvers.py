@@ -35,7 +35,7 @@ class _WithBody(APIGatewayProxyEvent):
     """An event that has been read: its body as JSON, whatever the content type says, and its query."""
 
     def __init__(self, event: Mapping[str, Any], body: Any) -> None:
-        super().__init__({**event, **_query(event), "body": "", "isBase64Encoded": False})
+        super().__init__({**event, **spell_query(read_query(event)), "body": "", "isBase64Encoded": False})
         self._body = body
 
     @property
@@ -51,17 +51,21 @@ class _WithBody(APIGatewayProxyEvent):
         return headers
 
 
-def _query(event: Mapping[str, Any]) -> dict[str, Any]:
+def read_query(event: Mapping[str, Any]) -> dict[str, list[str]]:
     """Read the lists in a query: a name that comes several times, or JSON, as JavaScript's SDKs send them."""
     given: dict[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
     read = {
         name: texts if name in _TEXTS else [one for text in texts for one in _texts(text)]
         for name, texts in given.items()
     }
-    query = {name: texts for name, texts in read.items() if texts}
+    return {name: texts for name, texts in read.items() if texts}
+
+
+def spell_query(query: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Spell a query as an event has it."""
     return {
         "queryStringParameters": {name: texts[-1] for name, texts in query.items()} or None,
-        "multiValueQueryStringParameters": query or None,
+        "multiValueQueryStringParameters": dict(query) or None,
     }
 
 

@@ -78,7 +78,7 @@ def _listen(asked: Asked) -> Granted:
 
 
 def _cancel(asked: Asked) -> Granted:
-    action = asked.first("action") or "interrupt"
+    action = asked.one("action") or "interrupt"
     return _on_thread("update", told={"action": action})(asked)
 
 
@@ -141,14 +141,14 @@ def _list_all(asked: Asked) -> Granted:
     """List threads, or runs, as a query says."""
     value: dict[str, Any] = {"metadata": metadata_of({})}
     for name in ("limit", "offset", "status"):
-        if text := asked.first(name):
+        if text := asked.one(name):
             value[name] = int(text) if text.isascii() and text.isdigit() else text
-    if (named := asked.first("deployment_id")) and "thread_id" not in asked.query:
+    if (named := asked.one("deployment_id")) and "thread_id" not in asked.query:
         with naming_deployment(named) as core_id:
             asked.check_assistant(core_id)
     said = asked.ask("threads", "search", value)
     sees = Filters({**set_by_handler(value), **said.wanted})
-    thread_id = asked.first("thread_id")
+    thread_id = asked.one("thread_id")
     visible = thread_id is None or asked.sees_thread(sees, parse_public_id("thread", thread_id))
     return Granted(body=asked.body, senders=(Sender(sees=sees),), visible=visible)
 
@@ -233,7 +233,7 @@ def _find_batch(asked: Asked) -> Granted:
 
 
 def _cancel_many(asked: Asked) -> Granted:
-    fields, action = asked.fields, asked.first("action") or "interrupt"
+    fields, action = asked.fields, asked.one("action") or "interrupt"
     thread_id, run_ids = fields.get("thread_id"), fields.get("run_ids")
     if not isinstance(thread_id, str):
         sees = asked.ask("threads", "update", {"action": action})
@@ -463,7 +463,7 @@ def _on_store(action: str, named: str, *names: str) -> Rule:
 
 
 def _get_item(asked: Asked) -> Granted:
-    value = {"namespace": split_namespace(asked.first("namespace") or ""), "key": asked.first("key")}
+    value = {"namespace": split_namespace(asked.one("namespace") or ""), "key": asked.one("key")}
     labels = _ask_store(asked, "get", value)
     query = {**asked.query, "namespace": [".".join(labels)]}
     return Granted(body=asked.body, query=query)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import orjson
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
@@ -29,13 +31,16 @@ _PAGE: Final = """<!doctype html>
 """
 
 
-def routes(vitals: Vitals, *, langgraph: str, build: str) -> Router:
+def routes(
+    vitals: Vitals, *, langgraph: str, build: str, security: Mapping[str, Any] | None = None
+) -> Router:
     """Make the routes that tell whether and what the service is.
 
     Args:
         vitals: Looks whether the table answers.
         langgraph: The version of LangGraph that the crews have; empty when nobody knows.
         build: What is deployed.
+        security: How callers authenticate, as the project's own authentication has it; None where they have API keys.
     """
     router = Router()
 
@@ -59,7 +64,8 @@ def routes(vitals: Vitals, *, langgraph: str, build: str) -> Router:
 
     @router.get("/openapi.json", include_in_schema=False)
     def openapi() -> Response[Any]:
-        return Response(200, JSON, DOCUMENT.read_bytes())
+        document = DOCUMENT.read_bytes()
+        return Response(200, JSON, document if security is None else _secured(document, security))
 
     @router.get("/docs", include_in_schema=False)
     def docs() -> Response[Any]:
@@ -74,6 +80,16 @@ def version_text() -> str:
         return version("crewline")
     except PackageNotFoundError:  # a function's layer holds the package without its metadata
         return "0"
+
+
+def _secured(document: bytes, security: Mapping[str, Any]) -> bytes:
+    """Say in the document how callers authenticate, of each operation for which they have to."""
+    told: dict[str, Any] = orjson.loads(document)
+    told["components"]["securitySchemes"] = security.get("securitySchemes", {})
+    for methods in told["paths"].values():
+        for operation in methods.values():
+            operation["security"] = security.get("security", []) if operation["security"] else []
+    return orjson.dumps(told)
 
 
 @functools.cache
