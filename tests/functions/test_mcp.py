@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,7 +16,8 @@ from crewline.http.agents import Agents
 from crewline.local.proxy_events import lambda_context
 from crewline.models.assistants import Assistant
 from crewline.services.cancellations import Cancellations
-from tests.functions.deployments import Answer, Deployment, recorded
+from crewline.settings import VARIABLES
+from tests.functions.deployments import Answer, Deployment, load, recorded
 
 MODERN = "2026-07-28"
 ENVELOPE = {
@@ -209,3 +212,26 @@ def test_an_answer_is_whole_json_however_long_it_took(
     answer = ask(deployment, "tools/call", {"name": "slow", "arguments": {"delay": 0.01}})
     assert answer.headers["content-type"] == "application/json"
     assert orjson.loads(answer.text)["result"]["isError"] is False
+
+
+@pytest.mark.parametrize(("name", "path"), [("disable_mcp", "/mcp"), ("disable_a2a", "/a2a/only")])
+def test_a_project_that_wants_none_of_it_has_none_of_it(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: str
+) -> None:
+    (tmp_path / "only.py").write_text(_ONLY)
+    manifest = tmp_path / "langgraph.json"
+    statuses = []
+    for said in (False, True):
+        manifest.write_text(json.dumps({"graphs": {"only": "./only.py:graph"}, "http": {name: said}}))
+        monkeypatch.setenv(VARIABLES["manifest"], str(manifest))
+        monkeypatch.setitem(deployment.functions, "crew", load("crew"))
+        body = {"jsonrpc": "2.0", "id": 1, "method": "nothing"}
+        statuses.append(deployment.request("POST", path, body).status)
+    assert statuses == [200, 404]
+
+
+_ONLY = """
+from langgraph.graph import START, MessagesState, StateGraph
+
+graph = StateGraph(MessagesState).add_node("say", lambda state: {}).add_edge(START, "say").compile()
+"""
