@@ -13,7 +13,7 @@ from crewline.store.schedules import Schedules, Targets
 TARGETS = Targets(group="crons", role="role", function="intake", dead_letters="dead")
 
 
-@dataclass(slots=True)
+@dataclass
 class Scheduler:
     """The client of EventBridge Scheduler; keeps what it was asked to make."""
 
@@ -23,19 +23,20 @@ class Scheduler:
     """It refuses everything."""
 
     def create_schedule(self, **arguments: Any) -> None:
-        self._answer("CreateSchedule", "ConflictException", refused=arguments["Name"] in self.there)
-        self.there[arguments["Name"]] = arguments
+        self._make_api_call("CreateSchedule", arguments)
 
     def delete_schedule(self, **arguments: Any) -> None:
-        self._answer(
-            "DeleteSchedule", "ResourceNotFoundException", refused=arguments["Name"] not in self.there
-        )
-        del self.there[arguments["Name"]]
+        self._make_api_call("DeleteSchedule", arguments)
 
-    def _answer(self, operation: str, code: str, *, refused: bool) -> None:
-        if self.down or refused:
-            code = "InternalServerException" if self.down else code
-            raise ClientError({"Error": {"Code": code, "Message": "No."}}, operation)
+    def _make_api_call(self, operation: str, arguments: dict[str, Any]) -> None:
+        if self.down:
+            raise _refusal("InternalServerException", operation)
+        name = arguments["Name"]
+        if operation == "DeleteSchedule":
+            if self.there.pop(name, None) is None:
+                raise _refusal("ResourceNotFoundException", operation)
+        elif self.there.setdefault(name, arguments) is not arguments:
+            raise _refusal("ConflictException", operation)
 
     @property
     def expressions(self) -> list[str]:
@@ -53,3 +54,7 @@ class Scheduler:
     def schedules(self) -> Schedules:
         """What the product makes of this client."""
         return Schedules(self, TARGETS)
+
+
+def _refusal(code: str, operation: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "No."}}, operation)

@@ -16,9 +16,9 @@ class Stopped(BaseException):
 
 @contextmanager
 def stopping_at(world: World, number: int, *, after: bool) -> Iterator[list[str]]:
-    """Stop at the n-th request to the table or a queue, before or after it is carried out."""
+    """Stop at the n-th request to the table, a queue or the scheduler, before or after it is carried out."""
     sent: list[str] = []
-    clients: list[Any] = [world.cloud.dynamodb, world.cloud.sqs]
+    clients: list[Any] = [world.cloud.dynamodb, world.cloud.sqs, world.scheduler]
     calls = [one._make_api_call for one in clients]
 
     def intercept(call: Callable[..., Any]) -> Callable[..., Any]:
