@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from aws_cdk import Duration, IgnoreMode, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -19,6 +20,9 @@ from crewline_cdk.bundles import Target
 from crewline_cdk.environments import check_size
 from crewline_cdk.images import Image, image_code
 from crewline_cdk.layers import ARCHITECTURES, Layers, runtime
+
+_NO_PLUGINS: Final = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""Where only our own code is, pydantic has none to look for: that opens the metadata of every package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,8 @@ def make_function(
         defaults.encryption_key.grant_decrypt(role)  # its variables
     image = defaults.image if executes else None
     environment = {**(of_project or {}), **defaults.environment, "POWERTOOLS_SERVICE_NAME": name}
+    if not (executes or authenticates):
+        environment |= _NO_PLUGINS
     if streams and not image:
         environment |= defaults.streaming
     check_size(name, {**environment, VARIABLES["build"]: UNDEPLOYED})

@@ -31,6 +31,12 @@ def test_only_functions_that_load_crews_get_what_crews_need(of_type: OfType, nam
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_pydantic_looks_for_plugins_only_where_a_project_may_have_some(of_type: OfType, name: str) -> None:
+    variables = of_type("Lambda::Function")[name]["Environment"]["Variables"]
+    assert variables.get("PYDANTIC_DISABLE_PLUGINS") == (None if name in CREWS else "__all__")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_functions_that_answer_requests_stream_and_the_others_run_the_managed_client(
     of_type: OfType, name: str
 ) -> None:
@@ -55,7 +61,12 @@ def test_followers_get_little_memory_and_much_time(of_type: OfType) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_settings_read_what_the_constructs_wrote(of_type: OfType, name: str) -> None:
     variables = of_type("Lambda::Function")[name]["Environment"]["Variables"]
-    others = {"AWS_LAMBDA_EXEC_WRAPPER", "LANGGRAPH_STRICT_MSGPACK", "POWERTOOLS_SERVICE_NAME"}
+    others = {
+        "AWS_LAMBDA_EXEC_WRAPPER",
+        "LANGGRAPH_STRICT_MSGPACK",
+        "POWERTOOLS_SERVICE_NAME",
+        "PYDANTIC_DISABLE_PLUGINS",
+    }
 
     settings = read_settings({key: str(value) for key, value in variables.items()})
 

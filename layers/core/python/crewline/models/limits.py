@@ -70,7 +70,7 @@ class LimitsPolicy(Limits):
 class Price(BaseModel):
     """What a model costs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
     input: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Dollars for a million input tokens, cached ones too."""

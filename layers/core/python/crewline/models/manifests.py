@@ -29,7 +29,7 @@ FILENAMES = (FILENAME, CREWSHIP)
 class Chat(BaseModel):
     """Where a chat's text goes in, and where its answer is."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     input_key: str = "messages"
     """The field of the input that takes what was typed."""
@@ -39,6 +39,8 @@ class Chat(BaseModel):
 
 class GraphEntry(BaseModel):
     """A graph that is described."""
+
+    model_config = ConfigDict(defer_build=True)
 
     path: str
     description: str | None = None
