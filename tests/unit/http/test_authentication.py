@@ -333,6 +333,28 @@ def test_where_nobody_is_asked_a_manifest_may_allow_pages_beside_those_of_this_m
         anybody.verify({"origin": "https://other.example"})
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("rebound.example", 403),
+        ("rebound.example:2024", 403),
+        ("127.0.0.1.rebound.example:2024", 403),
+        ("localhost", 200),
+        ("127.0.0.1:2024", 200),
+        ("[::1]:2024", 200),
+    ],
+)
+def test_where_nobody_is_asked_another_name_of_this_machine_reads_nothing(host: str, status: int) -> None:
+    reply = ask(make_app(None), "GET", "/threads/t", host=host)
+    assert reply.status == status
+    assert status == 200 or "http.cors of the manifest allow the other name" in read(reply)["detail"]
+
+
+def test_where_nobody_is_asked_a_manifest_may_allow_another_name() -> None:
+    anybody = Authentication(None, "default", pages=CorsPolicy(allow_origins=("https://tunnel.example",)))
+    assert anybody.verify({"host": "tunnel.example"}).caller.tenant == "default"
+
+
 # ------------------------------------------------------------------ scopes
 
 

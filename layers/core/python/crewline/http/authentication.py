@@ -140,11 +140,12 @@ class Authentication:
 
         Raises:
             Unauthenticated: It comes without a key that is good.
-            Forbidden: Nobody is asked for one, and it comes from a page of elsewhere.
+            Forbidden: Nobody is asked for one, and it comes from a page of elsewhere, or by another machine's name.
             Unavailable: DynamoDB did not answer.
         """
         if self._keys is None:
             self._check_page(headers.get("origin"))
+            self._check_name(headers.get("host"))
             return self._anybody
         try:
             return self._keys.authenticate(_sent(headers))
@@ -153,11 +154,22 @@ class Authentication:
 
     def _check_page(self, origin: str | None) -> None:
         # A browser keeps the answer from such a page, but it sends what a form could send without asking before.
-        if origin and not (self._pages.allows(origin) or LOOPBACK.allows(origin)):
+        if origin and not self._allows(origin):
             raise Forbidden(
                 f"This asks nobody for a key, so pages of {origin[:100]!r} may not call it; "
                 "http.cors of the manifest can allow them."
             )
+
+    def _check_name(self, host: str | None) -> None:
+        # A page of elsewhere whose name was made to mean this machine sends no origin with what it reads.
+        if host and not any(self._allows(f"{scheme}://{host}") for scheme in ("http", "https")):
+            raise Forbidden(
+                f"This asks nobody for a key, so it answers to the names of this machine and not to {host[:100]!r}; "
+                "call it by http://localhost, or let http.cors of the manifest allow the other name."
+            )
+
+    def _allows(self, origin: str) -> bool:
+        return self._pages.allows(origin) or LOOPBACK.allows(origin)
 
     def watched(
         self, chunks: AsyncIterator[bytes], verified: Verified, headers: Mapping[str, str]
