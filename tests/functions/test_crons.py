@@ -127,7 +127,13 @@ def test_a_firing_that_can_never_start_a_run_is_a_dead_letter(
 
 
 def test_what_is_no_turn_of_a_cron_is_a_dead_letter(deployment: Deployment) -> None:
-    nonsense = {"cron_id": "one", "due": "soon"}
+    nonsense = {
+        "tenant": TENANT,
+        "cron_id": "one",
+        "revision": 1,
+        "part": 0,
+        "due": "2026-01-01T00:00:00",
+    }
     assert deployment.invoke("intake", nonsense) is None
     assert deployment.invoke("intake", batch(("crons", nonsense))) == {"batchItemFailures": []}
     for queue in ("event", "intake"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from crewline.models.clocks import Id, iso, milliseconds
@@ -144,7 +144,7 @@ class Firing(BaseModel):
     """Of the cron that the schedule was made for."""
     part: int
     """Which of that cron's schedules."""
-    due: datetime
+    due: AwareDatetime
     """The minute."""
 
 
