@@ -67,7 +67,7 @@ def test_each_finds_and_uses_their_own_threads_alone(
     ):
         with pytest.raises((NotFoundError, httpx.HTTPStatusError), match=r"not found|404"):
             call()
-    assert ann.threads.get(thread)["values"]["n"] == 2
+    assert ann.threads.get_state(thread)["values"] == {"n": 2, "log": ["a"]}
 
 
 def test_a_run_in_the_worker_executes_for_who_started_it(bob: SyncLangGraphClient) -> None:
