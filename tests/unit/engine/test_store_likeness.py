@@ -1,8 +1,9 @@
 """The store answers as LangGraph's `InMemoryStore` does, whatever is asked of both: the same random calls, equal answers.
 
-Four things are the store's own. What was put last comes first, where `InMemoryStore` keeps the order in which places
+Some things are the store's own. What was put last comes first, where `InMemoryStore` keeps the order in which places
 were first put. Items without vectors follow the others through all pages, where it shows them on each. Vectors of a value
-go with the value, where it keeps those of fields that the next value lacks. A namespace is there while it has items.
+go with the value, where it keeps those of fields that the next value lacks. A namespace is there while it has items. An item
+keeps the time at which it was made, and a filter passes over what it cannot compare, where it raises.
 """
 
 from __future__ import annotations
