@@ -12,6 +12,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from typing_extensions import TypedDict
 
+from crewline.engine import executor
+from crewline.engine.drawings import describe
 from crewline.errors import InvalidRequest
 from crewline.models.assistants import Assistant, AssistantCreate
 from tests.unit.engine.places import Counting, Place, chain, step
@@ -108,6 +110,27 @@ def test_a_factory_is_called_with_the_config_of_the_assistant(place: Place) -> N
     loud = assistant(place, context={"voice": "loud"})
     assert "loud" in drawn(place, loud)[0]
     assert "plain" in drawn(place, assistant(place))[0]
+
+
+def test_schemas_are_made_once_of_a_graph_that_stays_and_each_time_of_a_factorys(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def note(graph_id: str, graph: Any, logger: Any) -> dict[str, Any]:
+        made.append(graph)
+        return describe(graph_id, graph, logger)
+
+    monkeypatch.setattr(executor, "describe", note)
+    place.serve(chain(a=step("a")))
+    one, other = assistant(place, name="one"), assistant(place, name="other")
+    staying = place.executor
+    assert staying.schemas(one) == staying.schemas(other)
+    assert len(made) == 1
+    place.serve(lambda: chain(a=step("a")))
+    called = place.executor
+    assert called.schemas(one) == called.schemas(other)
+    assert len(made) == 3
 
 
 def test_a_crew_that_is_not_loaded_is_not_drawn(place: Place) -> None:

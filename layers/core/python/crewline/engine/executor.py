@@ -31,6 +31,8 @@ class Executor:
         self._loop = loop
         self._executing: dict[str, Execution] = {}
         """By run; on the crew loop only."""
+        self._described: dict[str, dict[str, Any]] = {}
+        """The schemas of graphs that stay: making them takes longer than a short run."""
 
     def execute(
         self, run: Run, claim: Claim, telling: Telling = _LOGGED, *, ends: float | None = None
@@ -127,8 +129,14 @@ class Executor:
             return await draw(graph, config, xray)
 
     async def _schemas(self, assistant: Assistant) -> dict[str, Any]:
-        async with self._crews.get(assistant.graph_id).graph(assistant_config(assistant)) as graph:
-            return await asyncio.to_thread(describe, assistant.graph_id, graph, self._around.logger)
+        crew = self._crews.get(assistant.graph_id)
+        if crew.graph_id not in self._described:
+            async with crew.graph(assistant_config(assistant)) as graph:
+                described = await asyncio.to_thread(describe, crew.graph_id, graph, self._around.logger)
+                if graph is not crew.target:  # a factory's, who may make another one the next time
+                    return described
+                self._described[crew.graph_id] = described
+        return self._described[crew.graph_id]
 
     async def _subgraphs(
         self, assistant: Assistant, namespace: str | None, *, recurse: bool

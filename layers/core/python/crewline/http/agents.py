@@ -6,7 +6,7 @@ All that their clients read and start passes here, so this is where it is decide
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from crewline.errors import NotFound
@@ -21,8 +21,6 @@ from crewline.services.threads import Threads
 from crewline.store.idempotency import Once
 
 _PAGE: Final = 1_000
-_DESCRIBED: Final = 1_000
-"""Assistants whose schemas a process keeps."""
 
 
 class Describer(Protocol):
@@ -65,7 +63,6 @@ class Agents:
     cancellations: Cancellations
     describer: Describer
     crews: frozenset[str]
-    _described: dict[tuple[str, int, str], dict[str, Any]] = field(default_factory=dict)
 
     def every(self, caller: Caller) -> Sequence[Assistant]:
         """List the assistants that a caller may see.
@@ -106,12 +103,7 @@ class Agents:
             InvalidRequest: The assistant's crew is not in this deployment.
             CrewFailedToLoad: What the crew's factory gave is no graph.
         """
-        which = (assistant.assistant_id, assistant.version, assistant.updated_at)
-        if which not in self._described:  # made once: it takes longer than to begin a run
-            if len(self._described) >= _DESCRIBED:
-                self._described.clear()
-            self._described[which] = self.describer.schemas(assistant)
-        return self._described[which]
+        return self.describer.schemas(assistant)
 
     def start(
         self, caller: Caller, body: RunCreate, *, thread_id: str | None = None, once: Once | None = None
