@@ -20,6 +20,8 @@ import pytest
 
 from benchmarks.cold.layouts import ARCHITECTURE, Layout, Synthesised, synthesise
 from benchmarks.cold.starts import Start, install_client, start
+from crewline.http.authentication import NEEDED
+from crewline.http.resources import resource_for
 from crewline_cdk.bundles import UV, Target, bundle_adapter
 from crewline_cdk.interpreters import find_interpreter
 
@@ -28,6 +30,15 @@ FOREIGN = ROOT / "tests" / "projects" / "foreign"
 PYTHON = find_interpreter(Target().python)
 CONTROL = ("api", "tail", "sweeper", "intake")
 CREWS = ("crew", "worker")
+ASKING = """
+from streaming_bootstrap.handlers import load
+_, answer = load("handler.answer")
+for method, path in {places}:
+    path = path.replace("{{", "").replace("}}", "")
+    reply = answer({{"httpMethod": method, "path": path, "headers": {{}}, "body": None, "requestContext": {{}}}}, None)
+    assert reply.status == 401, (method, path, reply)
+"""
+"""Asks for every route without a key: it is made before that is looked for."""
 ENGINE = {"langgraph", "langgraph_sdk", "langchain_core", "langsmith"}
 
 pytestmark = [
@@ -89,6 +100,20 @@ def test_the_control_plane_imports_from_its_layers_alone_and_no_langgraph(
 
     assert {"crewline", "botocore", "pydantic"} <= modules
     assert not modules & ENGINE
+
+
+@pytest.mark.parametrize("name", ["api", "tail"])
+def test_routes_that_are_made_later_find_all_that_they_import(
+    layouts: dict[str, Layout], client: Path, name: str
+) -> None:
+    assert PYTHON is not None
+    places = [place for place, scope in NEEDED.items() if scope and resource_for(place[1])[1] == name]
+    assert len(places) > 3
+
+    modules = start(PYTHON.path, layouts[name], client, code=ASKING.format(places=places)).modules
+
+    assert {"crewline.http.v1.runs" if name == "api" else "crewline.http.v1.events"} <= set(modules)
+    assert not {module.split(".")[0] for module in modules} & ENGINE
 
 
 def test_the_control_plane_has_a_client_for_every_service_that_it_calls(
