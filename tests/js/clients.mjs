@@ -302,6 +302,35 @@ export function clientScenarios(Client) {
       assert.deepEqual(contents(named(seen, "values").at(-1)), ["hello", "echo: hello"]);
       assert.equal(seen.at(-1).data.run_id, run.run_id);
     },
+
+    async "store: put, get, search, delete"() {
+      const namespace = ["notes", crypto.randomUUID()];
+      await client.store.putItem(namespace, "first", { about: "rain", stars: 2 });
+      await client.store.putItem(namespace, "second", { about: "sun", stars: 5 });
+
+      const item = await client.store.getItem(namespace, "first");
+      assert.deepEqual([item.namespace, item.key, item.value], [namespace, "first", { about: "rain", stars: 2 }]);
+      const { items } = await client.store.searchItems(namespace, { filter: { stars: { $gt: 3 } } });
+      assert.deepEqual(items.map(({ key }) => key), ["second"]);
+      assert.deepEqual(await client.store.listNamespaces({ prefix: namespace }), { namespaces: [namespace] });
+
+      await client.store.deleteItem(namespace, "first");
+      assert.equal(await client.store.getItem(namespace, "first"), null);
+    },
+
+    async "crons: create, search, delete"() {
+      const cron = await client.crons.create("steps", { schedule: "0 3 1 1 *", input: { n: 0 } });
+      const onThread = await client.crons.createForThread(await thread(client), "steps", { schedule: "0 3 * * 7" });
+
+      assert.match(cron.next_run_date, /-01-01T03:00:00/);
+      const found = await client.crons.search({ limit: 100 });
+      const ids = found.map(({ cron_id }) => cron_id);
+      for (const { cron_id } of [cron, onThread]) {
+        assert.ok(ids.includes(cron_id));
+        await client.crons.delete(cron_id);
+      }
+      await assert.rejects(client.crons.delete(cron.cron_id), /404/);
+    },
   };
 }
 
