@@ -173,6 +173,14 @@ def test_what_embeds_and_does_not_load_is_told_with_the_crews(command: Command, 
     assert "has no 'embed'" in finding(done, "crews")["said"]
 
 
+def test_what_authenticates_and_does_not_load_is_told_with_the_crews(command: Command, project: Path) -> None:
+    manifest = json.loads((project / "langgraph.json").read_text())
+    manifest["auth"] = {"path": "./graph.py:graph"}
+    (project / "langgraph.json").write_text(json.dumps(manifest))
+    done = command("doctor", "--for", "dev", "--project", project, "--json")
+    assert "not a langgraph_sdk.Auth" in finding(done, "crews")["said"]
+
+
 @pytest.mark.usefixtures("machine")
 def test_crews_load_with_the_variables_of_their_project(command: Command, project: Path) -> None:
     (project / "graph.py").write_text(f"import os\nos.environ['OWN']\n{(project / 'graph.py').read_text()}")

@@ -40,11 +40,14 @@ from pathlib import Path
 from crewline.engine.crews import load_crews
 from crewline.engine.embeddings import load_embedder
 from crewline.errors import CrewlineError
+from crewline.http.authorities import load_authority
 from crewline.models.manifests import read_manifest
 try:
     manifest = read_manifest(Path(sys.argv[1]))
     load_crews(manifest)
     load_embedder(manifest)
+    if manifest.auth:
+        load_authority(manifest.auth, manifest)
 except CrewlineError as error:
     sys.exit(" ".join(str(error).split()))
 """
