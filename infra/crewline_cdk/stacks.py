@@ -15,7 +15,8 @@ class CrewlineStack(Stack):
     """One `CrewlineService` and what the CLI and the local cloud need to know of it.
 
     Outputs: `ApiUrl`, `TableName`, `BucketName`, `RunQueueUrl`, `WebhookQueueUrl`, `IntakeQueueUrl`,
-    `WorkflowArn`, `ScheduleGroup`, `ScheduleRoleArn`, `ScheduleFunctionArn`, `ScheduleDeadLettersArn`. Functions, their aliases and layers have logical ids without a hash (`ApiFunction`, `ApiLive`,
+    `WorkflowArn`, `ScheduleGroup`, `ScheduleRoleArn`, `ScheduleFunctionArn`, `ScheduleDeadLettersArn`.
+    Functions, their aliases and layers have logical ids without a hash (`ApiFunction`, `ApiLive`,
     `CoreLayer`), by which the local cloud finds them.
 
     Args:

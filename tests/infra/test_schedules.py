@@ -103,3 +103,7 @@ def test_functions_are_told_where_schedules_go(of_type: OfType, group: str, role
     assert variables[VARIABLES["schedule_group"]] == {"Ref": group}
     assert VARIABLES["schedule_role"] not in variables
     assert "scheduler" in SERVICES
+
+
+def test_schedules_go_with_the_stack(template: dict[str, Any], group: str) -> None:
+    assert "DeletionPolicy" not in template["Resources"][group], "with its group goes every schedule"
