@@ -223,8 +223,15 @@ def test_what_is_not_there_is_told_by_a_sentence(
     assert detail in answer.detail
 
 
-@pytest.mark.parametrize("name", ["api", "tail", "sweeper", "intake"])
-def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> None:
+HEAVY = ("langgraph", "langchain", "crewline.engine")
+PROTOCOLS = ("mcp_types", "crewline.http.mcp", "crewline.http.a2a")
+
+
+@pytest.mark.parametrize(
+    ("name", "spared"),
+    [("api", HEAVY), ("tail", HEAVY), ("sweeper", HEAVY), ("intake", HEAVY), ("crew", PROTOCOLS)],
+)
+def test_a_cold_start_pays_for_nothing_that_few_ask_for(name: str, spared: tuple[str, ...]) -> None:
     variables = environment(
         table="t",
         bucket="b",
@@ -239,7 +246,7 @@ def test_the_light_functions_load_neither_langgraph_nor_langchain(name: str) -> 
     code = (
         f"import os, runpy, sys\nos.environ.update({variables!r}, AWS_DEFAULT_REGION='us-east-1')\n"
         f"runpy.run_path({str(FUNCTIONS / name / 'handler.py')!r})\n"
-        "print([name for name in sys.modules if name.startswith(('langgraph', 'langchain', 'crewline.engine'))])"
+        f"print([name for name in sys.modules if name.startswith({spared!r})])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr

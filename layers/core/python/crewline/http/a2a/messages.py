@@ -102,7 +102,8 @@ def given(message: Message, schema: Mapping[str, Any] | None) -> dict[str, Any]:
                 CONTENT_TYPE, "This assistant takes no text, for its input has no messages; send a data part."
             )
         said = {"role": "user", "content": text, "id": message.message_id}
-        made["messages"] = [*(made.get("messages") or []), said]
+        before = made.get("messages") or []  # one alone need not be in a list
+        made["messages"] = [*(before if isinstance(before, list) else [before]), said]
     return made
 
 

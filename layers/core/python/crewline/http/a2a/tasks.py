@@ -116,6 +116,6 @@ def _said(frame: Frame) -> Iterator[tuple[str, str]]:
 
 def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content")
-    blocks = [content] if isinstance(content, str) else content or []
-    texts = (block if isinstance(block, str) else block.get("text") or "" for block in blocks)
-    return "".join(texts)
+    blocks = content if isinstance(content, list) else [content]
+    texts = (block.get("text") if isinstance(block, dict) else block for block in blocks)
+    return "".join(text for text in texts if isinstance(text, str))
