@@ -21,6 +21,8 @@ class Scheduler:
     """Name of a schedule → what it was made with."""
     down: bool = False
     """It refuses everything."""
+    unknown_zone: str = "EST"
+    """A time zone that it does not know, though the IANA's database does."""
 
     def create_schedule(self, **arguments: Any) -> None:
         self._make_api_call("CreateSchedule", arguments)
@@ -35,6 +37,8 @@ class Scheduler:
         if operation == "DeleteSchedule":
             if self.there.pop(name, None) is None:
                 raise _refusal("ResourceNotFoundException", operation)
+        elif arguments["ScheduleExpressionTimezone"] == self.unknown_zone:
+            raise _refusal("ValidationException", operation)
         elif self.there.setdefault(name, arguments) is not arguments:
             raise _refusal("ConflictException", operation)
 

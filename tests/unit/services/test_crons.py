@@ -116,6 +116,30 @@ def test_what_scheduler_did_not_do_the_sweeper_does(world: World) -> None:
     world.crons.bring_in_line(TENANT, cron.cron_id)
 
 
+def test_a_schedule_that_scheduler_does_not_take_is_refused_and_nothing_is_left_of_it(world: World) -> None:
+    with pytest.raises(InvalidRequest, match="EventBridge Scheduler does not take"):
+        make(world, timezone="EST")
+    assert world.crons.count(TENANT, CronCount()) == 0
+    cron = make(world, timezone="Asia/Tokyo", metadata={"k": 1})
+    with pytest.raises(InvalidRequest, match="EventBridge Scheduler does not take"):
+        patch(world, cron, timezone="EST", metadata={"k": 2})
+    after = world.crons.get(TENANT, cron.cron_id)
+    assert replace(after, updated_at=cron.updated_at) == cron
+    assert not unsettled(world, cron)
+    assert len(fire(world, world.scheduler.firings(next_minute(world)))) == 1
+
+
+def test_the_sweeper_tries_once_what_scheduler_will_never_take(world: World) -> None:
+    world.scheduler.down = True
+    cron = make(world, timezone="EST")
+    world.scheduler.down = False
+    with pytest.raises(InvalidRequest):
+        world.crons.bring_in_line(TENANT, cron.cron_id)
+    assert not unsettled(world, cron)
+    assert not world.crons.get(TENANT, cron.cron_id).enabled
+    world.crons.bring_in_line(TENANT, cron.cron_id)
+
+
 def test_whoever_brings_schedules_in_line_of_a_cron_that_changed_meanwhile_leaves_the_note(
     world: World,
 ) -> None:

@@ -72,9 +72,13 @@ def test_a_name_fits_and_tells_revisions_apart() -> None:
     "failure",
     [
         ClientError({"Error": {"Code": "ThrottlingException", "Message": "slower"}}, "CreateSchedule"),
+        ClientError(
+            {"Error": {"Code": "ValidationException", "Message": "must allow us to assume the role"}},
+            "CreateSchedule",
+        ),
         EndpointConnectionError(endpoint_url="nowhere"),
     ],
-    ids=["refused", "silent"],
+    ids=["refused", "new role", "silent"],
 )
 def test_what_scheduler_does_not_do_can_be_tried_again(failure: Exception) -> None:
     class Broken:

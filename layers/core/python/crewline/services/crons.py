@@ -87,7 +87,8 @@ class Crons:
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: The assistant is unknown, or the webhook's address is refused.
+            InvalidRequest: The assistant is unknown, the webhook's address is refused, or Scheduler does not take
+                the schedule; then the cron is gone again.
             NotFound: The thread or the assistant does not exist, or the cron that the first such request
                 made was deleted.
             KeyReused: The same key came with another body.
@@ -130,7 +131,11 @@ class Crons:
             # The first item refuses only what has landed already, sent again because the answer was lost.
             if once and (item := exc.items.get(1)):
                 cron = self._repeated(tenant, once, idempotency.from_item(item))
-        self._try_to_bring_in_line(tenant, cron.cron_id)
+        try:
+            self._try_to_bring_in_line(tenant, cron.cron_id)
+        except InvalidRequest:
+            self.delete(tenant, cron.cron_id)
+            raise
         return cron
 
     def get(self, tenant: str, cron_id: str, *, sees: Filters = EVERYTHING) -> Cron:
@@ -148,7 +153,8 @@ class Crons:
 
         Raises:
             BadRequest: `config.configurable` and `context` are both given.
-            InvalidRequest: The id is no UUID, or the webhook's address is refused.
+            InvalidRequest: The id is no UUID, the webhook's address is refused, or Scheduler does not take the
+                schedule; then the cron is again as it was.
             NotFound: There is no such cron, or its assistant is gone.
             TooLarge: What its runs are asked for is over the limit.
             Unavailable: DynamoDB did not answer, or many others change it; the change may have landed.
@@ -160,10 +166,20 @@ class Crons:
             cron = _patched(before.cron, body, now=iso(self._clock()))
             if body.payload or body.metadata:
                 self._check(tenant, cron)
-            if self._write(tenant, before, cron, token):
-                return cron
+            try:
+                if self._write(tenant, before, cron, token):
+                    return cron
+            except InvalidRequest:
+                self._restore(tenant, before.cron, cron)
+                raise
             pause(attempt)
         raise _busy(cron_id)
+
+    def _restore(self, tenant: str, was: Cron, refused: Cron) -> None:
+        """Let a cron be as it was before the change that Scheduler refused, unless somebody has changed it since."""
+        row = crons.get(self._table, tenant, was.cron_id)
+        if row and row.cron == replace(refused, enabled=False, updated_at=row.cron.updated_at):
+            self._write(tenant, row, replace(was, updated_at=iso(self._clock())), uuid4().hex)
 
     def disable(self, tenant: str, before: Row) -> bool:
         """Let a cron start no runs any more, unless somebody has changed it since it was read.
@@ -254,6 +270,7 @@ class Crons:
         See `store.crons` for who may die where.
 
         Raises:
+            InvalidRequest: Scheduler does not take one of its schedules, and never will; the cron is disabled.
             Unavailable: DynamoDB or Scheduler did not answer; the sweeper tries again.
         """
         row = crons.get(self._table, tenant, cron_id)
@@ -264,7 +281,11 @@ class Crons:
         end = datetime.fromtimestamp(cron.end_ms / 1000, UTC) if cron.end_ms is not None else None
         for part, (name, expression) in enumerate(wanted.items()):
             says = {"tenant": tenant, "cron_id": cron_id, "revision": row.revision, "part": part}
-            self._schedules.create(name, expression, zone=cron.zone, end=end, says=says)
+            try:
+                self._schedules.create(name, expression, zone=cron.zone, end=end, says=says)
+            except InvalidRequest:  # no sweep would change that
+                self.disable(tenant, row)
+                raise
         for name in row.placed:
             if name not in wanted:
                 self._schedules.delete(name)

@@ -10,6 +10,7 @@ A: change ──▶ row, note ── dies                S: finds the note ─�
 A: change ──▶ revision 2 ── makes 2, deletes 1     B: change ──▶ revision 3 ── A: settle ──✗ it is B's: B settles
 A: change ──▶ revision 2 ── stalls ── B: change ──▶ revision 3 ── makes 3, deletes 2 ── settle ── A: makes 2
                             ··· 2 fires ── its revision is not the row's: nothing starts, 2 is deleted
+A or S: makes ──✗ Scheduler never takes it ── disable ──▶ revision + 1, note ── deletes schedules ── settle
 D: delete ──▶ tombstone, note ── deletes schedules ── delete ──▶ no row
 ```
 

@@ -10,10 +10,12 @@ from uuid import UUID
 import orjson
 from botocore.exceptions import BotoCoreError, ClientError
 
-from crewline.errors import Unavailable
+from crewline.errors import InvalidRequest, Unavailable
 
 _SCHEDULED_TIME: Final = "<aws.scheduler.scheduled-time>"
 """In its place Scheduler puts the minute at which the schedule is due."""
+_ROLE: Final = "role"
+"""What is wrong where Scheduler cannot take on the role yet, as it may not for a minute after the stack was made."""
 
 
 class Client(Protocol):
@@ -70,6 +72,7 @@ class Schedules:
             says: What a firing says, beside `due`, the minute.
 
         Raises:
+            InvalidRequest: Scheduler never will: it does not know the time zone, say, as it does not know EST.
             Unavailable: Scheduler did not make it.
         """
         targets = self._targets
@@ -102,7 +105,10 @@ class Schedules:
         try:
             getattr(self._client, operation)(**arguments)
         except ClientError as exc:
-            code = exc.response.get("Error", {}).get("Code")
+            error = exc.response.get("Error", {})
+            code, message = error.get("Code"), error.get("Message", "")
+            if code == "ValidationException" and _ROLE not in message.lower():
+                raise InvalidRequest(f"EventBridge Scheduler does not take this schedule: {message}") from exc
             if code != done_already:
                 raise Unavailable(f"EventBridge Scheduler refused {operation} with {code}.") from exc
         except BotoCoreError as exc:
