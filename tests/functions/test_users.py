@@ -458,3 +458,36 @@ def test_a_query_that_says_two_things_is_refused(anns: Anns) -> None:
     for query in (f"thread_id={mine}&thread_id={hers}", f'thread_id=["{mine}","{hers}"]'):
         assert anns.request("GET", f"/v1/runs?{query}", None, "bob").status == 400
     assert anns.request("GET", "/store/items?key=k&namespace=a&namespace=ann", None, "bob").status == 422
+
+
+def test_a_run_without_a_thread_is_its_makers_alone_when_all_but_its_row_has_gone(anns: Anns) -> None:
+    run = anns.request("POST", "/runs", {**RUN, "input": {"n": 0, "log": [MARK]}}).json
+    anns.deployment.work()
+    at = "/threads/{thread_id}/runs/{run_id}".format(**run)
+    for path in (
+        at,
+        f"{at}/join",
+        f"{at}/stream",
+        f"/v1/runs/{run['run_id']}",
+        f"/v1/runs/{run['run_id']}/events",
+    ):
+        mine, theirs = (
+            anns.request("GET", path, None, user, **{"last-event-id": "0"}) for user in ("ann", "bob")
+        )
+        assert mine.status == 200
+        assert MARK in mine.text
+        assert MARK not in theirs.text
+        assert theirs.status == 404 or "NotFound" in theirs.text
+    tree = {"id": 1, "method": "agent.getTree", "params": {"run_id": run["run_id"]}}
+    answers = [
+        anns.request("POST", f"/threads/{run['thread_id']}/commands", tree, user).json
+        for user in ("ann", "bob")
+    ]
+    assert [answer["type"] for answer in answers] == ["success", "error"]
+    assert anns.request("DELETE", at, None, "bob").status == 404
+
+
+def test_leaving_a_stream_stops_a_run_only_for_who_may_change_it(anns: Anns) -> None:
+    at = "/threads/{thread_id}/runs/{run_id}/join?cancel_on_disconnect=true".format(**anns.ids)
+    assert anns.request("GET", at).status == 200
+    assert "NotFound" in anns.request("GET", at, None, "bob").text

@@ -67,7 +67,7 @@ def test_an_authenticate_function_is_given_what_it_asks_for_by_name() -> None:
     del got["got"]
     assert got == {
         "authorization": "Bearer x",
-        "headers": {b"authorization": b"Bearer x", b"x-team": "réd".encode("latin-1")},
+        "headers": {b"authorization": b"Bearer x", b"x-team": "réd".encode()},
         "method": "POST",
         "path": "/threads/t/runs",
         "path_params": {"thread_id": "t"},

@@ -264,13 +264,20 @@ def _given(name: str, sent: Credentials) -> Any:
         case "authorization":
             return sent.headers.get("authorization")
         case "headers":
-            return {name.encode("latin-1"): value.encode("latin-1") for name, value in sent.headers.items()}
+            return dict(_raw(sent.headers))
         case "request":
             return _request(sent)
         case "path_params" | "query_params":
             return dict(getattr(sent, name))
         case _:
             return getattr(sent, name)
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Give headers as bytes; what is no text at all cannot be right, and must not fail here."""
+    return [
+        (name.encode(errors="replace"), value.encode(errors="replace")) for name, value in headers.items()
+    ]
 
 
 def _request(sent: Credentials) -> Any:
@@ -292,9 +299,7 @@ def _request(sent: Credentials) -> Any:
         "raw_path": sent.path.encode(),
         "query_string": urlencode(dict(sent.query_params)).encode(),
         "path_params": dict(sent.path_params),
-        "headers": [
-            (name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.headers.items()
-        ],
+        "headers": _raw(sent.headers),
     }
     return Request(scope, receive)
 
