@@ -14,7 +14,7 @@ import pytest
 from crewline.http import streams
 from crewline.http.authentication import NEEDED
 from crewline.http.operations import OPERATIONS
-from crewline.http.rules import RULES
+from crewline.http.rules.table import RULES
 from crewline.http.v2 import streams as events
 from crewline.models.assistants import default_assistant_id
 from crewline.models.crons import Firing

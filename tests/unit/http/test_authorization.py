@@ -11,7 +11,7 @@ from langgraph_sdk import Auth
 from crewline.errors import Forbidden, InvalidRequest, NotFound
 from crewline.http.authorities import Authority
 from crewline.http.authorization import VEIL, Gate, params_of
-from crewline.http.rules import RULES
+from crewline.http.rules.table import RULES
 from crewline.models.api_keys import Caller
 from crewline.models.threads import ThreadCreate
 from tests.unit.store.worlds import TENANT, World, basic_manifest, clock, cloud, world

@@ -17,7 +17,7 @@ from crewline.http.authentication import NEEDED
 from crewline.http.authorities import Authority, Credentials
 from crewline.http.grants import Asked
 from crewline.http.resolvers import read_query, spell_query
-from crewline.http.rules import RULES
+from crewline.http.rules.table import RULES
 from crewline.models.api_keys import Caller
 from crewline.models.users import Sender
 from crewline.services.assistants import Assistants

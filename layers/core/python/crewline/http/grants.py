@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -161,6 +161,10 @@ class Asked:
                 found = self.assistants.get(self.tenant, assistant_id)
         if found and not sees.match(found.metadata):
             raise no_assistant(assistant_id)
+
+
+Rule = Callable[[Asked], Granted]
+"""Asks what a user may of a request to a route."""
 
 
 def metadata_of(fields: Mapping[str, Any]) -> Noted:
