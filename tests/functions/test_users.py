@@ -210,6 +210,17 @@ def test_a_graph_knows_its_user_and_no_other(anns: Anns, path: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "metadata", [{"langgraph_auth_user_id": "mallory"}, {"langgraph_auth_user": "mallory"}]
+)
+def test_metadata_does_not_say_who_the_user_is(anns: Anns, metadata: dict[str, str]) -> None:
+    body = {"assistant_id": "steps", "input": {"n": 0}, "stream_mode": "events"}
+    for forged in ({"metadata": metadata}, {"config": {"metadata": metadata}}):
+        answer = anns.request("POST", "/runs/stream", {**body, **forged}, "bob")
+        assert "on_chain_start" in answer.text  # which has the metadata that a graph finds in its config
+        assert "mallory" not in answer.text
+
+
 def test_a_background_run_knows_its_user_and_nothing_shows_them(anns: Anns) -> None:
     thread = anns.request("POST", "/threads", {}, "bob").json["thread_id"]
     body = {"assistant_id": "whoami", "input": {}, "stream_mode": ["debug", "checkpoints", "messages-tuple"]}

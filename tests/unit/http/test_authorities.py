@@ -133,9 +133,10 @@ def test_what_is_no_user_is_nobodys_fault_but_the_projects(said: Any) -> None:
         authority(lambda: said).authenticate(SENT)
 
 
-def test_a_user_whom_authentication_does_not_know_gets_no_further() -> None:
+@pytest.mark.parametrize("known", [False, None, 0, ""])
+def test_a_user_whom_authentication_does_not_know_gets_no_further(known: Any) -> None:
     with pytest.raises(Unauthenticated):
-        authority(lambda: {"identity": "ann", "is_authenticated": False}).authenticate(SENT)
+        authority(lambda: {"identity": "ann", "is_authenticated": known}).authenticate(SENT)
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
@@ -210,7 +211,7 @@ def test_yes_lets_everything_be_seen(said: Any) -> None:
 
 
 def test_no_is_forbidden() -> None:
-    with pytest.raises(Forbidden, match="User ann may not do read of threads"):
+    with pytest.raises(Forbidden, match="You may not do read of threads"):
         asking(lambda auth: auth.on(handling(False)))
 
 

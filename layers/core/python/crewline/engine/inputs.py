@@ -50,7 +50,7 @@ def run_config(run: Run, handlers: Sequence[BaseCallbackHandler]) -> RunnableCon
             "thread_id": run.thread_id,
             "checkpoint_ns": "",
         },
-        "metadata": {**sent.get("metadata", {}), **run.metadata, **names},
+        "metadata": {**_unreserved({**sent.get("metadata", {}), **run.metadata}), **names},
         "run_id": UUID(run.run_id),
         "tags": list(sent.get("tags", [])),
         "callbacks": list(handlers),

@@ -128,11 +128,11 @@ class Authority:
         try:
             said = self._run(handler, {"ctx": ctx, "value": value})
         except AssertionError as exc:
-            raise _forbidden(user, resource, action) from exc
+            raise _forbidden(resource, action) from exc
         if said is None or said is True:
             return Filters()
         if said is False:
-            raise _forbidden(user, resource, action)
+            raise _forbidden(resource, action)
         try:
             return Filters.read(plain(said))
         except (ValueError, AttributeError, TypeError) as exc:
@@ -355,7 +355,5 @@ def _denied(exc: Exception) -> Denied | None:
     return Denied(status, str(detail or ""), {str(name): str(text) for name, text in headers.items()})
 
 
-def _forbidden(user: User, resource: str, action: str) -> Forbidden:
-    return Forbidden(
-        f"User {user.identity} may not do {action} of {resource}; the project's authentication decides."
-    )
+def _forbidden(resource: str, action: str) -> Forbidden:
+    return Forbidden(f"You may not do {action} of {resource}; the project's authentication decides.")

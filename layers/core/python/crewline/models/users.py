@@ -41,8 +41,8 @@ class User(Mapping[str, Any]):
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether authentication knows the user."""
-        return self._fields.get("is_authenticated") is not False
+        """Whether authentication knows the user, as it does when it says nothing of it."""
+        return bool(self._fields.get("is_authenticated", True))
 
     @property
     def permissions(self) -> list[str]:
