@@ -406,6 +406,24 @@ def test_crons_are_found_by_what_they_are(world: World) -> None:
         world.crons.delete(TENANT, ids[0])
 
 
+def test_a_search_reckons_when_crons_are_due_for_its_page_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        make(world)
+    reckoned = []
+    next_due = Cron.next_due
+
+    def counted(cron: Cron, now_ms: int) -> datetime | None:
+        reckoned.append(cron.cron_id)
+        return next_due(cron, now_ms)
+
+    monkeypatch.setattr(Cron, "next_due", counted)
+    page, more = world.crons.search(TENANT, CronSearch.model_validate({"limit": 2}))
+    assert reckoned == [one["cron_id"] for one in page]
+    assert more
+
+
 def test_of_two_changes_at_once_both_are_made(world: World) -> None:
     cron = make(world)
 

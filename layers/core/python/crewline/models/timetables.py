@@ -119,8 +119,8 @@ def next_due(schedule: str, zone: str, after: datetime) -> datetime | None:
         The minute, in UTC.
     """
     there = ZoneInfo(zone)
-    # A wall clock that was put back shows earlier times than an hour ago.
-    wall = after.astimezone(there).replace(tzinfo=None) - timedelta(hours=1)
+    # What a clock shows twice counts the first time; so a time that it has passed never counts later.
+    wall = after.astimezone(there).replace(tzinfo=None)
     for time in _times(schedule, wall):
         due = time.replace(tzinfo=there).astimezone(UTC)
         if due > after and due.astimezone(there).replace(tzinfo=None) == time:
