@@ -192,6 +192,23 @@ def test_more_items_than_a_search_reads_are_refused(
         items.search(TENANT, ItemQuery(prefix=("a",), limit=1))
 
 
+def test_a_search_reads_so_many_bytes_and_first_labels_and_no_more(
+    world: World, items: StoreItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items.put(TENANT, *(write("ä" * 100, at=((root,), "k")) for root in "abc"))
+    assert len(values(items, ())) == 3
+    monkeypatch.setattr(store_items, "MOST_BYTES", 500)
+    assert len(values(items, ("a",))) == 1
+    with pytest.raises(InvalidRequest, match="are under this prefix"):
+        items.search(TENANT, ItemQuery(prefix=(), limit=1))
+    monkeypatch.setattr(store_items, "MOST_BYTES", 5_000)
+    monkeypatch.setattr(store_items, "MOST_ROOTS", 2)
+    with Calls(world.cloud.dynamodb, "Query") as queries:
+        with pytest.raises(InvalidRequest, match="2 first labels are under this prefix"):
+            items.search(TENANT, ItemQuery(prefix=(), limit=1))
+        assert len(queries.requests) == 3  # the labels, and what is under two of them
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [

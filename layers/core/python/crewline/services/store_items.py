@@ -36,14 +36,18 @@ from crewline.store.table import Refused, Table
 LARGEST: Final = 400_000
 """Bytes of an item's value as JSON with its vectors: DynamoDB takes 409,600 with the keys."""
 MOST_READ: Final = 10_000
-"""Items that one search reads: with vectors of 1,536 numbers 16,000 read units."""
+"""Items that one search reads."""
+MOST_BYTES: Final = 64_000_000
+"""Bytes of values and vectors that one search reads, 16,000 read units: 10,000 items with vectors of 1,536 numbers."""
+MOST_ROOTS: Final = 2_000
+"""First labels under which one search reads, a request for each."""
 MOST_NAMESPACES: Final = 2_000
 """Namespaces that one request looks at: a read unit and some milliseconds each."""
 REFRESHED: Final = 10
 """An item is given its time anew when a tenth of it has passed: ten writes in its time at most."""
 
 _POOL: Final = 16
-_MOST_ROOTS: Final = 10_000
+_MOST_NOTED: Final = 10_000
 _TRIES: Final = 5
 
 T = TypeVar("T")
@@ -226,13 +230,13 @@ class StoreItems:
             return store_items.under(self._table, tenant, prefix, with_vectors=with_vectors)
         return chain.from_iterable(
             store_items.under(self._table, tenant, (root,), with_vectors=with_vectors)
-            for root in store_items.roots(self._table, tenant)
+            for root in _at_most(MOST_ROOTS, store_items.roots(self._table, tenant), "first labels")
         )
 
     def _note(self, tenant: str, roots: Iterable[str]) -> None:
         new = [root for root in roots if (tenant, root) not in self._noted]
         self._at_once([partial(self._table.write, store_items.note(tenant, root)) for root in new])
-        if len(self._noted) > _MOST_ROOTS:
+        if len(self._noted) > _MOST_NOTED:
             self._noted.clear()
         self._noted.update((tenant, root) for root in new)
 
@@ -265,13 +269,24 @@ class StoreItems:
 
 
 def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
-    """Give rows on, as many as one search reads."""
-    for count, row in enumerate(rows):
-        if count == MOST_READ:
+    """Give rows on, as much as one search reads."""
+    read = 0
+    for row in _at_most(MOST_READ, rows, "items"):
+        read += len(row.text.encode()) + len(row.vectors)
+        if read > MOST_BYTES:
             raise InvalidRequest(
-                f"More than {MOST_READ:,} items are under this prefix, and a search reads all of them; give a longer one."
+                f"More than {MOST_BYTES // 1_000_000} MB are under this prefix, and a search reads all of it; give a longer one."
             )
         yield row
+
+
+def _at_most(most: int, found: Iterable[T], what: str) -> Iterator[T]:
+    for count, one in enumerate(found):
+        if count == most:
+            raise InvalidRequest(
+                f"More than {most:,} {what} are under this prefix, and a search reads all of them; give a longer one."
+            )
+        yield one
 
 
 def _rank(found: tuple[float | None, Row]) -> tuple[bool, float, str]:
