@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from tests.unit.engine.places import Counting, Place
 from tests.unit.store.worlds import TENANT
 
 CODE = """
+import asyncio
+
 WORDS = ("pizza", "pasta", "rain")
 CALLS = []
 
@@ -29,6 +33,10 @@ def embed(texts):
     return [[float(word in text) for word in WORDS] for text in texts]
 
 async def aembed(texts):
+    return embed(texts)
+
+async def looked_up(texts):
+    await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80)
     return embed(texts)
 
 def flat(texts):
@@ -108,6 +116,19 @@ def test_a_batch_embeds_each_text_once(make: Make) -> None:
     store.batch([PutOp(("a",), str(n), {"text": "pizza"}) for n in range(3)])
     store.batch([SearchOp(("a",), query="rain"), SearchOp(("b",), query="rain")])
     assert module["CALLS"] == [['{"text": "pizza"}'], ["rain"]]
+
+
+def test_nodes_that_all_wait_for_a_coroutine_leave_it_a_thread(make: Make, place: Place) -> None:
+    store = make("looked_up")
+    store.put(("a",), "k", {"text": "pizza"})
+
+    async def search_in_all_threads() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return await asyncio.gather(
+            *(loop.run_in_executor(None, partial(found, store, "pizza")) for _ in range(100))
+        )
+
+    assert place.loop.submit(search_in_all_threads()).result(60) == [[("k", 1.0)]] * 100
 
 
 @pytest.mark.parametrize("embed", ["embed", "aembed"])

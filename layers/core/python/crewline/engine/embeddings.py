@@ -101,7 +101,7 @@ class Embedder:
             Exception: Whatever it raised.
         """
         if self._only_async:
-            return loop.submit(self.aembed(wanted)).result()
+            return loop.wait(self.aembed(wanted))
         documents = self._embeddings.embed_documents(wanted.documents) if wanted.documents else []
         queries = [self._embeddings.embed_query(text) for text in wanted.queries]
         return self._checked(wanted, documents, queries)

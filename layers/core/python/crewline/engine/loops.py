@@ -18,6 +18,21 @@ T = TypeVar("T")
 _THREADS: Final = 64
 
 
+class _Threads(ThreadPoolExecutor):
+    """Threads, as many as there are to be that work."""
+
+    def wait(self, done: Future[T]) -> T:
+        """Wait for something in one of them; another works in its place meanwhile."""
+        with self._shutdown_lock:
+            self._max_workers += 1
+            self._adjust_thread_count()
+        try:
+            return done.result()
+        finally:
+            with self._shutdown_lock:
+                self._max_workers -= 1
+
+
 class CrewLoop:
     """An event loop in a thread of its own."""
 
@@ -25,7 +40,8 @@ class CrewLoop:
         self.loop = asyncio.new_event_loop()
         # Nodes that are plain functions run in these threads, and so do our writes: asyncio's own
         # few would let slow nodes keep checkpoints from being written.
-        self.loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="crew"))
+        self._threads = _Threads(_THREADS, thread_name_prefix="crew")
+        self.loop.set_default_executor(self._threads)
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="crews", daemon=True)
         self._thread.start()
@@ -40,6 +56,20 @@ class CrewLoop:
             A future that any thread can wait for, and any other loop through `asyncio.wrap_future`.
         """
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it, in any thread but the loop's.
+
+        What it awaits may need one of the crews' threads, as the name of a host is looked up in one. So those
+        that wait here do not count: else nodes that all waited would have taken every thread, for ever.
+
+        Args:
+            work: The coroutine.
+
+        Raises:
+            Exception: Whatever it raised.
+        """
+        return self._threads.wait(self.submit(work))
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop and wait for its thread."""
