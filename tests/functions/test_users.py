@@ -21,7 +21,7 @@ from crewline.models.crons import Firing
 from crewline.models.threads import ThreadPatch
 from crewline.store.items import Item
 from tests.functions.deployments import TENANT, Answer, Deployment, deployed
-from tests.functions.test_tenants import BODIES, QUERIES, operations
+from tests.functions.test_tenants import BODIES, QUERIES, TOLD, operations
 from tests.unit.store.worlds import BASIC
 
 USERS = BASIC.parent / "users"
@@ -47,13 +47,6 @@ OWN = {
     ("DELETE", "/store/items"): "",
 }
 """What answers about one's own, of which Bob has nothing."""
-TOLD = {
-    ("GET", "/threads/{thread_id}/runs/{run_id}/join"): '{"__error__":{"error":"NotFound"',
-    ("GET", "/threads/{thread_id}/runs/{run_id}/stream"): "event: error\r\ndata: {\"error\":\"NotFound\"",
-    ("POST", "/threads/{thread_id}/commands"): '"error":"no_such_interrupt"',
-    ("POST", "/threads/{thread_id}/stream/events"): "retry: 1000",
-}  # fmt: skip
-"""What answers with 200, as the LangGraph API does, and says that nothing is there."""
 TAKEN = {("POST", "/assistants"), ("POST", "/threads"), ("POST", "/threads/{thread_id}/copy")}
 """What answers 409: the id is taken, or there is nothing to copy."""
 

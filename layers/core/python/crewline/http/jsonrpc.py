@@ -5,11 +5,14 @@ Source: https://www.jsonrpc.org/specification.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aws_lambda_powertools.event_handler.api_gateway import Response
+
 from crewline import errors
+from crewline.http.apps import json_response
 
 INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
@@ -92,7 +95,7 @@ def refused(call_id: CallId, error: RpcError) -> dict[str, Any]:
     return failed(call_id, error.code, error.message, error.data)
 
 
-BAD_CALL: Final = (
+_BAD_CALL: Final = (
     errors.BadRequest,
     errors.InvalidRequest,
     errors.NotFound,
@@ -100,6 +103,24 @@ BAD_CALL: Final = (
     errors.TooLarge,
 )
 """What is wrong with a call itself; other errors are told by the HTTP status, which clients know how to take."""
+
+
+def answered(body: Any, answer: Callable[[Call], Response[Any]]) -> Response[Any]:
+    """Answer a request whose body is a call.
+
+    Args:
+        body: As JSON values.
+        answer: Answers the call; what it raises of a bad one is the protocol's error.
+    """
+    call_id: CallId = None
+    try:
+        call = read_call(body)
+        call_id = call.call_id
+        return answer(call)
+    except RpcError as exc:
+        return json_response(refused(call_id, exc), exc.status)
+    except _BAD_CALL as exc:
+        return json_response(failed(call_id, INVALID_PARAMS, exc.message))
 
 
 def _refused(message: str) -> RpcError:

@@ -30,15 +30,13 @@ from crewline.http.apps import JSON, json_response, to_json
 from crewline.http.followers import follow
 from crewline.http.in_place import InPlace
 from crewline.http.jsonrpc import (
-    BAD_CALL,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     Call,
     CallId,
     RpcError,
+    answered,
     failed,
-    read_call,
-    refused,
     repeatable,
     succeeded,
 )
@@ -86,18 +84,11 @@ def routes(agents: Agents, in_place: InPlace, *, asks_for_key: bool) -> Router:
 
     @router.post("/a2a/<assistant_id>")
     def ask(assistant_id: str) -> Response[Any]:
-        body, call_id = router.current_event.json_body, None
+        body = router.current_event.json_body
         key = router.once(f"POST /a2a/{assistant_id}", repeatable(body))
         assistant = agents.one(router.caller, assistant_id)
-        try:
-            call = read_call(body)
-            call_id = call.call_id
-            asking = Asking(router.caller, headers(), router.lambda_context, key)
-            return server.answer(call, assistant, asking)
-        except RpcError as exc:
-            return json_response(refused(call_id, exc), exc.status)
-        except BAD_CALL as exc:
-            return json_response(failed(call_id, INVALID_PARAMS, exc.message))
+        asking = Asking(router.caller, headers(), router.lambda_context, key)
+        return answered(body, lambda call: server.answer(call, assistant, asking))
 
     return router
 

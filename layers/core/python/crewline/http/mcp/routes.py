@@ -13,14 +13,10 @@ from crewline.http.agents import Agents, Asking
 from crewline.http.apps import JSON, empty_response, json_response, to_json
 from crewline.http.in_place import InPlace
 from crewline.http.jsonrpc import (
-    BAD_CALL,
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     Call,
-    RpcError,
+    answered,
     failed,
-    read_call,
-    refused,
     repeatable,
     succeeded,
 )
@@ -39,21 +35,20 @@ def routes(agents: Agents, in_place: InPlace) -> Router:
 
     @router.post("/mcp")
     def ask() -> Response[Any]:
-        body, call_id = router.current_event.json_body, None
+        body = router.current_event.json_body
         headers = {name.lower(): value for name, value in router.current_event.headers.items()}
-        key = router.once("POST /mcp", repeatable(body))
-        try:
-            call = read_call(body)
-            call_id = call.call_id
+        asking = Asking(
+            router.caller, headers, router.lambda_context, router.once("POST /mcp", repeatable(body))
+        )
+
+        def answer(call: Call) -> Response[Any]:
             dialect = read_dialect(call, headers)
             if call.notifies:
                 return empty_response(202)  # there is no session that one could change
             dialect.check(call)
-            return server.answer(call, dialect, Asking(router.caller, headers, router.lambda_context, key))
-        except RpcError as exc:
-            return json_response(refused(call_id, exc), exc.status)
-        except BAD_CALL as exc:
-            return json_response(failed(call_id, INVALID_PARAMS, exc.message))
+            return server.answer(call, dialect, asking)
+
+        return answered(body, answer)
 
     @router.delete("/mcp")
     def end() -> Response[Any]:
