@@ -200,6 +200,7 @@ def test_a_graph_knows_its_user_and_no_other(anns: Anns, path: str) -> None:
     answer = anns.request("POST", path.format(thread_id=uuid4()), body, "bob")
     assert answer.json["told"] == {
         "before": None, "id": "bob", "permissions": ["all"], "name": "Bob", "secret_length": 10, "server": "bob",
+        "budget": None,
     }  # fmt: skip
 
 
@@ -212,6 +213,63 @@ def test_metadata_does_not_say_who_the_user_is(anns: Anns, metadata: dict[str, s
         answer = anns.request("POST", "/runs/stream", {**body, **forged}, "bob")
         assert "on_chain_start" in answer.text  # which has the metadata that a graph finds in its config
         assert "mallory" not in answer.text
+
+
+SPENT = {"config": {"configurable": {"budget": "anns"}}}
+"""What Dora asks for, and the project does not let him have."""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/threads/{}/runs", {"assistant_id": "whoami", "input": {}, **SPENT}),
+        (
+            "/threads/{}/commands",
+            {"id": 1, "method": "run.start", "params": {"assistant_id": "whoami", "input": {}, **SPENT}},
+        ),
+        ("/v1/threads/{}/runs", {"deployment_id": "whoami", "input": {}}),
+        ("/v1/runs", {"deployment_id": "whoami", "input": {}}),
+    ],
+)
+def test_what_a_handler_says_of_a_run_goes_with_it_by_every_route(anns: Anns, path: str, body: Any) -> None:
+    thread = anns.request("POST", "/threads", {}, "dora").json["thread_id"]
+    assert anns.request("POST", path.format(thread), body, "dora").status in (200, 202)
+    anns.deployment.work()
+    (run,) = anns.request("GET", "/v1/runs?limit=1", None, "dora").json["runs"]
+    assert run["output"]["told"]["budget"] == "doras"
+
+
+def test_what_a_handler_says_of_a_run_goes_with_those_that_agents_start(anns: Anns) -> None:
+    params: dict[str, Any] = {"name": "whoami", "arguments": {}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    told = anns.request("POST", "/mcp", call, "dora").json["result"]["structuredContent"]["told"]
+    assert told["budget"] == "doras"
+    params = {"message": {"role": "user", "messageId": "m", "parts": [{"kind": "data", "data": {}}]}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": params}
+    assert '"budget":"doras"' in anns.request("POST", "/a2a/whoami", call, "dora").text
+
+
+@pytest.mark.parametrize("change", [SPENT, {"config": None}, {"context": {"budget": "anns"}}])
+def test_what_a_handler_says_of_the_runs_of_a_cron_is_not_undone_by_changing_it(
+    anns: Anns, change: dict[str, Any]
+) -> None:
+    timed = {"assistant_id": "whoami", "schedule": "0 3 1 1 *", **SPENT}
+    cron = anns.request("POST", "/runs/crons", timed, "dora").json
+    at = f"/runs/crons/{cron['cron_id']}"
+    changed = anns.request("PATCH", at, change, "dora").status
+    assert changed in (
+        (400, 422) if "context" in change else (200,)
+    )  # config and context exclude one another
+    kept = anns.request("GET", at, None, "dora").json
+    assert kept["payload"]["config"]["configurable"] == {"budget": "doras"}
+    assert anns.request("DELETE", at, None, "dora").status == 204
+
+
+def test_what_a_handler_takes_out_is_not_asked_for(anns: Anns) -> None:
+    body = {"assistant_id": "whoami", "input": {}, "webhook": "https://example.com/hook"}
+    for user, hook in (("dora", None), ("bob", body["webhook"])):
+        assert anns.request("POST", "/runs", body, user).json["kwargs"]["webhook"] == hook
+    anns.deployment.work()
 
 
 def test_a_background_run_knows_its_user_and_nothing_shows_them(anns: Anns) -> None:

@@ -40,6 +40,7 @@ def _tell(state: Told, config: RunnableConfig) -> Told:
             "name": user.display_name if user else None,
             "secret_length": len(user["secret"]) if user else 0,
             "server": server.user.identity if server and server.user else None,
+            "budget": configurable.get("budget"),
         }
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-USERS = {"ann-token": "ann", "bob-token": "bob", "carl-token": "carl"}
+USERS = {"ann-token": "ann", "bob-token": "bob", "carl-token": "carl", "dora-token": "dora"}
 
 auth = Auth()
 
@@ -33,6 +33,15 @@ async def owned(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str,
     """Stamp what is made, and show what is stamped so."""
     value.setdefault("metadata", {})["owner"] = ctx.user.identity
     return {"owner": ctx.user.identity}
+
+
+@auth.on.threads.create_run
+async def priced(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
+    """Say whose money a run of Dora's spends, whatever she sends, and let her have nobody called back."""
+    if ctx.user.identity == "dora":
+        value["kwargs"]["config"] = {"configurable": {"budget": "doras"}}
+        value["kwargs"].pop("webhook", None)
+    return await owned(ctx, value)
 
 
 @auth.on.store

@@ -185,9 +185,10 @@ def some(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def put_back(fields: Mapping[str, Any], value: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Give a body with what a handler has made of some of its fields."""
+    """Give a body with what a handler has made of some of its fields; what it was told and has taken out is gone."""
     told = {name: plain(value[name]) for name in names if name in value}
-    return {**fields, **{name: one for name, one in told.items() if one or name in fields}}
+    left = {name: one for name, one in fields.items() if one is None or name not in names or name in value}
+    return {**left, **{name: one for name, one in told.items() if one or name in fields}}
 
 
 def set_by_handler(value: Mapping[str, Any]) -> dict[str, Any]:

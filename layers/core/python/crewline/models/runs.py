@@ -197,6 +197,12 @@ class RunCreate(RunFields):
         """Whether the run answers an open question."""
         return self.command is not None and "resume" in self.command.model_fields_set
 
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Ask for the same with other values in some fields."""
+        if not changes:
+            return self
+        return type(self).model_validate({**self.model_dump(exclude_unset=True), **changes})
+
     def kwargs(self) -> dict[str, Any]:
         """Spell what the run was asked for as the run row shows it.
 

@@ -171,6 +171,8 @@ class Sender:
     """What a handler put into the metadata of what is made."""
     sees: Filters = EVERYTHING
     """What of all there is may be shown, used or changed."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What a handler has changed of what a run is asked for, where the route has no words of its own for it."""
 
     def kept(self) -> dict[str, Any] | None:
         """Spell what has to be kept for what starts later; None when there is nothing to be known."""

@@ -267,7 +267,7 @@ class Runs:
         A: read (free) ── start ──✗ busy since: read ── queue ──✗ free since: read ── start …: bounded, then 503
         ```
         """
-        thread_id = parse_id(thread_id, "thread")
+        thread_id, body = parse_id(thread_id, "thread"), body.changed(sender.changes)
         self._check(body)
         found = self._places.find(tenant, thread_id, body, in_place=owner is not None, sees=sender.sees)
         run = self._make(found.assistant, thread_id, body, sender, assumed=found.assumed)
@@ -413,6 +413,7 @@ class Runs:
         keep_s: int,
         sender: Sender,
     ) -> Admitted:
+        body = body.changed(sender.changes)
         self._check_stateless(body)
         assumed = self._places.assume(tenant, body) if owner else None
         assistant = assumed or self._assistants.resolve(tenant, body.assistant_id)

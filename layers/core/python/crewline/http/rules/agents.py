@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from crewline.http.grants import Asked, Granted, metadata_of, set_by_handler, uuid_of
-from crewline.http.rules.runs import ask_run
+from crewline.http.rules.runs import ask_elsewhere
 from crewline.models.users import Filters, Sender
 from crewline.services.threads import not_found
 
@@ -30,7 +30,7 @@ class AgentRights:
 
     def start(self, asked: Mapping[str, Any], *, assistant_id: str, thread_id: str | None) -> Sender:
         """Let the user pass who may start a run, and give what goes on with it."""
-        _, sender = ask_run(self.asked, asked, named=assistant_id, thread_id=thread_id)
+        sender = ask_elsewhere(self.asked, asked, named=assistant_id, thread_id=thread_id)
         if thread_id and not self.asked.sees_thread(sender.sees, thread_id):
             raise not_found(thread_id)
         return replace(sender, user=self.asked.user)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crewline.http.grants import Asked, Granted, Rule, some, uuid_of
-from crewline.http.rules.runs import ask_run, assistant_of
+from crewline.http.rules.runs import ask_elsewhere, assistant_of
 from crewline.http.rules.threads import public_thread_of
 from crewline.http.v1.deployments import naming_deployment
 from crewline.models.public_ids import parse_public_id
@@ -19,7 +19,7 @@ def public_run(asked: Asked) -> Granted:
     if not isinstance(deployment := fields.get("deployment_id"), str):
         return Granted(body=asked.body)  # refused by the route
     with naming_deployment(deployment) as named:
-        _, sender = ask_run(asked, some(fields, "input"), named=named)
+        sender = ask_elsewhere(asked, some(fields, "input"), named=named)
     return Granted(body=asked.body, senders=(sender,))
 
 
@@ -31,7 +31,7 @@ def public_run_on_thread(asked: Asked) -> Granted:
         sees = asked.ask("threads", "create_run", {"thread_id": uuid_of(thread_id), "metadata": {}})
         return Granted(body=asked.body, visible=asked.sees_thread(sees, thread_id))
     with naming_deployment(deployment) as named:
-        _, sender = ask_run(asked, some(fields, "input"), named=named, thread_id=thread_id)
+        sender = ask_elsewhere(asked, some(fields, "input"), named=named, thread_id=thread_id)
     visible = asked.sees_thread(sender.sees, thread_id)
     return Granted(body={**fields, "deployment_id": deployment}, senders=(sender,), visible=visible)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from crewline.errors import Forbidden
 from crewline.http.grants import Asked, Granted, Rule, filled, kept, metadata_of, put_back, some, uuid_of
 from crewline.http.rules.runs import KWARGS, ask_run
@@ -9,13 +12,15 @@ from crewline.http.rules.threads import thread_of
 from crewline.models.clocks import parse_id
 from crewline.models.users import Sender
 
+_TIMES: Final = ("schedule", "end_time", "enabled", "timezone")
+
 
 def create_cron(asked: Asked) -> Granted:
     """Make a cron, and ask as well whether its maker may start its runs."""
     fields = asked.fields
     thread_id = thread_of(asked) if "thread_id" in asked.path else None
     value = {
-        **some(fields, "schedule", "end_time", "enabled", "timezone"),
+        **some(fields, *_TIMES),
         "payload": some(fields, *KWARGS, "assistant_id", "multitask_strategy"),
         "cron_id": None,
         "thread_id": uuid_of(thread_id),
@@ -23,15 +28,20 @@ def create_cron(asked: Asked) -> Granted:
         "metadata": metadata_of(fields),
     }
     sees = asked.ask("crons", "create", value)
-    run, sender = ask_run(asked, fields, named=fields.get("assistant_id"), thread_id=thread_id)
-    body = put_back(fields, value, "schedule", "end_time", "enabled", "timezone")
-    body |= {name: run[name] for name in KWARGS if name in run}
+    body = _with_payload(put_back(fields, value, *_TIMES), value)
+    body, sender = ask_run(asked, body, named=fields.get("assistant_id"), thread_id=thread_id)
     # The cron's metadata is that of its runs.
     metadata = {**filled(sees, value), **sender.stamps}
     if not sees.match(metadata):
         raise Forbidden("The project's authentication wants other metadata of a cron than of its runs.")
     visible = thread_id is None or asked.sees_thread(sender.sees, thread_id)
     return Granted(body={**body, "metadata": metadata}, senders=(sender,), visible=visible)
+
+
+def _with_payload(fields: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the body of a cron with what a handler has made of what its runs are asked for."""
+    payload = value["payload"] if isinstance(value["payload"], Mapping) else {}
+    return put_back(fields, payload, *KWARGS, "multitask_strategy")
 
 
 def on_cron(action: str) -> Rule:
@@ -46,17 +56,21 @@ def on_cron(action: str) -> Rule:
 
 
 def update_cron(asked: Asked) -> Granted:
-    """Change a cron."""
+    """Change a cron; whoever changes what its runs are asked for is asked as for a run."""
     fields = asked.fields
     value = {
-        **some(fields, "schedule", "end_time", "enabled", "timezone"),
+        **some(fields, *_TIMES),
         "cron_id": uuid_of(parse_id(asked.path["cron_id"], "cron")),
         "payload": some(fields, *KWARGS, "multitask_strategy"),
         "metadata": metadata_of(fields),
     }
     sees = asked.ask("crons", "update", value)
     kept(sees, value)
-    body = put_back(fields, value, "schedule", "end_time", "enabled", "timezone", "metadata")
+    body = _with_payload(put_back(fields, value, *_TIMES, "metadata"), value)
+    if named := {name for name in KWARGS if name in body}:
+        run, _ = ask_run(asked, some(body, *named, "multitask_strategy"), named=None)
+        # A new context takes the place of what config says, and the other way round.
+        body = put_back(body, run, *named, *({"config", "context"} if named & {"config", "context"} else ()))
     return Granted(body=body, senders=(Sender(sees=sees),))
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from crewline.errors import InvalidRequest
+from crewline.http.authorities import plain
 from crewline.http.grants import Asked, Granted, filled, metadata_of, put_back, set_by_handler, some, uuid_of
 from crewline.http.rules.threads import thread_of
 from crewline.models.users import Sender
@@ -57,6 +59,19 @@ def ask_run(
     told = value["kwargs"] if isinstance(value["kwargs"], Mapping) else {}
     body = {**put_back(fields, told, *KWARGS), "metadata": metadata}
     return body, Sender(stamps=stamps, sees=sees)
+
+
+def ask_elsewhere(
+    asked: Asked, fields: Mapping[str, Any], *, named: Any, thread_id: str | None = None
+) -> Sender:
+    """Ask whether a user may start a run by a route that says less of it: what the handler changes goes with its sender.
+
+    The arguments and errors are those of `ask_run`.
+    """
+    was = plain(some(fields, *KWARGS))
+    body, sender = ask_run(asked, fields, named=named, thread_id=thread_id)
+    changes = {name: body.get(name) for name in KWARGS if body.get(name) != was.get(name)}
+    return replace(sender, changes=changes)
 
 
 def run_on_thread(asked: Asked) -> Granted:
@@ -121,7 +136,12 @@ def command(asked: Asked) -> Granted:
     named = params.get("assistant_id")
     if named is None and method == "input.respond":
         named = assistant_of(asked, thread_id)
-    given, sender = ask_run(asked, params, named=named, thread_id=thread_id)
+    if method == "input.respond":  # which says itself what its run is to go on with
+        given, sender = params, ask_elsewhere(asked, params, named=named, thread_id=thread_id)
+        changes = {name: one for name, one in sender.changes.items() if name not in ("input", "command")}
+        sender = replace(sender, changes=changes)
+    else:
+        given, sender = ask_run(asked, params, named=named, thread_id=thread_id)
     visible = asked.sees_thread(sender.sees, thread_id)
     if not visible and method == "run.start":
         raise not_found(thread_id)
