@@ -13,12 +13,15 @@ import pytest
 
 from crewline.http import streams
 from crewline.http.authentication import NEEDED
+from crewline.http.authorities import Authority
 from crewline.http.operations import OPERATIONS
 from crewline.http.rules.table import RULES
 from crewline.http.v2 import streams as events
 from crewline.models.assistants import default_assistant_id
 from crewline.models.crons import Firing
-from crewline.models.threads import ThreadPatch
+from crewline.models.runs import LARGEST_BATCH
+from crewline.models.threads import LARGEST_PRUNE, ThreadPatch
+from crewline.models.users import EVERYTHING, Filters, User
 from crewline.store.items import Item
 from tests.functions.deployments import TENANT, Answer, Deployment, deployed
 from tests.functions.test_tenants import BODIES, QUERIES, TOLD, operations
@@ -419,6 +422,28 @@ def test_what_is_told_in_place_of_an_object_is_refused(anns: Anns) -> None:
     assert anns.request("POST", "/threads/prune", {"thread_ids": "all"}).status == 422
     assert anns.request("GET", "/nowhere").status == 404
     assert anns.request("PUT", "/threads").status == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/runs/batch", [{}] * (LARGEST_BATCH + 1)),
+        ("/threads/prune", {"thread_ids": ["0" * 32] * (LARGEST_PRUNE + 1)}),
+        ("/runs/cancel", {"thread_id": "0" * 32, "run_ids": ["0" * 32] * (LARGEST_BATCH + 1)}),
+    ],
+)
+def test_a_long_list_does_not_ask_the_projects_code_about_each_thing_in_it(
+    anns: Anns, monkeypatch: pytest.MonkeyPatch, path: str, body: Any
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: Authority, user: User, resource: str, action: str, value: dict[str, Any]) -> Filters:
+        asked.append(action)
+        return EVERYTHING
+
+    monkeypatch.setattr(Authority, "ask", ask)
+    assert anns.request("POST", path, body, "bob").status == 422
+    assert len(asked) <= 1
 
 
 def test_the_store_has_a_root_for_each_user(anns: Anns) -> None:

@@ -10,6 +10,7 @@ from crewline.errors import InvalidRequest
 from crewline.http.authorities import plain
 from crewline.http.grants import Asked, Granted, filled, metadata_of, put_back, set_by_handler, some, uuid_of
 from crewline.http.rules.threads import thread_of
+from crewline.models.runs import LARGEST_BATCH
 from crewline.models.users import Sender
 from crewline.services.threads import not_found
 
@@ -95,6 +96,8 @@ def run_many(asked: Asked) -> Granted:
     """Start many runs, each of which is asked about."""
     if not isinstance(asked.body, list) or not all(isinstance(one, dict) for one in asked.body):
         raise InvalidRequest("Invalid request: send a list of objects.")
+    if len(asked.body) > LARGEST_BATCH:
+        return Granted(body=asked.body)  # refused by the route, before anybody is asked so often
     made = [ask_run(asked, one, named=one.get("assistant_id")) for one in asked.body]
     if not made:
         return Granted(body=asked.body)
@@ -115,6 +118,10 @@ def cancel_many(asked: Asked) -> Granted:
         return Granted(body=asked.body, senders=(Sender(sees=sees),))
     sees = asked.ask("threads", "update", {"thread_id": uuid_of(thread_id), "action": action})
     runs = [one for one in run_ids if isinstance(one, str)] if isinstance(run_ids, list) else []
+    if len(runs) > LARGEST_BATCH:
+        raise InvalidRequest(
+            f"Invalid request: run_ids: at most {LARGEST_BATCH:,} are looked at; send several lists."
+        )
     return Granted(
         body=asked.body, senders=(Sender(sees=sees),), visible=asked.sees_thread(sees, thread_id, runs)
     )
