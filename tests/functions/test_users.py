@@ -446,6 +446,21 @@ def test_a_long_list_does_not_ask_the_projects_code_about_each_thing_in_it(
     assert len(asked) <= 1
 
 
+@pytest.mark.parametrize("namespace", [None, "ann", {"0": "ann"}])
+@pytest.mark.parametrize("path", ["/store/items/search", "/store/namespaces"])
+def test_what_a_handler_leaves_for_a_namespace_that_is_none_shows_nothing(
+    anns: Anns, monkeypatch: pytest.MonkeyPatch, path: str, namespace: Any
+) -> None:
+    def ask(_: Authority, user: User, resource: str, action: str, value: dict[str, Any]) -> Filters:
+        value["namespace"] = namespace
+        return EVERYTHING
+
+    monkeypatch.setattr(Authority, "ask", ask)
+    answer = anns.request("POST", path, {"namespace_prefix": ["a"], "prefix": ["a"]}, "bob")
+    assert answer.status == 500
+    assert "ann" not in answer.text
+
+
 def test_the_store_has_a_root_for_each_user(anns: Anns) -> None:
     item = {"namespace": ["notes"], "key": "k", "value": {"for": "carl"}}
     assert anns.request("PUT", "/store/items", item, "carl").status == 204

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crewline.errors import Forbidden, InvalidRequest
-from crewline.http.authorities import plain
+from crewline.http.authorities import BadAnswer, plain
 from crewline.http.grants import Asked, Granted, Rule, put_back, some
 from crewline.models.store_items import check_labels, split_namespace
 
@@ -51,13 +51,19 @@ def _ask_store(asked: Asked, action: str, value: dict[str, Any]) -> list[str]:
     Raises:
         InvalidRequest: A label of it could be read as two, or is none.
         Forbidden: The handler says no, or says it by metadata, which items do not have.
+        BadAnswer: It has put something else in the place of the namespace.
     """
+    was = value["namespace"]
     if asked.ask("store", action, value):
         raise Forbidden(
             "The project's authentication filters by metadata, which items of the store do not have; "
             "a handler of its own, @auth.on.store, says under which namespace a user looks."
         )
-    labels = plain(value["namespace"]) or []
+    labels = plain(value["namespace"])
+    if labels is None and was is None:
+        labels = []
+    if not isinstance(labels, list):  # nothing in its place would be the whole store
+        raise BadAnswer(f"The handler of store.{action} left a {type(labels).__name__} for a namespace.")
     try:
         check_labels(labels)
     except ValueError as exc:
