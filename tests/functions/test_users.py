@@ -308,6 +308,28 @@ def test_the_same_idempotency_key_of_two_users_names_two_requests(anns: Anns) ->
         assert set(_ids(ann)).isdisjoint(_ids(bob))
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    [
+        ("/threads", "thread_id", {}),
+        ("/assistants", "assistant_id", {"graph_id": "steps"}),
+    ],
+)
+def test_a_request_that_is_repeated_does_not_give_what_somebody_else_has_made_since(
+    anns: Anns, path: str, name: str, body: dict[str, Any]
+) -> None:
+    key, body = {"idempotency-key": str(uuid4())}, {**body, name: str(uuid4())}
+    assert anns.request("POST", path, body, "bob", **key).status == 200
+    assert anns.request("DELETE", f"{path}/{body[name]}", None, "bob").status == 204
+    anns.deployment.work()
+    assert anns.request("POST", path, {**body, "metadata": {"mark": MARK}}).status == 200
+    again = anns.request("POST", path, body, "bob", **key)
+    assert again.status == 404
+    assert MARK not in again.text
+    assert anns.request("DELETE", f"{path}/{body[name]}").status == 204
+    anns.deployment.work()
+
+
 def _ids(answer: Answer) -> list[str]:
     rows = answer.json if isinstance(answer.json, list) else [answer.json]
     return [row[name] for row in rows for name in ("thread_id", "run_id") if name in row]

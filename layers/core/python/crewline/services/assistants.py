@@ -191,7 +191,7 @@ class Assistants:
             self._table.transact(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
-                return self._repeated(tenant, once, idempotency.from_item(item))
+                return self._repeated(tenant, once, idempotency.from_item(item), sees)
             if (exc.items.get(0) or {}).get("token") != row.token:
                 return self._taken(tenant, body, assistant.assistant_id, sees)
         return assistant
@@ -452,13 +452,16 @@ class Assistants:
             f"Assistant {assistant_id} exists already; pass if_exists='do_nothing' to use it as it is."
         )
 
-    def _repeated(self, tenant: str, once: Once, made: Made) -> Assistant:
+    def _repeated(self, tenant: str, once: Once, made: Made, sees: Filters) -> Assistant:
         if made.digest != once.digest:
             raise Conflict(
                 f"Idempotency-Key {once.key[:100]!r} was used for assistant {made.assistant_id} with another body; "
                 "send a new key."
             )
-        return self._read(tenant, made.assistant_id or "")[0]
+        found = self._read(tenant, made.assistant_id or "")[0]
+        if not sees.match(found.metadata):  # somebody has taken the id since the first one was deleted
+            raise no_assistant(found.assistant_id)
+        return found
 
     def _check_metadata(self, metadata: Mapping[str, Any] | None) -> None:
         webhook = (metadata or {}).get(WEBHOOK)

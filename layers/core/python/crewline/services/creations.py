@@ -68,7 +68,7 @@ class Creations:
         """
         thread = self._threads.new(body)
         if once and (made := idempotency.get(self._table, tenant, once, now=self._clock())):
-            return self._threads.repeated(tenant, once, made)
+            return self._threads.repeated(tenant, once, made, sees=sees)
         if "graph_id" not in thread.metadata:
             raise BadRequest(
                 "A thread that begins with supersteps needs a crew; put graph_id into its metadata."
@@ -88,5 +88,5 @@ class Creations:
                 raise
             return taken
         if once and earlier:
-            return self._threads.repeated(tenant, once, earlier)
+            return self._threads.repeated(tenant, once, earlier, sees=sees)
         return self._threads.get(tenant, thread.thread_id)

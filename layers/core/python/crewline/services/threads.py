@@ -106,7 +106,7 @@ class Threads:
             self._write(changes)
         except Refused as exc:
             if once and (item := exc.items.get(len(changes) - 1)) and "digest" in item:
-                return self.repeated(tenant, once, idempotency.from_item(item))
+                return self.repeated(tenant, once, idempotency.from_item(item), sees=sees)
             if 0 not in exc.items:
                 raise Conflict(
                     f"Thread {thread_id} was deleted and is still being removed; try again in a moment.",
@@ -359,19 +359,22 @@ class Threads:
         for item in self._table.query(events, keys_only=True):
             yield Key(events, item[keys.SORT])
 
-    def repeated(self, tenant: str, once: Once, made: Made) -> ThreadWire:
+    def repeated(self, tenant: str, once: Once, made: Made, *, sees: Filters = EVERYTHING) -> ThreadWire:
         """Answer a request that was made before with the thread that it made then.
 
         Raises:
             KeyReused: It was another request with the same key.
-            NotFound: The thread has been deleted.
+            NotFound: The thread has been deleted, and its id may be that of one that the caller may not see.
             Unavailable: DynamoDB or S3 did not answer.
         """
         if made.digest != once.digest:
             raise KeyReused(
                 f"Idempotency-Key {once.key[:100]!r} was used for thread {made.thread_id} with another body; send a new key."
             )
-        return self.get(tenant, made.thread_id)
+        found = self.get(tenant, made.thread_id)
+        if not sees.match(found["metadata"]):
+            raise not_found(made.thread_id)
+        return found
 
     def show(self, tenant: str, thread: Thread, lease: Lease) -> ThreadWire:
         """Show a thread that was read, with its values and open questions.
