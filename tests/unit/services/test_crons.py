@@ -237,6 +237,18 @@ def test_what_was_due_before_a_cron_began_or_was_enabled_again_starts_nothing(wo
     assert len(fire(world, world.scheduler.firings(next_minute(world)))) == 1
 
 
+def test_scheduler_may_know_another_hour_of_a_time_zone_than_we_do(world: World) -> None:
+    cron = make(world, schedule="0 9 * * *", timezone="Europe/Berlin")
+    world.clock.now = 1_760_000_000_000 // 86_400_000 * 86_400_000 + 86_400_000  # midnight
+    eight = datetime.fromtimestamp(world.clock() / 1000, UTC) + timedelta(hours=8)
+    assert not cron.is_due(eight)
+    (said,) = world.scheduler.firings(f"{eight:%Y-%m-%dT%H:%M:%SZ}")
+    patch(world, cron, end_time="2099-01-01T00:00:00+00:00")
+    assert fire(world, [said]) == []  # of an earlier schedule both must say so
+    (said,) = world.scheduler.firings(f"{eight:%Y-%m-%dT%H:%M:%SZ}")
+    assert len(fire(world, [said])) == 1
+
+
 def test_a_later_end_costs_no_run_that_is_due_meanwhile(world: World) -> None:
     cron = make(world, end_time="2098-01-01T00:00:00+00:00")
     due = next_minute(world)

@@ -182,11 +182,13 @@ class Cron:
         """When it ends, in milliseconds since the epoch; None for never."""
         return milliseconds(self.end_time) if self.end_time else None
 
+    def is_on(self, due: datetime) -> bool:
+        """Tell whether it starts runs at all at a time."""
+        return self.enabled and (self.end_ms is None or due.timestamp() * 1000 < self.end_ms)
+
     def is_due(self, due: datetime) -> bool:
         """Tell whether it starts a run at a minute."""
-        if not self.enabled or (self.end_ms is not None and due.timestamp() * 1000 >= self.end_ms):
-            return False
-        return is_due(self.schedule, self.zone, due)
+        return self.is_on(due) and is_due(self.schedule, self.zone, due)
 
     def next_due(self, now_ms: int) -> datetime | None:
         """Tell when it starts its next run; None when it starts none any more."""

@@ -49,8 +49,8 @@ class Firings:
     def fire(self, firing: Firing) -> Run | None:
         """Start the run of a cron that is due.
 
-        The firing says which cron and which minute, and nothing else of it counts: the row as it is now
-        decides, and the starting transaction is refused when that has changed since it was read.
+        The firing says which cron and which minute: the row as it is now decides, and the starting transaction
+        is refused when that has changed since it was read.
 
         ```
         F: read ── start + item `cron/minute` ──▶ run          F again: start ──✗ the item names the run: done
@@ -76,7 +76,7 @@ class Firings:
             row = crons.get(self._table, firing.tenant, firing.cron_id)
             if row is None or row.revision != firing.revision:
                 self._end(firing)
-            if row is None or row.deleted or due <= row.since or not row.cron.is_due(firing.due):
+            if row is None or row.deleted or due <= row.since or not _is_due(row, firing):
                 self._log("not due", firing)
                 return None
             try:
@@ -112,3 +112,14 @@ class Firings:
 
     def _log(self, what: str, firing: Firing, **more: str) -> None:
         self._logger.warning("cron %s", what, extra={**firing.model_dump(mode="json"), **more})
+
+
+def _is_due(row: Row, firing: Firing) -> bool:
+    """Tell whether a cron starts a run at the minute of a firing.
+
+    A schedule that was made for the row as it is says what the row does, and knows clocks that were changed by
+    law since this process got its time zones; one of before is due only where both are.
+    """
+    if row.revision == firing.revision:
+        return row.cron.is_on(firing.due)
+    return row.cron.is_due(firing.due)
