@@ -70,6 +70,7 @@ def ask(
     """Send a request to the function behind its path, which may take so long."""
     resource, name = resource_for(path)
     scope = {
+        "scheme": "http",
         "method": method,
         "path": path,
         "query_string": b"",

@@ -11,8 +11,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from pydantic import ValidationError
 
 from crewline.errors import InvalidRequest
+from crewline.models.containment import contains
 from crewline.models.runs import RunCreate
-from crewline.models.searches import ThreadCount, ThreadSearch, contains
+from crewline.models.searches import ThreadCount, ThreadSearch
 from crewline.models.threads import ThreadCreate, ThreadPatch
 from crewline.services import searches
 from crewline.services.endings import Outcome

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, Self
 
-from crewline.models.searches import contains
+from crewline.models.containment import contains
 
 USER: Final = "langgraph_auth_user"
 USER_ID: Final = "langgraph_auth_user_id"

@@ -26,8 +26,8 @@ from crewline.models.assistants import (
     shared,
 )
 from crewline.models.clocks import Clock, iso, new_id, parse_id
+from crewline.models.containment import contains
 from crewline.models.manifests import Manifest
-from crewline.models.searches import contains
 from crewline.models.users import EVERYTHING, Filters
 from crewline.services.threads import Threads, batched, check_size
 from crewline.store import assistants, entries, idempotency

@@ -13,8 +13,8 @@ from aws_lambda_powertools import Logger
 
 from crewline.errors import InvalidRequest, KeyReused, NotFound, Unavailable
 from crewline.models.clocks import Clock, iso, new_id, parse_id
+from crewline.models.containment import contains
 from crewline.models.crons import Cron, CronCount, CronCreate, CronPatch, CronSearch
-from crewline.models.searches import contains
 from crewline.models.timetables import expressions
 from crewline.models.users import EVERYTHING, NOBODY, Filters, Sender
 from crewline.services.assistants import Assistants

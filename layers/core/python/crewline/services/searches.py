@@ -16,7 +16,8 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from crewline.errors import InvalidRequest
-from crewline.models.searches import FoundThread, ThreadCount, ThreadSearch, contains, look_up, path_steps
+from crewline.models.containment import contains
+from crewline.models.searches import FoundThread, ThreadCount, ThreadSearch, look_up, path_steps
 from crewline.models.threads import Thread, ThreadStatus, ThreadWire
 from crewline.services.threads import Threads
 from crewline.store import entries, keys, leases, listings, threads
