@@ -20,6 +20,7 @@ from crewline.http.handovers import HandOver
 from crewline.http.store_items import embedding_routes, routes
 from crewline.local.proxy_events import lambda_context
 from crewline.models.cors import CorsPolicy
+from crewline.models.store_items import ItemWrite
 from crewline.models.store_policies import Lifetime
 from crewline.services.store_items import StoreItems
 from crewline.store import keys
@@ -37,7 +38,7 @@ class Api:
 
     def __init__(self, world: World, loop: CrewLoop, lifetime: Lifetime, *, embeds: bool) -> None:
         self.handed_over: list[str] = []
-        items = StoreItems(world.table, world.clock, lifetime)
+        self.items = items = StoreItems(world.table, world.clock, lifetime)
         embedder = Embedder(ensure_embeddings(embed), 2, ["$"])
         self._crew = app(embedding_routes(partial(DynamoDBStore, items, embedder=embedder, loop=loop)))
         self._api = app(routes(items, HandOver(Functions(self), "crew") if embeds else None))
@@ -166,6 +167,14 @@ def test_only_what_needs_a_vector_is_handed_over(embedding: Api) -> None:
     assert embedding.search(ADA, query="a") == ["a", "b", "none"]
     assert embedding.search(ADA, query="a", limit=1, offset=1, filter={"text": "b"}) == []
     assert embedding.handed_over == ["PUT", "PUT", "POST", "POST"]
+
+
+def test_an_answer_that_no_function_can_give_another_is_413(embedding: Api) -> None:
+    for key in range(20):
+        embedding.items.put(TENANT, ItemWrite(namespace=tuple(ADA), key=str(key), value={"x": "y" * 320_000}))
+    searched = {"namespace_prefix": ADA, "query": "a", "limit": 20}
+    assert "fewer at a time" in embedding.ask("POST", "/store/items/search", searched, status=413)["detail"]
+    assert len(embedding.search(ADA, query="a", limit=18)) == 18
 
 
 def test_without_embeddings_a_query_ranks_nothing(api: Api) -> None:

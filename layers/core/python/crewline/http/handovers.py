@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from crewline.store.functions import Functions
+
+LARGEST_ANSWER: Final = 6_000_000
+"""Bytes of an answer that one function gives another: what Lambda takes, less the headers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Protocol
 from aws_lambda_powertools.event_handler.api_gateway import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 
-from crewline.http.apps import empty_response, json_response
-from crewline.http.handovers import HandOver
+from crewline.errors import TooLarge
+from crewline.http.apps import empty_response, json_response, to_json
+from crewline.http.handovers import LARGEST_ANSWER, HandOver
 from crewline.http.resolvers import Router
 from crewline.models.store_items import (
     JOINED,
@@ -133,6 +134,11 @@ def embedding_routes(stores: Callable[[str], Embedded]) -> Router:
             query=body.query,
             refresh_ttl=body.refresh_ttl,
         )
-        return json_response({"items": [item.dict() for item in found]})
+        items = {"items": [item.dict() for item in found]}
+        if len(to_json(items)) > LARGEST_ANSWER:
+            raise TooLarge(
+                f"The {len(found):,} items that were found are over {LARGEST_ANSWER // 1_000_000} MB; ask for fewer at a time."
+            )
+        return json_response(items)
 
     return router
