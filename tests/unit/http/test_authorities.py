@@ -146,6 +146,12 @@ def raising(error: BaseException) -> Callable[..., Any]:
     return authenticate
 
 
+def test_a_function_that_exits_takes_nobody_elses_request_along() -> None:
+    with pytest.raises(RuntimeError, match=r"sys\.exit"):
+        authority(raising(SystemExit(1))).authenticate(SENT)
+    assert asking(lambda auth: auth.on(handling({"owner": "ann"}))) == Filters({"owner": "ann"})
+
+
 def test_the_projects_exception_is_its_answer() -> None:
     refused = Auth.exceptions.HTTPException(status_code=402, detail="Pay first", headers={"X-Price": "7"})
     with pytest.raises(Denied, match="Pay first") as caught:

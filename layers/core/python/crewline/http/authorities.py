@@ -228,7 +228,10 @@ class _Loop:
 
 
 async def _awaited(work: Awaitable[T]) -> T:
-    return await work
+    try:
+        return await work
+    except SystemExit as exc:  # it would end the loop, and whatever is asked after this
+        raise RuntimeError("The project's authentication has called sys.exit.") from exc
 
 
 def _asked(authenticate: Callable[..., Any], where: str) -> frozenset[str]:
