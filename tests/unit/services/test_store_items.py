@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from crewline.errors import InvalidRequest
+from crewline.errors import InvalidRequest, Unavailable
 from crewline.models.store_items import ItemWrite
 from crewline.models.store_policies import Lifetime
 from crewline.models.store_queries import ItemQuery, NamespaceQuery, matches
@@ -70,6 +71,26 @@ def test_a_worker_that_dies_after_the_note_leaves_nothing_that_is_shown(
     assert items.list_namespaces(TENANT, NamespaceQuery()) == []
     items.put(TENANT, write())
     assert values(items, ()) == [1]
+
+
+def test_nothing_of_several_puts_lands_after_they_have_failed(
+    world: World, items: StoreItems, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items.put(TENANT, write(0, at=(("a",), "noted")))
+    slow, landed, carried_out = threading.Event(), [], world.table.write
+
+    def carry_out(change: Any) -> Any:
+        if change.key.sort.endswith("fails"):
+            threading.Timer(0.2, slow.set).start()
+            raise Unavailable("No.")
+        slow.wait(10)
+        landed.append(change.key.sort)
+        return carried_out(change)
+
+    monkeypatch.setattr(world.table, "write", carry_out)
+    with pytest.raises(Unavailable):
+        items.put(TENANT, write(1, at=(("a",), "fails")), write(1, at=(("a",), "slow")))
+    assert len(landed) == 1
 
 
 def test_what_was_put_last_comes_first_on_pages_that_do_not_overlap(world: World, items: StoreItems) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -264,7 +264,9 @@ class StoreItems:
         if len(calls) == 1:
             calls[0]()
         elif calls:
-            for done in [self._pool.submit(call) for call in calls]:
+            begun = [self._pool.submit(call) for call in calls]
+            wait(begun)  # one that lands after another has failed would undo what is put next
+            for done in begun:
                 done.result()
 
 
