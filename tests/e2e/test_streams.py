@@ -147,7 +147,7 @@ def open_and_read_nothing(url: str, thread_id: str, body: Any) -> tuple[socket.s
     connection = connected(url)
     content = json.dumps({"assistant_id": "flood", **body})
     connection.sendall(
-        f"POST /threads/{thread_id}/runs/stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        f"POST /threads/{thread_id}/runs/stream HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
         f"content-length: {len(content)}\r\n\r\n{content}".encode()
     )
     [location] = [line for line in head_of(connection).splitlines() if line.lower().startswith("location: ")]
@@ -157,7 +157,7 @@ def open_and_read_nothing(url: str, thread_id: str, body: Any) -> tuple[socket.s
 def follow_and_read_nothing(url: str, path: str) -> socket.socket:
     connection = connected(url)
     connection.sendall(
-        f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nlast-event-id: -1\r\n\r\n".encode()
+        f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nlast-event-id: -1\r\n\r\n".encode()
     )
     head_of(connection)
     return connection

@@ -45,7 +45,7 @@ _COMMANDS: Final = ["run.start", "input.respond", "agent.getTree", "subscription
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _EXCUSES: Final = re.compile(
     "The graph refuses the update|has nothing to resume|has no crew|has no checkpoint|No running version found"
-    "|The crew's state has no"
+    "|The crew's state has no|has nothing to go on from|is no run's id|There are several assistants"
 )
 """What a refusal says that the state explains, or the graph, and not the request alone."""
 _ANY_TEXT: Final = re.compile("parameter `stream_modes?` in query")
@@ -84,7 +84,7 @@ def before_call(_: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None
         _name_a_crew(case.path, case.body)
     for run in _runs(case):
         _bound(run)
-        if case.path.startswith("/runs"):
+        if case.path.startswith("/runs") or "/runs/crons" in case.path:
             _detach(run)
 
 
@@ -122,7 +122,7 @@ def _bound(run: dict[str, Any]) -> None:
 
 
 def _detach(run: dict[str, Any]) -> None:
-    """Take away what only a run on a thread can have."""
+    """Take away what only a single run on a thread can have."""
     config = run.get("config")
     configurable = config.get("configurable") if isinstance(config, dict) else None
     for place in (run, run.get("checkpoint"), configurable, run.get("command")):
