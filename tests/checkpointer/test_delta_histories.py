@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from uuid import uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableConfig
@@ -246,6 +247,7 @@ def copy_thread(memory: InMemorySaver, source: str, target: str) -> None:
         every |= {(target, *place[1:]): copy(one) for place, one in every.items() if place[0] == source}
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=20,
     deadline=None,

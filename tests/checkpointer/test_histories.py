@@ -290,6 +290,7 @@ def copy_thread(memory: InMemorySaver, source: str, target: str) -> None:
             memory.blobs[(target, *name[1:])] = blob
 
 
+@pytest.mark.thorough
 @settings(
     max_examples=40,
     deadline=None,

@@ -149,7 +149,9 @@ def test_what_a_deploy_needs_is_a_warning_where_none_is_meant(
         ("raise SystemExit(3)\n", "fails to import: SystemExit: 3"),
         ("import os\nos._exit(7)\n", "the process ended with 7."),
         ("graph = 1\n", "is a int, not a graph"),
-        ("import time\ntime.sleep(60)\n", "they do not load within 5 s."),
+        pytest.param(
+            "import time\ntime.sleep(60)\n", "they do not load within 5 s.", marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_crews_that_do_not_load_are_told(

@@ -23,6 +23,7 @@ from crewline.local.children import local_service
 
 PROJECT = Path(__file__).parents[1] / "projects" / "research"
 DEPLOYMENT, THREAD = r"dep_[0-9a-f]{32}", r"thr_[0-9a-f]{32}"
+pytestmark = pytest.mark.thorough
 CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from crewline.local.children import local_service
 from tests.docs.pages import Block, blocks, fits
 from tests.e2e.processes import eventually
@@ -15,6 +17,7 @@ PAGE = "quickstart.md"
 RELOAD_S = 30
 
 
+@pytest.mark.thorough
 def test_whoever_follows_it_has_a_conversation_with_what_was_edited(tmp_path: Path) -> None:
     install, init, dev, first, before, after, second, conversation = blocks(PAGE)
     assert install.code.split() == ["pip", "install", "crewline"]

@@ -139,7 +139,7 @@ def test_it_serves_in_the_environment_of_a_function(
     assert "Crewline is ready at " + service.url in service.log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGTERM])
 def test_a_signal_stops_everything(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     with start() as service:
         worker, cloud = worker_of(service.url, tmp_path / "state")

@@ -106,6 +106,7 @@ def test_the_next_run_has_what_was_edited_in_its_request_and_in_the_background(p
     assert project.joined(project.run_behind())["log"] == ["second hello"]
 
 
+@pytest.mark.thorough
 def test_a_module_that_hangs_does_not_keep_its_mending_from_being_served(project: Project) -> None:
     project.speak("before")
     begun = project.folder / "begun"
@@ -149,6 +150,7 @@ def test_a_stream_and_a_run_under_way_end_as_they_began(project: Project, tmp_pa
     assert project.joined(project.run_behind())["log"] == ["new hello"]
 
 
+@pytest.mark.thorough
 def test_graphs_and_variables_are_those_of_the_edited_manifest_and_env_file(project: Project) -> None:
     project.speak("said")
     project.edit("langgraph.json", manifest("talk", "more"))

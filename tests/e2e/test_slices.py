@@ -136,6 +136,7 @@ async def followed(long: Long, thread_id: str, run_id: str) -> list[Event]:
             return await Line(response).rest()
 
 
+@pytest.mark.thorough
 async def test_a_crew_of_forty_supersteps_ends_in_many_slices_and_each_node_runs_once(long: Long) -> None:
     with long.client() as client:
         thread_id, run_id = long.start(client)

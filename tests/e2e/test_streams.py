@@ -200,6 +200,7 @@ async def test_a_run_in_the_background_is_replayed_from_every_cut(
         assert await cut(client, follow(client, path, START), count) == (uncut, path)
 
 
+@pytest.mark.thorough
 @shapes
 async def test_a_stream_in_place_goes_on_in_the_log_wherever_it_is_cut_while_the_run_executes(
     client: httpx.AsyncClient, shape: dict[str, Any]
@@ -340,7 +341,7 @@ async def test_a_follower_that_leaves_stops_the_run_when_it_asked_for_that(clien
     assert (await ended(client, path))["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("place", ["in place", "in the background"])
+@pytest.mark.parametrize("place", ["in place", pytest.param("in the background", marks=pytest.mark.thorough)])
 async def test_a_comment_keeps_the_line_open_while_a_node_takes_long(
     client: httpx.AsyncClient, place: str
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_process_that_stops_changes_nothing_of_how_it_ends(
         judge(cloud, story, expected, case)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("story", STORIES, ids=str)
 def test_a_write_that_is_refused_or_whose_answer_is_lost_changes_nothing_of_how_it_ends(
     cloud: Cloud, ends: dict[str, Found], story: Story

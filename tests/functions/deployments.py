@@ -222,11 +222,13 @@ def deployed(manifest: Path) -> Iterator[Deployment]:
             webhook_url=webhook_url,
         )
         _, key = world.api_keys.create(TENANT, SCOPES)
-        functions = {one: load(one) for one in ("api", "crew", "tail", "worker", "sweeper", "intake")}
-        yield Deployment(world, key, functions, writes)
-        for one in functions:
-            del sys.modules[f"tested_function_{one}"]
-        clients._session.cache_clear()
+        names = ("api", "crew", "tail", "worker", "sweeper", "intake")
+        try:
+            yield Deployment(world, key, {one: load(one) for one in names}, writes)
+        finally:
+            for one in names:
+                sys.modules.pop(f"tested_function_{one}", None)
+            clients._session.cache_clear()  # or whatever comes next would be answered here, too
 
 
 @pytest.fixture(scope="module")

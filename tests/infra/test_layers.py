@@ -94,6 +94,7 @@ def test_the_synth_warns_that_layers_are_not_compiled(
     assert not [name for names in zips for name in names if name.endswith(".pyc")]
 
 
+@pytest.mark.thorough
 def test_the_layers_of_every_function_are_weighed(
     light: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
