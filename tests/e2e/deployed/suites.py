@@ -45,9 +45,6 @@ _DESELECTED: Final = {
 _SKIPPED: Final = {
     "stream.disconnect_cancel": _UNSEEN,
     "wait.disconnect_cancel": _UNSEEN,
-    "store.": "the store is not served",
-    "crons.": "crons are not served",
-    "sdk.store_crons_assistants": "neither the store nor crons are served",
 }
 """Checks of the conformance suite that are left out, with the reason."""
 
