@@ -309,6 +309,37 @@ def test_the_same_idempotency_key_of_two_users_names_two_requests(anns: Anns) ->
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/threads", {}),
+        ("/runs", RUN),
+        ("/runs/wait", RUN),
+        ("/runs/batch", [RUN, RUN]),
+        ("/threads/{}/runs", RUN),
+        ("/assistants", {"graph_id": "steps"}),
+        ("/runs/crons", {"assistant_id": "steps", "schedule": "0 3 1 1 *"}),
+        ("/v1/threads", {"deployment_id": "steps"}),
+        ("/v1/runs", {"deployment_id": "steps"}),
+    ],
+)
+def test_a_request_that_a_handler_stamps_anew_each_time_is_the_same_request(
+    anns: Anns, path: str, body: Any
+) -> None:
+    key = {"idempotency-key": str(uuid4())}
+    path = path.format(anns.request("POST", "/threads", {}, "erin").json["thread_id"])
+    first = anns.request("POST", path, body, "erin", **key)
+    anns.deployment.work()
+    again = anns.request("POST", path, body, "erin", **key)
+    assert first.status == again.status < 300
+    named = ("content-location", "location")
+    assert [first.headers.get(name) for name in named] == [again.headers.get(name) for name in named]
+    assert _ids(first, "assistant_id") == _ids(again, "assistant_id")
+    other = [{**RUN, "after_seconds": 1}] if isinstance(body, list) else {**body, "metadata": {"other": True}}
+    if not path.startswith("/v1/runs"):  # which takes no metadata
+        assert anns.request("POST", path, other, "erin", **key).status == 409
+
+
+@pytest.mark.parametrize(
     ("path", "name", "body"),
     [
         ("/threads", "thread_id", {}),
@@ -330,9 +361,10 @@ def test_a_request_that_is_repeated_does_not_give_what_somebody_else_has_made_si
     anns.deployment.work()
 
 
-def _ids(answer: Answer) -> list[str]:
+def _ids(answer: Answer, *more: str) -> list[str]:
     rows = answer.json if isinstance(answer.json, list) else [answer.json]
-    return [row[name] for row in rows for name in ("thread_id", "run_id") if name in row]
+    names = ("id", "thread_id", "run_id", "cron_id", *more)
+    return [row[name] for row in rows for name in names if name in row]
 
 
 @pytest.mark.parametrize("path", ["/threads/{}", "/v1/threads/{}"])

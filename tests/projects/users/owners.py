@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from langgraph_sdk import Auth
 
-USERS = {"ann-token": "ann", "bob-token": "bob", "carl-token": "carl", "dora-token": "dora"}
+USERS = {
+    "ann-token": "ann",
+    "bob-token": "bob",
+    "carl-token": "carl",
+    "dora-token": "dora",
+    "erin-token": "erin",
+}
 
 auth = Auth()
 
@@ -30,8 +37,10 @@ async def authenticate(authorization: str | None) -> dict[str, Any]:
 
 @auth.on
 async def owned(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, str]:
-    """Stamp what is made, and show what is stamped so."""
+    """Stamp what is made, what is Erin's with something else each time, and show what is stamped so."""
     value.setdefault("metadata", {})["owner"] = ctx.user.identity
+    if ctx.user.identity == "erin":
+        value["metadata"]["drawn"] = uuid4().hex
     return {"owner": ctx.user.identity}
 
 

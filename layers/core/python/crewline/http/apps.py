@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -95,11 +95,15 @@ class App:
         self, event: Mapping[str, Any], headers: Mapping[str, str], context: Any
     ) -> tuple[Verified | None, Response[Any]]:
         """Let a request pass, and answer it; also give what has to stay good while the answer goes on."""
-        read = partial(read_body, event, most=self._max_body_bytes)
+        read = functools.partial(read_body, event, most=self._max_body_bytes)
         place = self._resolver.place(event)
         if self._gate and self._gate.watches(place):
-            caller, admitted, body = self._gate.admit(place, event, headers, read)
-            return None, self._resolver.respond(admitted, body, context, caller=caller, sent=event)
+            was = functools.cache(read)
+            caller, admitted, body = self._gate.admit(place, event, headers, was)
+            # Read anew, and only if somebody asks: handlers change what is in a body, too.
+            asked = None if body is was() else read
+            response = self._resolver.respond(admitted, body, context, caller=caller, sent=event, asked=asked)
+            return None, response
         verified = self._admit(place, headers)  # before the body is looked at
         sender = verified.caller if verified else None
         return verified, self._resolver.respond(event, read(), context, caller=sender)

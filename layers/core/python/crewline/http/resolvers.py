@@ -84,6 +84,8 @@ class _Request:
     lambda_context: Any
     caller: Caller | None
     sent: Mapping[str, Any]
+    asked: Callable[[], Any] | None = None
+    """Reads the body as it was sent, where the route has another one."""
     context: dict[str, Any] = field(default_factory=dict)
     frames: list[str] = field(default_factory=list)
 
@@ -119,13 +121,15 @@ class Router(api_gateway.Router):
 
         Args:
             route: Method and path.
-            body: What the request asks for, as JSON values.
+            body: What the request asks for, as JSON values. Where a project's own code has changed that, what
+                was sent counts: what is put into a request, a time say, may be another each time.
 
         Raises:
             InvalidRequest: The key is empty or too long.
         """
         request = _REQUEST.get()
-        return once(request.event.headers, route, body, request.caller)
+        asked = request.asked() if request.asked else body
+        return once(request.event.headers, route, asked, request.caller)
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ class Resolver(APIGatewayRestResolver):
         *,
         caller: Caller | None,
         sent: Mapping[str, Any] | None = None,
+        asked: Callable[[], Any] | None = None,
     ) -> Response[Any]:
         """Answer one request.
 
@@ -199,6 +204,7 @@ class Resolver(APIGatewayRestResolver):
             context: The Lambda context.
             caller: Who sends it; None when nobody has to say.
             sent: The event as it came, where that was another.
+            asked: Reads the body as it was sent, where that was another.
 
         Returns:
             What the route returned.
@@ -206,7 +212,7 @@ class Resolver(APIGatewayRestResolver):
         Raises:
             Exception: What the route, or the validation of the request, raised.
         """
-        request = _Request(_WithBody(event, body), context, caller, event if sent is None else sent)
+        request = _Request(_WithBody(event, body), context, caller, event if sent is None else sent, asked)
         self._check_method(request.event)
         self._prepare(request.event)
         token = _REQUEST.set(request)
